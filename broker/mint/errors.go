@@ -1,0 +1,55 @@
+package mint
+
+import "errors"
+
+// Each exists once; both Minters raise them.
+var (
+	// ErrPermit: the permit is missing, forged, expired, spent or incomplete. Nothing was sent.
+	ErrPermit = errors.New("mint: permit refused")
+	// ErrUnavailable: the upstream did not answer, throttled, or is broken. Ask Maybe
+	// whether a credential may exist; a new permit may be tried later.
+	ErrUnavailable = errors.New("mint: upstream unavailable")
+	// ErrRefused: the upstream said no. Retrying will not help; nothing was minted.
+	ErrRefused = errors.New("mint: upstream refused")
+	// ErrInvalid: the upstream's answer is not what was ordered (missing fields, a longer
+	// life). A credential may exist and is not delivered.
+	ErrInvalid = errors.New("mint: upstream answer invalid")
+	// ErrTooLarge: the permissions or tags do not fit the upstream's limits.
+	ErrTooLarge = errors.New("mint: permissions too large")
+	// ErrLifetime: the life asked for does not fit the role or the upstream, or is over.
+	ErrLifetime = errors.New("mint: lifetime not possible")
+)
+
+// notSent marks an error that is certain to have left nothing upstream.
+type notSent struct{ error }
+
+func (e notSent) Unwrap() error { return e.error }
+
+// NotSent marks err: the request did not reach the upstream, or what it left was undone.
+func NotSent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return notSent{err}
+}
+
+// Maybe reports whether a credential may exist upstream after Mint returned err. It is
+// true for every error that is not known to be harmless.
+func Maybe(err error) bool {
+	if err == nil {
+		return true
+	}
+	var sent notSent
+	if errors.As(err, &sent) {
+		return false
+	}
+	if errors.Is(err, ErrInvalid) {
+		return true
+	}
+	for _, harmless := range []error{ErrPermit, ErrRefused, ErrTooLarge, ErrLifetime} {
+		if errors.Is(err, harmless) {
+			return false
+		}
+	}
+	return true
+}

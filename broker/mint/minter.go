@@ -1,0 +1,67 @@
+package mint
+
+import (
+	"context"
+	"fmt"
+)
+
+// RevokeOutcome says how a revoked credential ends.
+type RevokeOutcome int
+
+const (
+	// RevokeUnspecified is the zero value: nothing is known.
+	RevokeUnspecified RevokeOutcome = iota
+	// RevokedUpstream: the upstream confirmed that it no longer works.
+	RevokedUpstream
+	// DeadlineOnly: the upstream cannot end it early; it works until its deadline.
+	DeadlineOnly
+)
+
+// String is the name used in records.
+func (r RevokeOutcome) String() string {
+	switch r {
+	case RevokedUpstream:
+		return "revoked_upstream"
+	case DeadlineOnly:
+		return "deadline_only"
+	default:
+		return "unspecified"
+	}
+}
+
+// Minter turns permits into credentials at one upstream.
+//
+// Mint verifies and spends the permit first. It returns within its own deadline,
+// and never a credential together with an error. After an error, Maybe says whether
+// something may exist upstream under Order.Handle.
+//
+// Revoke is safe to repeat, and accepts a Handle from Order.Handle for a minting that was
+// never answered. Ending what is already gone is a success. An error means: try again.
+//
+// Implementations are safe for concurrent use.
+type Minter interface {
+	Mint(ctx context.Context, p Permit) (Credential, error)
+	Revoke(ctx context.Context, h Handle) (RevokeOutcome, error)
+}
+
+// ByRole is a Minter that hands each permit and handle to its role's Minter. It must
+// not be changed once in use.
+type ByRole map[string]Minter
+
+// Mint implements Minter.
+func (m ByRole) Mint(ctx context.Context, p Permit) (Credential, error) {
+	to, ok := m[p.Role()]
+	if !ok {
+		return Credential{}, fmt.Errorf("minting for role %q: not configured: %w", p.Role(), ErrPermit)
+	}
+	return to.Mint(ctx, p)
+}
+
+// Revoke implements Minter.
+func (m ByRole) Revoke(ctx context.Context, h Handle) (RevokeOutcome, error) {
+	to, ok := m[h.Role]
+	if !ok {
+		return RevokeUnspecified, fmt.Errorf("revoking for role %q: not configured: %w", h.Role, ErrRefused)
+	}
+	return to.Revoke(ctx, h)
+}

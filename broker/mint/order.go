@@ -1,0 +1,125 @@
+package mint
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/gowebpki/jcs"
+
+	"github.com/valetkey/valetkey/scopes"
+)
+
+// The providers a Handle can name.
+const (
+	ProviderAWS   = "aws"
+	ProviderVault = "vault"
+)
+
+// MaxPermitLife is how long after IssuedAt a permit can be used at most. It
+// covers the write of the intent between signing and minting, and little more.
+const MaxPermitLife = 60 * time.Second
+
+// Order is what to mint, complete: a Minter adds nothing to it and looks nothing up.
+// Every field is required except SourceCIDRs.
+type Order struct {
+	// GrantID, TaskID, AgentID, ScopeName and ScopeVersion say on whose behalf; AgentID is
+	// the whole SPIFFE ID.
+	GrantID, TaskID, AgentID, ScopeName, ScopeVersion string
+	// EnvelopeDigest is what approvals signed, recomputed when the order was made.
+	EnvelopeDigest string
+	// IssuanceID names this one minting; the permit is spent under it.
+	IssuanceID string
+	// SessionName is unguessable (NewSessionName), since a resource policy that names a
+	// session escapes the implicit deny of a session policy.
+	SessionName string
+	// Role is the configured role's name, not its ARN.
+	Role string
+	// Permissions is all the credential may do.
+	Permissions scopes.Permissions
+	// SourceCIDRs limits where it may be used from; empty means anywhere.
+	SourceCIDRs []string
+	// NotAfter is when it must be dead.
+	NotAfter time.Time
+	// IssuedAt and PermitExpires bound when the order may be carried out, not what it gives.
+	IssuedAt, PermitExpires time.Time
+}
+
+// NewSessionName returns "vk-" and 26 random base32 characters (130 bits).
+func NewSessionName() string { return "vk-" + rand.Text() }
+
+// Handle returns the name of what minting this order would leave at the provider, known
+// before the call: store it with the intent, and Revoke can end even a credential
+// whose minting was never answered.
+func (o Order) Handle(provider string) Handle {
+	h := Handle{Provider: provider, Role: o.Role, SessionName: o.SessionName, NotAfter: o.NotAfter}
+	switch provider {
+	case ProviderAWS:
+		h.LeaseTag = o.SessionName
+	case ProviderVault:
+		h.VaultPolicy = "vk-" + strings.ToLower(o.GrantID) + "-" + strings.ToLower(o.IssuanceID)
+	}
+	return h
+}
+
+var (
+	idPattern      = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	sessionPattern = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+)
+
+func (o Order) validate() error {
+	for _, f := range []struct{ name, value string }{
+		{"agent id", o.AgentID}, {"scope name", o.ScopeName}, {"scope version", o.ScopeVersion},
+		{"envelope digest", o.EnvelopeDigest}, {"role", o.Role},
+	} {
+		if f.value == "" {
+			return fmt.Errorf("checking order: empty %s: %w", f.name, ErrPermit)
+		}
+	}
+	for _, f := range []struct{ name, value string }{
+		{"grant id", o.GrantID}, {"task id", o.TaskID}, {"issuance id", o.IssuanceID},
+	} {
+		if !idPattern.MatchString(f.value) {
+			return fmt.Errorf("checking order: illegal %s %q: %w", f.name, f.value, ErrPermit)
+		}
+	}
+	if !sessionPattern.MatchString(o.SessionName) {
+		return fmt.Errorf("checking order: illegal session name: %w", ErrPermit)
+	}
+	if o.Permissions.AWS == nil && len(o.Permissions.Vault) == 0 && o.Permissions.VaultRead == "" {
+		return fmt.Errorf("checking order: no permissions: %w", ErrPermit)
+	}
+	life := o.PermitExpires.Sub(o.IssuedAt)
+	if o.IssuedAt.IsZero() || life <= 0 || life > MaxPermitLife {
+		return fmt.Errorf("checking order: permit life %v not in (0, %v]: %w", life, MaxPermitLife, ErrPermit)
+	}
+	if !o.NotAfter.After(o.IssuedAt) {
+		return fmt.Errorf("checking order: deadline %v not after %v: %w", o.NotAfter, o.IssuedAt, ErrPermit)
+	}
+	return nil
+}
+
+// canonical returns the RFC 8785 form that is signed.
+func (o Order) canonical() ([]byte, error) {
+	perms, err := o.Permissions.Canonical()
+	if err != nil {
+		return nil, fmt.Errorf("marshalling permissions: %w", err)
+	}
+	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+	raw, err := json.Marshal(map[string]any{
+		"domain": "valetkey permit v1",
+		"grant":  o.GrantID, "task": o.TaskID, "agent": o.AgentID,
+		"scope": o.ScopeName, "scope_version": o.ScopeVersion,
+		"envelope": o.EnvelopeDigest, "issuance": o.IssuanceID,
+		"session": o.SessionName, "role": o.Role,
+		"permissions": json.RawMessage(perms), "source_cidrs": o.SourceCIDRs,
+		"not_after": stamp(o.NotAfter), "issued_at": stamp(o.IssuedAt), "permit_expires": stamp(o.PermitExpires),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("marshalling order: %w", err)
+	}
+	return jcs.Transform(raw)
+}
