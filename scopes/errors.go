@@ -1,0 +1,21 @@
+package scopes
+
+import "errors"
+
+// The reasons for which a catalog or a query is refused. Each is raised here alone.
+var (
+	// ErrUnknownScope says that the catalog has no such scope.
+	ErrUnknownScope = errors.New("unknown scope")
+	// ErrStaleVersion says that the caller has seen another version of the scope.
+	ErrStaleVersion = errors.New("stale scope version")
+	// ErrParameter says that a parameter is missing, unknown, malformed or not allowed.
+	ErrParameter = errors.New("invalid parameter")
+	// ErrTTL says that the life asked for is over the scope's maximum, negative or not in whole seconds.
+	ErrTTL = errors.New("ttl out of range")
+	// ErrTooLarge says that the compiled policy does not fit an STS session policy.
+	ErrTooLarge = errors.New("policy too large")
+	// ErrEmpty says that the permission set is empty, which would be no restriction at all.
+	ErrEmpty = errors.New("empty permission set")
+	// ErrCatalog says that the catalog does not load. Its text names file, line and column.
+	ErrCatalog = errors.New("invalid catalog")
+)

@@ -1,0 +1,102 @@
+package iam
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Dialect is what the target accepts as a session policy. The zero value is refused by Bind.
+type Dialect string
+
+// The dialects.
+const (
+	// DialectAWS is AWS itself.
+	DialectAWS Dialect = "aws"
+	// DialectS3 is MinIO and its kin: S3 actions alone, no NotAction, no aws:CurrentTime with Action "*".
+	DialectS3 Dialect = "s3-compatible"
+)
+
+// Limits is what Bind adds to a policy.
+type Limits struct {
+	NotAfter    time.Time // required; the deadline is rounded down to a whole second
+	SourceCIDRs []string  // empty means any network
+	Dialect     Dialect   // required
+}
+
+// timeLayout is ISO 8601 in UTC, whole seconds: always 20 characters, so a policy can be measured before its deadline
+// is known.
+const timeLayout = "2006-01-02T15:04:05Z"
+
+// Bind returns p with its limits as explicit denies. They are explicit because a resource policy that names the
+// session is not limited by a session policy's implicit deny, but an explicit one beats it
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html#policies_session).
+//
+//   - everything, after NotAfter;
+//   - everything, from outside SourceCIDRs, unless AWS calls on the session's behalf;
+//   - every action that p does not allow (not in the s3 dialect, whose servers refuse NotAction);
+//   - every resource that p does not allow, unless p allows "*".
+func Bind(p Policy, l Limits) (Policy, error) {
+	if err := p.Validate(); err != nil {
+		return Policy{}, fmt.Errorf("binding policy: %w", err)
+	}
+	if l.NotAfter.IsZero() {
+		return Policy{}, fmt.Errorf("binding policy: %w: no deadline", ErrPolicy)
+	}
+	every := "*"
+	switch l.Dialect {
+	case DialectAWS:
+	case DialectS3:
+		every = "s3:*"
+	default:
+		return Policy{}, fmt.Errorf("binding policy: %w: dialect %q", ErrPolicy, l.Dialect)
+	}
+	actions, resources, err := granted(p)
+	if err != nil {
+		return Policy{}, fmt.Errorf("binding policy: %w", err)
+	}
+
+	out := p.Clone()
+	out.Version = Version
+	out.Statements = append(out.Statements, Statement{Effect: Deny, Action: []string{every}, Resource: []string{"*"},
+		Condition: map[string]map[string][]string{
+			"DateGreaterThan": {"aws:CurrentTime": {l.NotAfter.UTC().Format(timeLayout)}}}})
+	if len(l.SourceCIDRs) > 0 {
+		for _, c := range l.SourceCIDRs {
+			if _, err := netip.ParsePrefix(c); err != nil {
+				return Policy{}, fmt.Errorf("binding policy to network %q: %w: %w", c, ErrPolicy, err)
+			}
+		}
+		cond := map[string]map[string][]string{"NotIpAddress": {"aws:SourceIp": slices.Clone(l.SourceCIDRs)}}
+		if l.Dialect == DialectAWS {
+			cond["Bool"] = map[string][]string{"aws:ViaAWSService": {"false"}}
+		}
+		out.Statements = append(out.Statements, Statement{Effect: Deny, Action: []string{every}, Resource: []string{"*"}, Condition: cond})
+	}
+	if l.Dialect == DialectAWS && !slices.Contains(actions, "*") {
+		out.Statements = append(out.Statements, Statement{Effect: Deny, NotAction: actions, Resource: []string{"*"}})
+	}
+	if !slices.Contains(resources, "*") {
+		out.Statements = append(out.Statements, Statement{Effect: Deny, Action: []string{every}, NotResource: resources})
+	}
+	return out, nil
+}
+
+// granted returns the union of what the Allows name. A complement in an Allow has no such list, and no scope compiles
+// to one.
+func granted(p Policy) (actions, resources []string, err error) {
+	for _, s := range p.Statements {
+		if s.Effect != Allow {
+			continue
+		}
+		if len(s.NotAction) > 0 || len(s.NotResource) > 0 {
+			return nil, nil, fmt.Errorf("%w: an Allow with NotAction or NotResource", ErrPolicy)
+		}
+		actions = append(actions, s.Action...)
+		resources = append(resources, s.Resource...)
+	}
+	slices.Sort(actions)
+	slices.Sort(resources)
+	return slices.Compact(actions), slices.Compact(resources), nil
+}
