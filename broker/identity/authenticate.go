@@ -1,0 +1,220 @@
+package identity
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+)
+
+// Config says who may call.
+type Config struct {
+	// TrustDomains are the names of the domains whose SVIDs are accepted, our own
+	// included. Empty is an error.
+	TrustDomains []string
+
+	// PathTemplate and PathTemplates together are the paths that may call, in
+	// the order in which they are tried. "/agent/{user}/{session}" matches
+	// exactly three segments and names two of them. A template that begins with
+	// "spiffe://domain/" holds in that domain alone, a bare one in all of
+	// TrustDomains. No template and no AllowedIDs is an error.
+	PathTemplate  string
+	PathTemplates []string
+
+	// AllowedIDs are whole SPIFFE IDs that may call without fitting a template,
+	// such as the operators'.
+	AllowedIDs []string
+
+	// AllowJWT makes a JWT-SVID in "authorization: Bearer" count, before the TLS
+	// peer. Set it only for a listener behind a proxy that ends TLS.
+	AllowJWT bool
+
+	// JWTAudience must be in a JWT-SVID's aud. Required with AllowJWT.
+	JWTAudience string
+
+	// Now is the clock that expiry is held against; nil is time.Now. JWT-SVIDs
+	// must also be valid by the machine's own clock.
+	Now func() time.Time
+}
+
+// Authenticator turns a call into an Agent. It is immutable and safe for
+// concurrent use as far as its bundle sources are.
+type Authenticator struct {
+	domains    map[spiffeid.TrustDomain]bool
+	templates  []template
+	allowed    map[spiffeid.ID]bool
+	allowJWT   bool
+	audience   string
+	now        func() time.Time
+	bundles    x509bundle.Source
+	jwtBundles jwtbundle.Source
+}
+
+// New validates cfg. jwtBundles may be nil where AllowJWT is not set.
+func New(cfg Config, bundles x509bundle.Source, jwtBundles jwtbundle.Source) (*Authenticator, error) {
+	a := &Authenticator{
+		domains:    make(map[spiffeid.TrustDomain]bool),
+		allowed:    make(map[spiffeid.ID]bool),
+		allowJWT:   cfg.AllowJWT,
+		audience:   cfg.JWTAudience,
+		now:        cfg.Now,
+		bundles:    bundles,
+		jwtBundles: jwtBundles,
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	switch {
+	case bundles == nil:
+		return nil, errors.New("configuring identity: no source of X.509 bundles")
+	case cfg.AllowJWT && jwtBundles == nil:
+		return nil, errors.New("configuring identity: JWT-SVIDs are allowed without a source of JWT bundles")
+	case cfg.AllowJWT && cfg.JWTAudience == "":
+		// go-spiffe takes an empty audience for "any", so this must not pass.
+		return nil, errors.New("configuring identity: JWT-SVIDs are allowed without an audience")
+	}
+	if err := a.addCallers(cfg); err != nil {
+		return nil, fmt.Errorf("configuring identity: %w", err)
+	}
+	return a, nil
+}
+
+func (a *Authenticator) addCallers(cfg Config) error {
+	if len(cfg.TrustDomains) == 0 {
+		return errors.New("no trust domain is listed")
+	}
+	for _, name := range cfg.TrustDomains {
+		domain, err := spiffeid.TrustDomainFromString(name)
+		if err != nil {
+			return fmt.Errorf("reading trust domain %q: %w", name, err)
+		}
+		a.domains[domain] = true
+	}
+	texts := cfg.PathTemplates
+	if cfg.PathTemplate != "" {
+		texts = append([]string{cfg.PathTemplate}, texts...)
+	}
+	shapes := make(map[string]string)
+	for _, text := range texts {
+		t, err := parseTemplate(text)
+		if err != nil {
+			return err
+		}
+		if !t.trustDomain.IsZero() && !a.domains[t.trustDomain] {
+			return fmt.Errorf("reading path template %q: its trust domain is not listed", text)
+		}
+		if other, ok := shapes[t.shape()]; ok {
+			return fmt.Errorf("reading path template %q: it matches the same IDs as %q", text, other)
+		}
+		shapes[t.shape()] = text
+		a.templates = append(a.templates, t)
+	}
+	for _, text := range cfg.AllowedIDs {
+		id, err := spiffeid.FromString(text)
+		if err != nil {
+			return fmt.Errorf("reading allowed ID %q: %w", text, err)
+		}
+		if !a.domains[id.TrustDomain()] {
+			return fmt.Errorf("reading allowed ID %q: its trust domain is not listed", text)
+		}
+		a.allowed[id] = true
+	}
+	if len(a.templates)+len(a.allowed) == 0 {
+		return errors.New("no path template and no allowed ID: nobody could call")
+	}
+	return nil
+}
+
+// Authenticate says who is calling, from the gRPC peer and metadata in ctx. It
+// verifies everything again on each call. The error wraps ErrTrustDomain,
+// ErrExpired, ErrAudience, ErrNotAllowed or plain ErrUnauthenticated, and is a
+// *Refusal where the caller named itself.
+func (a *Authenticator) Authenticate(ctx context.Context) (Agent, error) {
+	if a.allowJWT {
+		if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) > 0 {
+			return a.authenticateJWT(values)
+		}
+	}
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return Agent{}, fmt.Errorf("%w: the call has no peer", ErrUnauthenticated)
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.PeerCertificates) == 0 {
+		return Agent{}, fmt.Errorf("%w: the call has no client certificate", ErrUnauthenticated)
+	}
+	return a.AuthenticateX509(info.State.PeerCertificates)
+}
+
+// AuthenticateX509 verifies an X509-SVID chain, leaf first, that a TLS handshake
+// proved the caller to hold the key of.
+func (a *Authenticator) AuthenticateX509(chain []*x509.Certificate) (Agent, error) {
+	if len(chain) == 0 {
+		return Agent{}, fmt.Errorf("%w: empty certificate chain", ErrUnauthenticated)
+	}
+	claimed, err := x509svid.IDFromCert(chain[0])
+	if err != nil {
+		return Agent{}, fmt.Errorf("%w: reading X509-SVID: %w", ErrUnauthenticated, err)
+	}
+	id, expiresAt, err := a.verifyX509(claimed, chain)
+	if err != nil {
+		return Agent{}, &Refusal{Claimed: claimed, Cause: err}
+	}
+	return a.admit(id, expiresAt, MethodX509)
+}
+
+func (a *Authenticator) verifyX509(claimed spiffeid.ID, chain []*x509.Certificate) (spiffeid.ID, time.Time, error) {
+	if err := a.checkDomain(claimed.TrustDomain()); err != nil {
+		return spiffeid.ID{}, time.Time{}, err
+	}
+	if _, err := a.bundles.GetX509BundleForTrustDomain(claimed.TrustDomain()); err != nil {
+		return spiffeid.ID{}, time.Time{}, fmt.Errorf("%w: %w", ErrTrustDomain, err)
+	}
+	now := a.now()
+	id, _, err := x509svid.Verify(chain, a.bundles, x509svid.WithTime(now))
+	if err != nil {
+		return spiffeid.ID{}, time.Time{}, fmt.Errorf("%w: %w", x509Reason(err), err)
+	}
+	return id, chain[0].NotAfter, nil
+}
+
+// x509Reason tells an SVID out of time from every other fault.
+func x509Reason(err error) error {
+	var invalid x509.CertificateInvalidError
+	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
+		return ErrExpired
+	}
+	return ErrUnauthenticated
+}
+
+func (a *Authenticator) checkDomain(domain spiffeid.TrustDomain) error {
+	if !a.domains[domain] {
+		return fmt.Errorf("%w: %q is not listed", ErrTrustDomain, domain)
+	}
+	return nil
+}
+
+// admit is the only place where an Agent is made: the SVID is verified, what is
+// left is whether its ID may call.
+func (a *Authenticator) admit(id spiffeid.ID, expiresAt time.Time, method string) (Agent, error) {
+	agent := Agent{id: id, expiresAt: expiresAt.UTC(), method: method}
+	for _, t := range a.templates {
+		if attributes, ok := t.match(id); ok {
+			agent.attributes = attributes
+			return agent, nil
+		}
+	}
+	if a.allowed[id] {
+		return agent, nil
+	}
+	return Agent{}, &Refusal{Claimed: id, Cause: ErrNotAllowed}
+}

@@ -1,0 +1,31 @@
+// Package identity is step 1 of 9: it decides who is calling.
+//
+// It takes the TLS peer of a gRPC call, or a JWT-SVID in its metadata where a
+// listener is configured for that, and gives an [Agent]. Only
+// [Authenticator.Authenticate] fills an Agent; the next steps refuse the zero
+// one.
+//
+// What it trusts: the bundles of the Workload API or of the configured files,
+// and the operator's list of trust domains and path templates. Nothing that the
+// caller says about itself counts until one of those bundles has verified it.
+//
+// Laws:
+//
+//  1. An SVID is verified again on every call: chain, bundle and expiry. A
+//     handshake that was good an hour ago proves nothing now.
+//  2. A trust domain that is not on the list is refused, also when its bundle is
+//     known through federation.
+//  3. An ID that fits no template and is not on the list of exact IDs is refused.
+//  4. An X509-SVID has exactly one URI SAN and is no CA (X509-SVID sections 2, 4, 5).
+//  5. A JWT-SVID counts only where AllowJWT is set, and only with our audience.
+//  6. Anything unreadable, absent or doubled is a refusal, never a default.
+//
+// The handshake ([ServerTLS]) lets every caller through whose SVID a known
+// bundle verifies, so that a refusal reaches it as a status with a reason and
+// reaches the ledger as a record. A refusal inside the handshake would reach a
+// gRPC client as "broken pipe" and leave no trace.
+//
+// A proxy that ends TLS in front of a JWT listener may present an SVID of its
+// own. A call without a bearer token is then the proxy's call, so give a proxy an
+// ID that fits no template.
+package identity

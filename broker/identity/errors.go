@@ -1,0 +1,48 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// ErrUnauthenticated is the parent of every refusal of this package, and by
+// itself means: no SVID, an unreadable one, or one that no bundle verifies.
+var ErrUnauthenticated = errors.New("caller is not authenticated")
+
+var (
+	// ErrTrustDomain means the SVID's trust domain is not on the list, or no
+	// bundle is known for it.
+	ErrTrustDomain = fmt.Errorf("%w: unknown trust domain", ErrUnauthenticated)
+
+	// ErrExpired means now is outside the SVID's validity.
+	ErrExpired = fmt.Errorf("%w: SVID outside its validity", ErrUnauthenticated)
+
+	// ErrAudience means a JWT-SVID was made for somebody else.
+	ErrAudience = fmt.Errorf("%w: wrong JWT audience", ErrUnauthenticated)
+
+	// ErrNotAllowed means the SVID is good, but its ID fits no template.
+	ErrNotAllowed = fmt.Errorf("%w: SPIFFE ID is not allowed here", ErrUnauthenticated)
+)
+
+// ErrNoJWT means the source cannot give JWT-SVIDs: it reads files.
+var ErrNoJWT = errors.New("source holds no JWT-SVID")
+
+// Refusal is the error of [Authenticator.Authenticate] where the caller named
+// itself. It wraps one of the sentinels.
+type Refusal struct {
+	// Claimed is the ID that the caller's SVID carries. It is evidence for the
+	// record, and proven only where the cause is ErrNotAllowed.
+	Claimed spiffeid.ID
+
+	// Cause is never nil.
+	Cause error
+}
+
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("authenticating %q: %v", r.Claimed, r.Cause)
+}
+
+// Unwrap gives the cause to errors.Is and errors.As.
+func (r *Refusal) Unwrap() error { return r.Cause }
