@@ -1,0 +1,55 @@
+# Tools are pinned: Go tools in go.mod, the others in .ci/tools.sh.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export GOFLAGS := -mod=readonly -buildvcs=false
+VALETKEY_SERVERS ?= $(HOME)/.cache/valetkey/servers
+export VALETKEY_SERVERS
+FUZZTIME ?= 30s
+BENCHTIME ?= 2s
+
+.PHONY: help
+help: ## Show the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the binaries into bin/.
+	go build -trimpath -o bin/ ./cmd/...
+
+.PHONY: demo
+demo: ## Replay the incident: once with the operator's rights, once through valetkey.
+	@testdata/servers/build.sh minio
+	@mkdir -p bin
+	@go build -trimpath -o bin/ ./cmd/...
+	@PATH="$(CURDIR)/bin:$$PATH" testdata/demo/demo.sh
+
+.PHONY: servers
+servers: ## Build the real servers that the tests run (cached).
+	@testdata/servers/build.sh
+
+.PHONY: test
+test: servers ## Run every test, with the race detector and on the real servers.
+	go test -race -count=1 -p 2 -timeout 30m ./...
+
+.PHONY: lint
+lint: ## Vet and lint the Go code and the wire contract.
+	go vet ./...
+	@. .ci/tools.sh; "$$(golangci_bin)" run ./...
+	@.ci/buf.sh lint
+
+.PHONY: generate
+generate: ## Generate Go from the proto files.
+	@.ci/buf.sh generate
+
+.PHONY: check-generate
+check-generate: ## Fail where the generated code differs from the proto files.
+	@.ci/buf.sh check
+
+.PHONY: bench
+bench: servers ## Run the benchmarks, each beside its reference.
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (30s).
+	@.ci/fuzz.sh $(FUZZTIME)

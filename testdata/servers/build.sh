@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Usage: build.sh [minio] [spire] [vault]; without a name, all of them.
+# Builds the real servers that the tests run, from the pinned modules beside
+# this file, into a cache folder outside the tree. What is already built from
+# the same go.mod and go.sum, by the same Go, is left alone.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+out=${VALETKEY_SERVERS:-$HOME/.cache/valetkey/servers}
+mkdir -p "$out"
+
+# stamp MODULE: what a binary was built from.
+stamp() {
+  cat "$here/$1/go.mod" "$here/$1/go.sum" | sha256sum | cut -d' ' -f1
+}
+
+# runs BINARY: whether it starts at all.
+runs() {
+  case "$1" in
+  vault) "$out/$1" version ;;
+  *) "$out/$1" --version ;;
+  esac > /dev/null 2>&1
+}
+
+# build MODULE BINARY=PACKAGE...
+build() {
+  local module=$1 want missing="" began pid pair name
+  shift
+  want=$(stamp "$module")
+  for pair in "$@"; do
+    name=${pair%%=*}
+    if [ "$(cat "$out/$name.stamp" 2> /dev/null)" != "$want" ] || ! [ -x "$out/$name" ] || ! runs "$name"; then
+      missing="$missing $pair"
+    fi
+  done
+  if [ -z "$missing" ]; then
+    echo "servers: $module is up to date"
+    return
+  fi
+  # In a copy: -mod=mod completes go.mod, and the checkout must stay clean.
+  local src
+  src=$(mktemp -d "$out/.build-$module.XXXXXX")
+  cp "$here/$module/go.mod" "$here/$module/go.sum" "$here/$module/tools.go" "$src/"
+  for pair in $missing; do
+    name=${pair%%=*}
+    began=$SECONDS
+    echo "servers: building $name (first time: minutes)"
+    (cd "$src" && GOFLAGS=-buildvcs=false CGO_ENABLED=${CGO_ENABLED:-1} go build -mod=mod -trimpath -o "$out/.$name.new" "${pair#*=}") > "$src/log" 2>&1 &
+    pid=$!
+    while kill -0 "$pid" 2> /dev/null; do
+      sleep 1
+      if [ $(((SECONDS - began) % 30)) -eq 0 ]; then echo "servers: building $name, $((SECONDS - began)) s"; fi
+    done
+    if ! wait "$pid"; then
+      echo "servers: $name does not build:" >&2
+      tail -n 40 "$src/log" >&2
+      rm -rf "$src"
+      exit 1
+    fi
+    # Renamed, so that a test never starts half a binary.
+    mv "$out/.$name.new" "$out/$name"
+    if ! runs "$name"; then
+      echo "servers: $name was built and does not run" >&2
+      exit 1
+    fi
+    echo "$want" > "$out/$name.stamp"
+    echo "servers: $name built in $((SECONDS - began)) s"
+  done
+  rm -rf "$src"
+}
+
+wanted=${*:-minio spire vault}
+for module in $wanted; do
+  case "$module" in
+  minio) build minio minio=github.com/minio/minio ;;
+  spire)
+    build spire \
+      spire-server=github.com/spiffe/spire/cmd/spire-server \
+      spire-agent=github.com/spiffe/spire/cmd/spire-agent
+    ;;
+  vault) build vault vault=github.com/hashicorp/vault ;;
+  *)
+    echo "usage: build.sh [minio] [spire] [vault]" >&2
+    exit 2
+    ;;
+  esac
+done
+echo "servers: ready in $out"
