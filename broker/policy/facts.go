@@ -1,0 +1,197 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/valetkey/valetkey/scopes"
+)
+
+// Subject is an agent as policies see it: what an identity.Agent says, or a table supposes.
+type Subject struct {
+	ID spiffeid.ID
+	// Attributes come from the path template.
+	Attributes map[string]string
+}
+
+// scopeFacts is what an engine keeps of a scope.
+type scopeFacts struct {
+	version string
+	params  map[string]scopes.Param
+	entity  types.Entity
+}
+
+func newScopeFacts(s *scopes.Scope) scopeFacts {
+	params := map[string]scopes.Param{}
+	for _, p := range s.Params() {
+		params[p.Name] = p
+	}
+	return scopeFacts{version: s.Version(), params: params, entity: types.Entity{
+		UID: types.NewEntityUID(scopeType, types.String(s.Name())),
+		Attributes: types.NewRecord(types.RecordMap{
+			attrProvider: types.String(s.Provider()),
+			attrRole:     types.String(s.Role()),
+		}),
+	}}
+}
+
+// facts is a question in Cedar's terms. Approvals and ttl are kept apart: the search varies them.
+type facts struct {
+	scope           string
+	agent, resource types.Entity
+	action          types.EntityUID
+	context         types.RecordMap // without approvals and ttl
+	groups          []string
+	approvals       map[string]int // every group, AnyGroup too
+	ttl             time.Duration
+}
+
+// Get makes facts the cedar.EntityGetter of its own question.
+func (f *facts) Get(uid types.EntityUID) (types.Entity, bool) {
+	switch uid {
+	case f.agent.UID:
+		return f.agent, true
+	case f.resource.UID:
+		return f.resource, true
+	}
+	return types.Entity{}, false
+}
+
+// request is the Cedar request with these approvals, any in them, and this life in seconds.
+func (f *facts) request(approvals map[string]int, ttl int64) cedar.Request {
+	counts := make(types.RecordMap, len(f.groups))
+	for _, g := range f.groups {
+		counts[types.String(g)] = types.Long(approvals[g])
+	}
+	f.context[ctxApprovals] = types.NewRecord(counts)
+	f.context[ctxTTL] = types.Long(ttl)
+	return cedar.Request{
+		Principal: f.agent.UID, Action: f.action, Resource: f.resource.UID,
+		Context: types.NewRecord(f.context), // copies
+	}
+}
+
+func (e *Engine) factsOf(q question) (*facts, error) {
+	if !q.request.Valid() {
+		return nil, errors.New("no resolved request")
+	}
+	name := q.request.Scope().Name()
+	known, ok := e.scopes[name]
+	switch {
+	case !ok || known.version != q.request.Scope().Version():
+		return nil, fmt.Errorf("scope %q is not the one these policies were checked against", name)
+	case q.request.Tier() == scopes.TierUnspecified:
+		return nil, fmt.Errorf("request for scope %q has no tier", name)
+	case q.ttl <= 0 || q.ttl > q.request.TTL():
+		return nil, fmt.Errorf("ttl %v is not within the request's %v", q.ttl, q.request.TTL())
+	case q.now.IsZero():
+		return nil, errors.New("no time to decide at")
+	}
+	agent, err := e.agentEntity(q.subject)
+	if err != nil {
+		return nil, err
+	}
+	params, err := paramsRecord(known.params, q.request.Params())
+	if err != nil {
+		return nil, fmt.Errorf("scope %q: %w", name, err)
+	}
+	approvals, err := e.counts(q.approvals)
+	if err != nil {
+		return nil, err
+	}
+	var sensitive []types.Value
+	for _, s := range q.request.SensitiveReads() {
+		sensitive = append(sensitive, types.String(s))
+	}
+	return &facts{
+		scope: name, agent: agent, resource: known.entity,
+		action: types.NewEntityUID(actionType, types.String(name)),
+		groups: e.groups, approvals: approvals, ttl: q.ttl,
+		context: types.RecordMap{
+			ctxParams:         params,
+			ctxTier:           types.String(q.request.Tier().String()),
+			ctxSensitiveReads: types.NewSet(sensitive...),
+			ctxEnvironment:    types.String(q.task.Environment),
+			ctxOnBehalfOf:     types.String(q.task.OnBehalfOf),
+			ctxNow:            types.NewDatetime(q.now),
+		},
+	}, nil
+}
+
+// agentEntity gives the policies every attribute the schema promised them, and no other.
+func (e *Engine) agentEntity(s Subject) (types.Entity, error) {
+	if s.ID.IsZero() {
+		return types.Entity{}, errors.New("no SPIFFE ID")
+	}
+	attrs := types.RecordMap{
+		attrTrustDomain: types.String(s.ID.TrustDomain().Name()),
+		attrPath:        types.String(s.ID.Path()),
+	}
+	for _, a := range e.attrs {
+		value, ok := s.Attributes[a.name]
+		if !ok && !a.optional {
+			return types.Entity{}, fmt.Errorf("agent %q lacks attribute %q that policies were checked with", s.ID, a.name)
+		}
+		if ok {
+			attrs[types.String(a.name)] = types.String(value)
+		}
+	}
+	return types.Entity{UID: types.NewEntityUID(agentType, types.String(s.ID.String())), Attributes: types.NewRecord(attrs)}, nil
+}
+
+// paramsRecord types the canonical parameters as the schema does.
+func paramsRecord(known map[string]scopes.Param, given map[string][]string) (types.Record, error) {
+	record := make(types.RecordMap, len(known))
+	for name, values := range given {
+		p, ok := known[name]
+		if !ok {
+			return types.Record{}, fmt.Errorf("unknown parameter %q", name)
+		}
+		typed := make([]types.Value, len(values))
+		for i, v := range values {
+			typed[i] = types.String(v)
+			if p.Type != scopes.TypeInteger {
+				continue
+			}
+			n, err := strconv.ParseInt(v, 10, 64)
+			if err != nil {
+				return types.Record{}, fmt.Errorf("parameter %q: %w", name, err)
+			}
+			typed[i] = types.Long(n)
+		}
+		switch {
+		case p.List:
+			record[types.String(name)] = types.NewSet(typed...)
+		case len(typed) == 1:
+			record[types.String(name)] = typed[0]
+		default:
+			return types.Record{}, fmt.Errorf("parameter %q: %d values where one is taken", name, len(typed))
+		}
+	}
+	if len(record) != len(known) {
+		return types.Record{}, fmt.Errorf("%d of %d parameters", len(record), len(known))
+	}
+	return types.NewRecord(record), nil
+}
+
+// counts fills every group. Groups that no policy can count are left out, but their people are people.
+func (e *Engine) counts(given map[string]int) (map[string]int, error) {
+	out := make(map[string]int, len(e.groups))
+	for _, g := range e.groups {
+		out[g] = given[g]
+	}
+	people, counted := given[AnyGroup]
+	for g, n := range given {
+		if n < 0 || counted && n > people {
+			return nil, fmt.Errorf("%d approvals of group %q by %d people", n, g, people)
+		}
+		out[AnyGroup] = max(out[AnyGroup], n)
+	}
+	return out, nil
+}

@@ -1,0 +1,121 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go/types"
+	"github.com/cedar-policy/cedar-go/x/exp/schema"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/ast"
+
+	"github.com/valetkey/valetkey/scopes"
+)
+
+// The names policies use. docs/policy.md explains each.
+const (
+	namespace  = types.Path("Valetkey")
+	agentType  = types.EntityType("Valetkey::Agent")
+	scopeType  = types.EntityType("Valetkey::Scope")
+	actionType = types.EntityType("Valetkey::Action")
+
+	attrTrustDomain = "trust_domain"
+	attrPath        = "path"
+	attrProvider    = "provider"
+	attrRole        = "role"
+
+	ctxParams         = "params"
+	ctxTier           = "tier"
+	ctxSensitiveReads = "sensitive_reads"
+	ctxEnvironment    = "environment"
+	ctxOnBehalfOf     = "on_behalf_of"
+	ctxTTL            = "ttl_seconds"
+	ctxApprovals      = "approvals"
+	ctxNow            = "now"
+)
+
+// generateSchema turns the catalog into a Cedar schema: one action per scope, with that scope's parameters in its
+// context. There is no attribute for purpose or justification, so a policy that reads one does not load.
+func generateSchema(cat *scopes.Catalog, attrs []attribute, groups []string) *schema.Schema {
+	agent := ast.RecordType{attrTrustDomain: {Type: ast.String()}, attrPath: {Type: ast.String()}}
+	for _, a := range attrs {
+		agent[types.String(a.name)] = ast.Attribute{Type: ast.String(), Optional: a.optional}
+	}
+	approvals := ast.RecordType{}
+	for _, g := range groups {
+		approvals[types.String(g)] = ast.Attribute{Type: ast.Long()}
+	}
+	ns := ast.Namespace{
+		Entities: ast.Entities{
+			"Agent": {Shape: agent},
+			"Scope": {Shape: ast.RecordType{attrProvider: {Type: ast.String()}, attrRole: {Type: ast.String()}}},
+		},
+		CommonTypes: ast.CommonTypes{"Approvals": {Type: approvals}},
+		Actions:     ast.Actions{},
+	}
+	for _, s := range cat.Scopes() {
+		params := ast.RecordType{}
+		for _, p := range s.Params() {
+			params[types.String(p.Name)] = ast.Attribute{Type: paramType(p)}
+		}
+		ns.Actions[types.String(s.Name())] = ast.Action{AppliesTo: &ast.AppliesTo{
+			Principals: []ast.EntityTypeRef{"Agent"},
+			Resources:  []ast.EntityTypeRef{"Scope"},
+			Context: ast.RecordType{
+				ctxParams:         {Type: params},
+				ctxTier:           {Type: ast.String()},
+				ctxSensitiveReads: {Type: ast.Set(ast.String())},
+				ctxEnvironment:    {Type: ast.String()},
+				ctxOnBehalfOf:     {Type: ast.String()},
+				ctxTTL:            {Type: ast.Long()},
+				ctxApprovals:      {Type: ast.Type("Approvals")},
+				ctxNow:            {Type: ast.Datetime()},
+			},
+		}}
+	}
+	return schema.NewSchemaFromAST(&ast.Schema{Namespaces: ast.Namespaces{namespace: ns}})
+}
+
+func paramType(p scopes.Param) ast.IsType {
+	var element ast.IsType = ast.String()
+	if p.Type == scopes.TypeInteger {
+		element = ast.Long()
+	}
+	if p.List {
+		return ast.Set(element)
+	}
+	return element
+}
+
+// attribute is one that path templates give to an agent; optional where not every template has it.
+type attribute struct {
+	name     string
+	optional bool
+}
+
+func agentAttributes(templates []pathTemplate) []attribute {
+	count := map[string]int{}
+	for _, t := range templates {
+		for _, name := range t.attributes() {
+			count[name]++
+		}
+	}
+	var out []attribute
+	for name, n := range count {
+		out = append(out, attribute{name: name, optional: n < len(templates)})
+	}
+	slices.SortFunc(out, func(a, b attribute) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+func parseTemplates(texts []string) ([]pathTemplate, error) {
+	var out []pathTemplate
+	for _, text := range texts {
+		t, err := parseTemplate(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrLoad, err)
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
