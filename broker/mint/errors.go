@@ -20,17 +20,31 @@ var (
 	ErrLifetime = errors.New("mint: lifetime not possible")
 )
 
-// notSent marks an error that is certain to have left nothing upstream.
-type notSent struct{ error }
+// harmless marks an error that is certain to have left nothing upstream.
+type harmless struct{ error }
 
-func (e notSent) Unwrap() error { return e.error }
+func (e harmless) Unwrap() error { return e.error }
 
-// NotSent marks err: the request did not reach the upstream, or what it left was undone.
-func NotSent(err error) error {
+// Harmless marks err: the request did not reach the upstream, or what it left was undone.
+func Harmless(err error) error {
 	if err == nil {
 		return nil
 	}
-	return notSent{err}
+	return harmless{err}
+}
+
+// left marks an error after which something is upstream, whatever the sentinel says.
+type left struct{ error }
+
+func (e left) Unwrap() error { return e.error }
+
+// Left marks err: something was made upstream and could not be undone. It counts for
+// more than Harmless.
+func Left(err error) error {
+	if err == nil {
+		return nil
+	}
+	return left{err}
 }
 
 // Maybe reports whether a credential may exist upstream after Mint returned err. It is
@@ -39,15 +53,19 @@ func Maybe(err error) bool {
 	if err == nil {
 		return true
 	}
-	var sent notSent
-	if errors.As(err, &sent) {
+	var l left
+	if errors.As(err, &l) {
+		return true
+	}
+	var h harmless
+	if errors.As(err, &h) {
 		return false
 	}
 	if errors.Is(err, ErrInvalid) {
 		return true
 	}
-	for _, harmless := range []error{ErrPermit, ErrRefused, ErrTooLarge, ErrLifetime} {
-		if errors.Is(err, harmless) {
+	for _, certain := range []error{ErrPermit, ErrRefused, ErrTooLarge, ErrLifetime} {
+		if errors.Is(err, certain) {
 			return false
 		}
 	}

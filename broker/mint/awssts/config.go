@@ -1,0 +1,159 @@
+package awssts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/mint/internal/upstream"
+	"github.com/valetkey/valetkey/scopes/iam"
+)
+
+// STS limits: the API reference of AssumeRole, and of role chaining.
+const (
+	minSession     = 900 * time.Second
+	maxSession     = 43200 * time.Second
+	maxChained     = 3600 * time.Second
+	defaultSession = 3600 * time.Second // AWS's default for a role
+)
+
+// Config is one role at one STS.
+type Config struct {
+	// Role is the name orders call it by. Required.
+	Role string
+	// RoleARN is required. An S3-compatible server may ignore it: there the role is the
+	// user whose credentials sign the call.
+	RoleARN string
+	// ExternalID is sent when set, for a role in somebody else's account.
+	ExternalID string
+	// Region of STS, told to the agent too. Empty means us-east-1.
+	Region string
+	// Endpoint is the STS URL; empty means AWS's own. Required for iam.DialectS3.
+	Endpoint string
+	// S3Endpoint is told to the agent; empty means AWS's own.
+	S3Endpoint string
+	// Dialect of the session policy. The zero value is whatever iam's zero value is;
+	// iam.DialectAWS and iam.DialectS3 are accepted.
+	Dialect iam.Dialect
+	// MaxSession is the role's MaxSessionDuration; 0 means 1 h, AWS's default.
+	MaxSession time.Duration
+	// Chained says that the broker's own credentials are a role session; AWS then allows 1 h.
+	Chained bool
+	// WebIdentity, when set, is used instead of any AWS credentials.
+	WebIdentity *WebIdentity
+	// Credentials sign the call; nil means the SDK's default chain.
+	Credentials aws.CredentialsProvider
+	// Permits verifies and spends permits; shared by all Minters of the process. Required.
+	Permits *mint.Verifier
+	// Timeout bounds one Mint or Revoke; 0 means 5 s.
+	Timeout time.Duration
+	// HTTPClient is for tests and proxies; nil means the SDK's.
+	HTTPClient aws.HTTPClient
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// WebIdentity signs in with the broker's own JWT-SVID, so that no AWS key stands anywhere.
+// STS takes tags and the source identity from such a token alone, so these are
+// not on the session: its name ties it to the record.
+type WebIdentity struct {
+	// Audience the role's trust policy asks for. Required.
+	Audience string
+	// Fetch returns a fresh JWT-SVID for that audience. Required.
+	Fetch func(ctx context.Context, audience string) (string, error)
+}
+
+// Minter mints sessions of one role. Safe for concurrent use.
+type Minter struct {
+	cfg  Config
+	sts  *sts.Client
+	cred aws.CredentialsProvider // nil with WebIdentity
+	http aws.HTTPClient
+	up   *upstream.Upstream
+}
+
+var _ mint.Minter = (*Minter)(nil)
+
+// New checks the configuration. It loads the SDK's default chain where no credentials
+// are given, and calls no server.
+func New(ctx context.Context, cfg Config) (*Minter, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("configuring AWS role %q: %w", cfg.Role, err)
+	}
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1"
+	}
+	if cfg.MaxSession == 0 {
+		cfg.MaxSession = defaultSession
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = newHTTPClient()
+	}
+	sdk := aws.Config{Region: cfg.Region}
+	switch {
+	case cfg.WebIdentity != nil:
+		sdk.Credentials = aws.AnonymousCredentials{}
+	case cfg.Credentials != nil:
+		sdk.Credentials = aws.NewCredentialsCache(cfg.Credentials)
+	default:
+		var err error
+		if sdk, err = awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(cfg.Region)); err != nil {
+			return nil, fmt.Errorf("configuring AWS role %q: loading default credentials: %w", cfg.Role, err)
+		}
+	}
+	sdk.HTTPClient = cfg.HTTPClient
+	// Repeating is this package's decision, not the SDK's: see Mint.
+	sdk.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+	if cfg.Endpoint != "" {
+		sdk.BaseEndpoint = aws.String(cfg.Endpoint)
+	}
+	m := &Minter{cfg: cfg, sts: sts.NewFromConfig(sdk), http: cfg.HTTPClient}
+	if cfg.WebIdentity == nil {
+		m.cred = sdk.Credentials
+	}
+	m.up = upstream.New("STS role "+cfg.Role, cfg.Timeout)
+	return m, nil
+}
+
+func (c Config) check() error {
+	var errs []error
+	if c.Role == "" || c.RoleARN == "" {
+		errs = append(errs, errors.New("role and role ARN are required"))
+	}
+	if c.Permits == nil {
+		errs = append(errs, errors.New("a permit verifier is required"))
+	}
+	if c.Dialect != iam.DialectAWS && c.Dialect != iam.DialectS3 {
+		errs = append(errs, fmt.Errorf("unknown dialect %v", c.Dialect))
+	}
+	if c.Dialect == iam.DialectS3 && c.Endpoint == "" {
+		errs = append(errs, errors.New("the s3-compatible dialect needs an endpoint"))
+	}
+	if c.Endpoint != "" {
+		if u, err := url.Parse(c.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			errs = append(errs, errors.New("endpoint is not an http or https URL"))
+		}
+	}
+	if c.MaxSession != 0 && (c.MaxSession < minSession || c.MaxSession > maxSession) {
+		errs = append(errs, fmt.Errorf("max session %v not in [%v, %v]", c.MaxSession, minSession, maxSession))
+	}
+	if c.WebIdentity != nil {
+		if c.WebIdentity.Audience == "" || c.WebIdentity.Fetch == nil {
+			errs = append(errs, errors.New("web identity needs an audience and a token source"))
+		}
+		if c.Credentials != nil {
+			errs = append(errs, errors.New("web identity and credentials exclude each other"))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,119 @@
+package awssts
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/mint/internal/upstream"
+	"github.com/valetkey/valetkey/scopes/iam"
+)
+
+// maxBody bounds what is read of an answer to a revocation.
+const maxBody = 64 << 10
+
+func newHTTPClient() *awshttp.BuildableClient { return awshttp.NewBuildableClient() }
+
+// revokeType adds MinIO's form field that names the lease, so that it alone can be ended.
+func revokeType(lease string) middleware.BuildMiddleware {
+	return middleware.BuildMiddlewareFunc("valetkeyTokenRevokeType", func(
+		ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler,
+	) (middleware.BuildOutput, middleware.Metadata, error) {
+		req, ok := in.Request.(*smithyhttp.Request)
+		if !ok {
+			return middleware.BuildOutput{}, middleware.Metadata{}, fmt.Errorf("naming lease: unexpected request type %T", in.Request)
+		}
+		form, err := io.ReadAll(req.GetStream())
+		if err != nil {
+			return middleware.BuildOutput{}, middleware.Metadata{}, fmt.Errorf("naming lease: reading form: %w", err)
+		}
+		form = append(form, "&TokenRevokeType="+url.QueryEscape(lease)...)
+		if req, err = req.SetStream(bytes.NewReader(form)); err != nil {
+			return middleware.BuildOutput{}, middleware.Metadata{}, fmt.Errorf("naming lease: writing form: %w", err)
+		}
+		in.Request = req
+		return next.HandleBuild(ctx, in)
+	})
+}
+
+// Revoke implements mint.Minter. MinIO ends the one lease at once. AWS has no call for
+// one session, and MinIO none for a web identity of ours: these end at their deadline.
+func (m *Minter) Revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
+	if m.cfg.Dialect != iam.DialectS3 || m.cred == nil {
+		return mint.DeadlineOnly, nil
+	}
+	if h.LeaseTag == "" {
+		return mint.RevokeUnspecified, fmt.Errorf("revoking session of role %q: no lease tag: %w", m.cfg.Role, mint.ErrRefused)
+	}
+	outcome := mint.RevokeUnspecified
+	err := m.up.Do(ctx, func(ctx context.Context) error {
+		var err error
+		outcome, err = m.revokeLease(ctx, h.LeaseTag)
+		return err
+	})
+	if err != nil {
+		return mint.RevokeUnspecified, fmt.Errorf("revoking session of role %q: %w", m.cfg.Role, err)
+	}
+	return outcome, nil
+}
+
+func (m *Minter) revokeLease(ctx context.Context, lease string) (mint.RevokeOutcome, error) {
+	creds, err := m.cred.Retrieve(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("fetching the broker's own AWS credentials: %w", mint.ErrUnavailable)
+	}
+	target := strings.TrimSuffix(m.cfg.Endpoint, "/") + "/minio/admin/v3/revoke-tokens/builtin?" +
+		url.Values{"user": {creds.AccessKeyID}, "tokenRevokeType": {lease}}.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, http.NoBody)
+	if err != nil {
+		return 0, fmt.Errorf("building revocation: %w: %w", mint.ErrRefused, err)
+	}
+	empty := sha256.Sum256(nil)
+	hash := hex.EncodeToString(empty[:])
+	req.Header.Set("X-Amz-Content-Sha256", hash)
+	if err := v4.NewSigner().SignHTTP(ctx, creds, req, hash, "s3", m.cfg.Region, m.cfg.Now()); err != nil {
+		return 0, fmt.Errorf("signing revocation: %w", mint.ErrUnavailable)
+	}
+	resp, err := m.http.Do(req)
+	if err != nil {
+		return 0, upstream.Unanswered(ctx, "the server", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	return revoked(resp.StatusCode, body)
+}
+
+func revoked(status int, body []byte) (mint.RevokeOutcome, error) {
+	switch {
+	case status == http.StatusOK || status == http.StatusNoContent:
+		return mint.RevokedUpstream, nil
+	case status >= 500 && status != http.StatusNotImplemented || status == http.StatusTooManyRequests:
+		return 0, fmt.Errorf("server answered %d: %w", status, mint.ErrUnavailable)
+	}
+	var named struct{ Code string }
+	_ = json.Unmarshal(body, &named)
+	switch status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		// A server that has no such call answers without one of MinIO's own codes.
+		if !strings.HasPrefix(named.Code, "XMinio") {
+			return mint.DeadlineOnly, nil
+		}
+	}
+	if !code.MatchString(named.Code) {
+		named.Code = "unnamed error"
+	}
+	return 0, fmt.Errorf("server answered %d %s: %w", status, named.Code, mint.ErrRefused)
+}

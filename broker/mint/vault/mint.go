@@ -1,0 +1,245 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/scopes/vaultacl"
+)
+
+// maxPolicy bounds one policy's text; Vault's own limit is its request size, far above.
+const maxPolicy = 64 << 10
+
+// maxMeta is Vault's limit on a token's metadata value.
+const maxMeta = 512
+
+// plan is one minting, complete.
+type plan struct {
+	order  mint.Order
+	handle mint.Handle
+	policy string
+	ttl    time.Duration // whole seconds
+	wrap   time.Duration // 0 means not wrapped
+}
+
+// Mint implements mint.Minter.
+func (m *Minter) Mint(ctx context.Context, p mint.Permit) (mint.Credential, error) {
+	cred, err := m.mint(ctx, p)
+	if err != nil {
+		return mint.Credential{}, fmt.Errorf("minting Vault credential for role %q: %w", m.cfg.Role, err)
+	}
+	return cred, nil
+}
+
+func (m *Minter) mint(ctx context.Context, p mint.Permit) (mint.Credential, error) {
+	o, err := m.cfg.Permits.Verify(p)
+	if err != nil {
+		return mint.Credential{}, err
+	}
+	pl, err := m.cfg.prepare(o, m.cfg.Now())
+	if err != nil {
+		return mint.Credential{}, err
+	}
+	var cred mint.Credential
+	err = m.up.Do(ctx, func(ctx context.Context) error {
+		handle := pl.handle
+		cred, err = m.steps(ctx, pl, &handle)
+		if err != nil {
+			return m.undo(ctx, handle, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return mint.Credential{}, err
+	}
+	return cred, nil
+}
+
+// prepare is pure: it reads the order and the clock, and sends nothing.
+func (c Config) prepare(o mint.Order, now time.Time) (plan, error) {
+	p := o.Permissions
+	if o.Role != c.Role {
+		return plan{}, fmt.Errorf("order is for role %q: %w", o.Role, mint.ErrPermit)
+	}
+	if p.AWS != nil || (len(p.Vault) > 0) == (p.VaultRead != "") {
+		return plan{}, fmt.Errorf("order's permissions are not Vault paths or one dynamic secret: %w", mint.ErrPermit)
+	}
+	if len(o.SourceCIDRs) > 0 {
+		// Vault takes bound networks from a token role alone, so they could not be kept.
+		return plan{}, fmt.Errorf("a Vault token cannot be bound to the order's source networks: %w", mint.ErrPermit)
+	}
+	ttl := o.NotAfter.Sub(now).Truncate(time.Second)
+	switch {
+	case ttl < time.Second:
+		return plan{}, fmt.Errorf("deadline is over: %w", mint.ErrLifetime)
+	case c.MaxTTL > 0 && ttl > c.MaxTTL:
+		return plan{}, fmt.Errorf("%v of %v: %w", ttl, c.MaxTTL, mint.ErrLifetime)
+	}
+	rules := p.Vault
+	if p.VaultRead != "" {
+		rules = []vaultacl.Rule{{Path: p.VaultRead, Capabilities: []string{"read"}}}
+	}
+	pl := plan{order: o, handle: o.Handle(mint.ProviderVault), policy: vaultacl.Print(rules), ttl: ttl}
+	if pl.policy == "" {
+		return plan{}, fmt.Errorf("policy is empty: %w", mint.ErrPermit)
+	}
+	if len(pl.policy) > maxPolicy {
+		return plan{}, fmt.Errorf("policy has %d bytes of %d: %w", len(pl.policy), maxPolicy, mint.ErrTooLarge)
+	}
+	for _, v := range pl.meta() {
+		if len(v) > maxMeta {
+			return plan{}, fmt.Errorf("token metadata has %d bytes of %d: %w", len(v), maxMeta, mint.ErrTooLarge)
+		}
+	}
+	if p.VaultWrap {
+		pl.wrap = min(c.WrapTTL, ttl)
+	}
+	return pl, nil
+}
+
+func (p plan) meta() map[string]string {
+	o := p.order
+	return map[string]string{"agent": o.AgentID, "task": o.TaskID, "grant": o.GrantID, "scope": o.ScopeName + "@" + o.ScopeVersion}
+}
+
+// steps writes the policy, makes the token and, for a dynamic secret, reads it. What
+// exists upstream is in h, also when it fails.
+func (m *Minter) steps(ctx context.Context, pl plan, h *mint.Handle) (mint.Credential, error) {
+	if _, err := m.asBroker(ctx, request{
+		method: http.MethodPut, path: "sys/policies/acl/" + h.VaultPolicy, body: map[string]string{"policy": pl.policy},
+	}); err != nil {
+		if !mint.Maybe(err) {
+			*h = mint.Handle{} // nothing was written, so there is nothing to undo
+		}
+		return mint.Credential{}, fmt.Errorf("writing policy %q: %w", pl.handle.VaultPolicy, err)
+	}
+	dynamic := pl.order.Permissions.VaultRead != ""
+	wrap := pl.wrap
+	if dynamic {
+		wrap = 0 // the answer is wrapped then, not the token it is read with
+	}
+	created, err := m.createToken(ctx, pl, wrap)
+	if err != nil {
+		return mint.Credential{}, fmt.Errorf("creating token: %w", err)
+	}
+	out := mint.VaultSecret{Address: m.cfg.Address, Namespace: m.cfg.Namespace}
+	if wrap > 0 {
+		if out.WrappingToken, h.VaultAccessor, err = wrapped(created, wrap); err == nil && h.VaultAccessor == "" {
+			err = fmt.Errorf("wrapped token has no accessor: %w", mint.ErrInvalid)
+		}
+		if err != nil {
+			return mint.Credential{}, err
+		}
+		out.Accessor = h.VaultAccessor
+		return mint.NewCredential(*h, pl.order.NotAfter, mint.Secret{Vault: &out}), nil
+	}
+	auth, err := pl.accept(created, h)
+	if err != nil {
+		return mint.Credential{}, err
+	}
+	life := time.Duration(auth.LeaseDuration) * time.Second
+	out.Accessor = auth.Accessor
+	if !dynamic {
+		out.Token = auth.ClientToken
+		return mint.NewCredential(*h, m.ends(pl, life), mint.Secret{Vault: &out}), nil
+	}
+	leased, err := m.readDynamic(ctx, pl, auth.ClientToken, h, &out)
+	if err != nil {
+		return mint.Credential{}, err
+	}
+	return mint.NewCredential(*h, m.ends(pl, min(life, leased)), mint.Secret{Vault: &out}), nil
+}
+
+func (m *Minter) ends(pl plan, life time.Duration) time.Time {
+	if end := m.cfg.Now().Add(life); end.Before(pl.order.NotAfter) {
+		return end
+	}
+	return pl.order.NotAfter
+}
+
+func (m *Minter) createToken(ctx context.Context, pl plan, wrap time.Duration) (*api.Secret, error) {
+	path, seconds, renewable := "auth/token/create-orphan", strconv.Itoa(int(pl.ttl/time.Second))+"s", false
+	if m.cfg.TokenRole != "" {
+		path = "auth/token/create/" + m.cfg.TokenRole
+	}
+	return m.asBroker(ctx, request{method: http.MethodPut, path: path, wrap: wrap, body: api.TokenCreateRequest{
+		Policies: []string{pl.handle.VaultPolicy}, NoDefaultPolicy: true, Metadata: pl.meta(),
+		TTL: seconds, ExplicitMaxTTL: seconds, Renewable: &renewable, DisplayName: pl.order.SessionName, Type: "service",
+	}})
+}
+
+// accept holds the token against what was asked, noting its accessor first.
+func (p plan) accept(s *api.Secret, h *mint.Handle) (*api.SecretAuth, error) {
+	if s == nil || s.Auth == nil {
+		return nil, fmt.Errorf("answer has no token: %w", mint.ErrInvalid)
+	}
+	a := s.Auth
+	h.VaultAccessor = a.Accessor
+	switch life := time.Duration(a.LeaseDuration) * time.Second; {
+	case a.ClientToken == "" || a.Accessor == "":
+		return nil, fmt.Errorf("token lacks a field: %w", mint.ErrInvalid)
+	case life <= 0 || life > p.ttl:
+		return nil, fmt.Errorf("token lives %v, asked for %v: %w", life, p.ttl, mint.ErrInvalid)
+	case a.Renewable:
+		return nil, fmt.Errorf("token is renewable: %w", mint.ErrInvalid)
+	case len(a.Policies) != 1 || a.Policies[0] != h.VaultPolicy || len(a.IdentityPolicies) != 0:
+		return nil, fmt.Errorf("token has other policies: %w", mint.ErrInvalid)
+	}
+	return a, nil
+}
+
+// readDynamic reads the secret with the issuance's own token, and returns its lease's life.
+func (m *Minter) readDynamic(ctx context.Context, pl plan, token string, h *mint.Handle, out *mint.VaultSecret) (time.Duration, error) {
+	path := pl.order.Permissions.VaultRead
+	s, err := m.do(ctx, request{method: http.MethodGet, path: path, token: token, wrap: pl.wrap})
+	if err != nil {
+		return 0, fmt.Errorf("reading dynamic secret %q: %w", path, err)
+	}
+	if pl.wrap > 0 {
+		if out.WrappingToken, _, err = wrapped(s, pl.wrap); err != nil {
+			return 0, fmt.Errorf("reading dynamic secret %q: %w", path, err)
+		}
+		return pl.ttl, nil
+	}
+	if s == nil || s.LeaseID == "" || s.LeaseDuration <= 0 || len(s.Data) == 0 {
+		return 0, fmt.Errorf("reading dynamic secret %q: no lease or no data: %w", path, mint.ErrInvalid)
+	}
+	h.VaultLeaseID, out.LeaseID = s.LeaseID, s.LeaseID
+	if out.DataJSON, err = json.Marshal(s.Data); err != nil {
+		return 0, fmt.Errorf("reading dynamic secret %q: %w", path, mint.ErrInvalid)
+	}
+	return time.Duration(s.LeaseDuration) * time.Second, nil
+}
+
+// wrapped returns the wrapping token, and the accessor of what is inside where that is a token.
+func wrapped(s *api.Secret, asked time.Duration) (token, accessor string, err error) {
+	if s == nil || s.WrapInfo == nil || s.WrapInfo.Token == "" || s.Auth != nil || len(s.Data) != 0 {
+		return "", "", fmt.Errorf("answer is not wrapped: %w", mint.ErrInvalid)
+	}
+	if life := time.Duration(s.WrapInfo.TTL) * time.Second; life <= 0 || life > asked {
+		return "", "", fmt.Errorf("wrapping lives %v, asked for %v: %w", life, asked, mint.ErrInvalid)
+	}
+	return s.WrapInfo.Token, s.WrapInfo.WrappedAccessor, nil
+}
+
+// undo takes back what a failed minting left. When that worked the cause is harmless: the
+// token is revoked, or can do nothing without its policy.
+func (m *Minter) undo(ctx context.Context, h mint.Handle, cause error) error {
+	if h.VaultPolicy == "" {
+		return cause
+	}
+	ctx, cancel := m.up.Cleanup(ctx)
+	defer cancel()
+	if _, err := m.end(ctx, h); err != nil {
+		// Not wrapped: the sentinels of the clean-up say nothing about the minting.
+		return mint.Left(fmt.Errorf("%w; and taking back policy %q: %v", cause, h.VaultPolicy, err)) //nolint:errorlint // see above
+	}
+	return mint.Harmless(cause)
+}

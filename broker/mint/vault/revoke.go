@@ -1,0 +1,59 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/valetkey/valetkey/broker/mint"
+)
+
+// Revoke implements mint.Minter: the lease, then the token, then the policy. Without an
+// accessor the policy alone can be taken away: a token is powerless then, but a dynamic
+// secret that was read with it lives until the token's deadline, hence DeadlineOnly.
+func (m *Minter) Revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
+	if h.VaultPolicy == "" && h.VaultAccessor == "" && h.VaultLeaseID == "" {
+		return mint.RevokeUnspecified, fmt.Errorf("revoking Vault credential of role %q: empty handle: %w", m.cfg.Role, mint.ErrRefused)
+	}
+	outcome := mint.RevokeUnspecified
+	err := m.up.Do(ctx, func(ctx context.Context) error {
+		var err error
+		outcome, err = m.end(ctx, h)
+		return err
+	})
+	if err != nil {
+		return mint.RevokeUnspecified, fmt.Errorf("revoking Vault credential of role %q: %w", m.cfg.Role, err)
+	}
+	return outcome, nil
+}
+
+// end tries every part even where one fails: each takes something away.
+func (m *Minter) end(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
+	var errs []error
+	try := func(what string, r request) {
+		if _, err := m.asBroker(ctx, r); err != nil && !errors.Is(err, errGone) {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	if h.VaultLeaseID != "" {
+		try("revoking lease", request{
+			method: http.MethodPut, path: "sys/leases/revoke", body: map[string]any{"lease_id": h.VaultLeaseID, "sync": true},
+		})
+	}
+	if h.VaultAccessor != "" {
+		try("revoking token by accessor", request{
+			method: http.MethodPut, path: "auth/token/revoke-accessor", body: map[string]any{"accessor": h.VaultAccessor},
+		})
+	}
+	if h.VaultPolicy != "" {
+		try("deleting policy", request{method: http.MethodDelete, path: "sys/policies/acl/" + h.VaultPolicy})
+	}
+	if len(errs) > 0 {
+		return mint.RevokeUnspecified, errors.Join(errs...)
+	}
+	if h.VaultAccessor == "" && h.VaultLeaseID == "" {
+		return mint.DeadlineOnly, nil
+	}
+	return mint.RevokedUpstream, nil
+}
