@@ -31,9 +31,20 @@ type fileSource struct {
 	mu      sync.Mutex
 	closed  bool
 	checked time.Time
-	stamp   string // of the files that svid and bundles were read from
-	svid    *x509svid.SVID
-	bundles *spiffebundle.Set
+	stamp   string // of the files that held was read from
+	held    heldFiles
+}
+
+// heldFiles is what was read together, and is replaced together.
+type heldFiles struct {
+	svid *x509svid.SVID
+	x509 *x509bundle.Set
+	jwt  *jwtbundle.Set
+}
+
+func (h heldFiles) add(bundle *spiffebundle.Bundle) {
+	h.x509.Add(bundle.X509Bundle())
+	h.jwt.Add(bundle.JWTBundle())
 }
 
 func openFiles(cfg SourceConfig) (Source, error) {
@@ -47,7 +58,7 @@ func openFiles(cfg SourceConfig) (Source, error) {
 	return s, nil
 }
 
-// readLocked replaces svid and bundles together, or leaves both.
+// readLocked replaces held, or leaves it as it is on any fault.
 func (s *fileSource) readLocked() error {
 	// Stamped first: a change during the reading is seen at the next look.
 	stamp := s.stampFiles()
@@ -55,12 +66,12 @@ func (s *fileSource) readLocked() error {
 	if err != nil {
 		return fmt.Errorf("reading SVID %q: %w", s.cfg.CertFile, err)
 	}
-	bundles := spiffebundle.NewSet()
+	held := heldFiles{svid: svid, x509: x509bundle.NewSet(), jwt: jwtbundle.NewSet()}
 	own, err := readBundle(svid.ID.TrustDomain(), s.cfg.BundleFile)
 	if err != nil {
 		return err
 	}
-	bundles.Add(own)
+	held.add(own)
 	for name, file := range s.cfg.FederatedBundleFiles {
 		domain, err := spiffeid.TrustDomainFromString(name)
 		if err != nil {
@@ -73,9 +84,9 @@ func (s *fileSource) readLocked() error {
 		if err != nil {
 			return err
 		}
-		bundles.Add(bundle)
+		held.add(bundle)
 	}
-	s.svid, s.bundles, s.stamp = svid, bundles, stamp
+	s.held, s.stamp = held, stamp
 	return nil
 }
 
@@ -123,11 +134,11 @@ func (s *fileSource) stampFiles() string {
 // fresh gives what the files hold. A set that cannot be read leaves the last
 // one in force: a writer replaces the files one by one, and an old SVID ends by
 // its own expiry.
-func (s *fileSource) fresh() (*x509svid.SVID, *spiffebundle.Set, error) {
+func (s *fileSource) fresh() (heldFiles, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, nil, errClosed
+		return heldFiles{}, errClosed
 	}
 	if now := time.Now(); now.Sub(s.checked) >= recheck {
 		s.checked = now
@@ -135,28 +146,28 @@ func (s *fileSource) fresh() (*x509svid.SVID, *spiffebundle.Set, error) {
 			_ = s.readLocked()
 		}
 	}
-	return s.svid, s.bundles, nil
+	return s.held, nil
 }
 
 func (s *fileSource) GetX509SVID() (*x509svid.SVID, error) {
-	svid, _, err := s.fresh()
-	return svid, err
+	held, err := s.fresh()
+	return held.svid, err
 }
 
 func (s *fileSource) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
-	_, bundles, err := s.fresh()
+	held, err := s.fresh()
 	if err != nil {
 		return nil, err
 	}
-	return bundles.GetX509BundleForTrustDomain(domain)
+	return held.x509.GetX509BundleForTrustDomain(domain)
 }
 
 func (s *fileSource) GetJWTBundleForTrustDomain(domain spiffeid.TrustDomain) (*jwtbundle.Bundle, error) {
-	_, bundles, err := s.fresh()
+	held, err := s.fresh()
 	if err != nil {
 		return nil, err
 	}
-	return bundles.GetJWTBundleForTrustDomain(domain)
+	return held.jwt.GetJWTBundleForTrustDomain(domain)
 }
 
 func (s *fileSource) FetchJWTSVID(_ context.Context, audience string) (*jwtsvid.SVID, error) {

@@ -68,9 +68,13 @@ type Authority struct {
 	stop    chan struct{}
 	stopped sync.Once
 
-	mu        sync.Mutex
-	federated *spiffebundle.Set
-	changed   chan struct{} // closed and replaced at every Rotate and Federate
+	// x509 and jwt hold our own bundle and the federated ones; they lock
+	// themselves.
+	x509 *x509bundle.Set
+	jwt  *jwtbundle.Set
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced at every Rotate and Federate
 }
 
 // New makes the keys and the CA certificate.
@@ -92,15 +96,15 @@ func New(cfg Config) (*Authority, error) {
 		cfg.Now = time.Now
 	}
 	a := &Authority{
-		cfg:       cfg,
-		domain:    domain,
-		stop:      make(chan struct{}),
-		federated: spiffebundle.NewSet(),
-		changed:   make(chan struct{}),
+		cfg:     cfg,
+		domain:  domain,
+		stop:    make(chan struct{}),
+		changed: make(chan struct{}),
 	}
 	if err := a.makeKeys(); err != nil {
 		return nil, fmt.Errorf("creating dev authority for %q: %w", domain, err)
 	}
+	a.x509, a.jwt = x509bundle.NewSet(a.X509Bundle()), jwtbundle.NewSet(a.JWTBundle())
 	if cfg.SocketDir != "" {
 		if err := makePrivateDir(cfg.SocketDir); err != nil {
 			return nil, fmt.Errorf("creating dev authority for %q: %w", domain, err)
@@ -238,10 +242,9 @@ func (a *Authority) Federate(bundle *spiffebundle.Bundle) error {
 	if bundle.TrustDomain() == a.domain {
 		return fmt.Errorf("federating %q: it is the authority's own trust domain", a.domain)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.federated.Add(bundle.Clone())
-	a.notifyLocked()
+	a.x509.Add(bundle.X509Bundle())
+	a.jwt.Add(bundle.JWTBundle())
+	a.Rotate()
 	return nil
 }
 
@@ -249,20 +252,16 @@ func (a *Authority) Federate(bundle *spiffebundle.Bundle) error {
 func (a *Authority) Rotate() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.notifyLocked()
-}
-
-func (a *Authority) notifyLocked() {
 	close(a.changed)
 	a.changed = make(chan struct{})
 }
 
-// snapshot gives the bundles to send and a channel that closes when they are
-// stale. The channel belongs to the snapshot, so no change falls between.
-func (a *Authority) snapshot() ([]*spiffebundle.Bundle, <-chan struct{}) {
+// stale gives a channel that closes when what is read after this call has to be
+// read again.
+func (a *Authority) stale() <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.federated.Bundles(), a.changed
+	return a.changed
 }
 
 // Close stops every socket and waits.

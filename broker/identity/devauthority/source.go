@@ -61,12 +61,12 @@ func (s *Source) GetX509SVID() (*x509svid.SVID, error) {
 
 // GetX509BundleForTrustDomain knows the authority's own and federated domains.
 func (s *Source) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
-	return s.authority.bundles().GetX509BundleForTrustDomain(domain)
+	return s.authority.x509.GetX509BundleForTrustDomain(domain)
 }
 
 // GetJWTBundleForTrustDomain knows the authority's own and federated domains.
 func (s *Source) GetJWTBundleForTrustDomain(domain spiffeid.TrustDomain) (*jwtbundle.Bundle, error) {
-	return s.authority.bundles().GetJWTBundleForTrustDomain(domain)
+	return s.authority.jwt.GetJWTBundleForTrustDomain(domain)
 }
 
 // FetchJWTSVID makes a fresh JWT-SVID.

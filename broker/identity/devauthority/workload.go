@@ -2,10 +2,8 @@ package devauthority
 
 import (
 	"context"
-	"crypto/x509"
 	"time"
 
-	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
@@ -24,7 +22,7 @@ type workloadServer struct {
 }
 
 func (s *workloadServer) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.ServerStreamingServer[workload.X509SVIDResponse]) error {
-	return s.authority.push(stream.Context(), func(federated []*spiffebundle.Bundle) error {
+	return s.authority.push(stream.Context(), func() error {
 		svid, err := s.authority.fresh(s.id)
 		if err != nil {
 			return err
@@ -33,10 +31,8 @@ func (s *workloadServer) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.
 		if err != nil {
 			return err
 		}
-		foreign := make(map[string][]byte)
-		for _, bundle := range federated {
-			foreign[bundle.TrustDomain().IDString()] = rawCertificates(bundle.X509Authorities())
-		}
+		bundles := s.authority.rawX509Bundles()
+		delete(bundles, s.authority.domain.IDString()) // it goes with the SVID
 		return stream.Send(&workload.X509SVIDResponse{
 			Svids: []*workload.X509SVID{{
 				SpiffeId:    s.id.String(),
@@ -44,26 +40,22 @@ func (s *workloadServer) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.
 				X509SvidKey: key,
 				Bundle:      s.authority.ca.Raw,
 			}},
-			FederatedBundles: foreign,
+			FederatedBundles: bundles,
 		})
 	})
 }
 
 func (s *workloadServer) FetchX509Bundles(_ *workload.X509BundlesRequest, stream grpc.ServerStreamingServer[workload.X509BundlesResponse]) error {
-	return s.authority.push(stream.Context(), func(federated []*spiffebundle.Bundle) error {
-		bundles := map[string][]byte{s.authority.domain.IDString(): s.authority.ca.Raw}
-		for _, bundle := range federated {
-			bundles[bundle.TrustDomain().IDString()] = rawCertificates(bundle.X509Authorities())
-		}
-		return stream.Send(&workload.X509BundlesResponse{Bundles: bundles})
+	return s.authority.push(stream.Context(), func() error {
+		return stream.Send(&workload.X509BundlesResponse{Bundles: s.authority.rawX509Bundles()})
 	})
 }
 
 func (s *workloadServer) FetchJWTBundles(_ *workload.JWTBundlesRequest, stream grpc.ServerStreamingServer[workload.JWTBundlesResponse]) error {
-	return s.authority.push(stream.Context(), func(federated []*spiffebundle.Bundle) error {
+	return s.authority.push(stream.Context(), func() error {
 		bundles := make(map[string][]byte)
-		for _, bundle := range append(federated, s.authority.Bundle()) {
-			keys, err := bundle.JWTBundle().Marshal()
+		for _, bundle := range s.authority.jwt.Bundles() {
+			keys, err := bundle.Marshal()
 			if err != nil {
 				return err
 			}
@@ -91,7 +83,7 @@ func (s *workloadServer) ValidateJWTSVID(_ context.Context, req *workload.Valida
 	if req.GetAudience() == "" {
 		return nil, status.Error(codes.InvalidArgument, "audience must be specified")
 	}
-	svid, err := jwtsvid.ParseAndValidate(req.GetSvid(), s.authority.bundles(), []string{req.GetAudience()})
+	svid, err := jwtsvid.ParseAndValidate(req.GetSvid(), s.authority.jwt, []string{req.GetAudience()})
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -103,12 +95,12 @@ func (s *workloadServer) ValidateJWTSVID(_ context.Context, req *workload.Valida
 }
 
 // push sends now, at every change, and at half of an SVID's life.
-func (a *Authority) push(ctx context.Context, send func([]*spiffebundle.Bundle) error) error {
+func (a *Authority) push(ctx context.Context, send func() error) error {
 	ticker := time.NewTicker(a.cfg.SVIDTTL / 2)
 	defer ticker.Stop()
 	for {
-		federated, changed := a.snapshot()
-		if err := send(federated); err != nil {
+		changed := a.stale()
+		if err := send(); err != nil {
 			return err
 		}
 		select {
@@ -120,19 +112,17 @@ func (a *Authority) push(ctx context.Context, send func([]*spiffebundle.Bundle) 
 	}
 }
 
-// bundles are the authority's own and the federated ones.
-func (a *Authority) bundles() *spiffebundle.Set {
-	federated, _ := a.snapshot()
-	return spiffebundle.NewSet(append(federated, a.Bundle())...)
-}
-
-// rawCertificates is the Workload API's form: DER, one after another.
-func rawCertificates(certificates []*x509.Certificate) []byte {
-	var raw []byte
-	for _, c := range certificates {
-		raw = append(raw, c.Raw...)
+// rawX509Bundles has the Workload API's form: DER, one after another.
+func (a *Authority) rawX509Bundles() map[string][]byte {
+	bundles := make(map[string][]byte)
+	for _, bundle := range a.x509.Bundles() {
+		var raw []byte
+		for _, certificate := range bundle.X509Authorities() {
+			raw = append(raw, certificate.Raw...)
+		}
+		bundles[bundle.TrustDomain().IDString()] = raw
 	}
-	return raw
+	return bundles
 }
 
 func requireHeader(ctx context.Context) error {

@@ -1,0 +1,103 @@
+package servers_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/valetkey/valetkey/broker/brokertest/servers"
+)
+
+func TestMinIO(t *testing.T) {
+	s := servers.MinIO(t)
+	resp, err := http.Get(s.Endpoint + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("anonymous listing of buckets: %s, want 403", resp.Status)
+	}
+}
+
+func TestVault(t *testing.T) {
+	s := servers.Vault(t)
+	for token, want := range map[string]int{s.RootToken: http.StatusOK, "other": http.StatusForbidden} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.Addr+"/v1/auth/token/lookup-self", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Vault-Token", token)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != want {
+			t.Errorf("looking up the token: %s, want %d", resp.Status, want)
+		}
+	}
+}
+
+// TestStopped ends a server in a subtest and finds its port closed.
+func TestStopped(t *testing.T) {
+	var endpoint string
+	t.Run("server", func(t *testing.T) { endpoint = servers.MinIO(t).Endpoint })
+	if resp, err := http.Get(endpoint); err == nil {
+		_ = resp.Body.Close()
+		t.Errorf("%s answers after the clean-up", endpoint)
+	}
+}
+
+var errFatal = errors.New("fatal")
+
+// recorder is a TB that keeps what Fatalf said.
+type recorder struct {
+	*testing.T
+	fatal string
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.fatal = fmt.Sprintf(format, args...)
+	panic(errFatal)
+}
+
+// fatalOf runs f and gives what it was fatal about.
+func fatalOf(t *testing.T, f func(servers.TB)) string {
+	t.Helper()
+	r := &recorder{T: t}
+	func() {
+		defer func() {
+			if err, ok := recover().(error); ok && !errors.Is(err, errFatal) {
+				t.Fatal(err)
+			}
+		}()
+		f(r)
+	}()
+	return r.fatal
+}
+
+func TestMissingBinaryIsFatal(t *testing.T) {
+	t.Setenv("VALETKEY_SERVERS", filepath.Join(t.TempDir(), "none"))
+	for name, f := range map[string]func(servers.TB){
+		"minio":        func(tb servers.TB) { servers.MinIO(tb) },
+		"vault":        func(tb servers.TB) { servers.Vault(tb) },
+		"spire-server": func(tb servers.TB) { servers.SPIRE(tb, "example.org") },
+	} {
+		if said := fatalOf(t, f); !strings.Contains(said, name) || !strings.Contains(said, "make servers") {
+			t.Errorf("without %s: %q, want it to name the binary and the way to build it", name, said)
+		}
+	}
+}
+
+func TestServerThatEndsIsFatal(t *testing.T) {
+	said := fatalOf(t, func(tb servers.TB) { servers.Vault(tb, "-no-such-flag") })
+	if !strings.Contains(said, "ended before it was ready") || !strings.Contains(said, "no-such-flag") {
+		t.Errorf("a server that ends: %q, want its own words", said)
+	}
+}
