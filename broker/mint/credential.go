@@ -45,13 +45,14 @@ type AWSSecret struct {
 	Region, Endpoint string
 }
 
-// VaultSecret is a token, or a dynamic secret's data, or a wrapping token for either.
+// VaultSecret is a token, or a dynamic secret's data, or a wrapping token for that data.
 type VaultSecret struct {
-	// Token is set when the scope asks for paths and is not wrapped.
+	// Token is set when the scope asks for paths. Accessor names it, or the token that holds
+	// the dynamic secret's lease.
 	Token, Accessor string
 	// Address and Namespace say where Vault is.
 	Address, Namespace string
-	// DataJSON and LeaseID are set when the scope reads a dynamic secret and is not wrapped.
+	// DataJSON and LeaseID are set when the scope reads a dynamic secret unwrapped.
 	DataJSON []byte
 	LeaseID  string
 	// WrappingToken is set when the scope wraps; the broker never saw what is inside.

@@ -39,8 +39,7 @@ type Config struct {
 	Endpoint string
 	// S3Endpoint is told to the agent; empty means AWS's own.
 	S3Endpoint string
-	// Dialect of the session policy. The zero value is whatever iam's zero value is;
-	// iam.DialectAWS and iam.DialectS3 are accepted.
+	// Dialect of the session policy. Required: no server must get the wrong one by omission.
 	Dialect iam.Dialect
 	// MaxSession is the role's MaxSessionDuration; 0 means 1 h, AWS's default.
 	MaxSession time.Duration
@@ -134,7 +133,7 @@ func (c Config) check() error {
 		errs = append(errs, errors.New("a permit verifier is required"))
 	}
 	if c.Dialect != iam.DialectAWS && c.Dialect != iam.DialectS3 {
-		errs = append(errs, fmt.Errorf("unknown dialect %v", c.Dialect))
+		errs = append(errs, fmt.Errorf("unknown dialect %q", c.Dialect))
 	}
 	if c.Dialect == iam.DialectS3 && c.Endpoint == "" {
 		errs = append(errs, errors.New("the s3-compatible dialect needs an endpoint"))

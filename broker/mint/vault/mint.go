@@ -26,7 +26,7 @@ type plan struct {
 	handle mint.Handle
 	policy string
 	ttl    time.Duration // whole seconds
-	wrap   time.Duration // 0 means not wrapped
+	wrap   time.Duration // of a dynamic secret; 0 means not wrapped
 }
 
 // Mint implements mint.Minter.
@@ -120,33 +120,18 @@ func (m *Minter) steps(ctx context.Context, pl plan, h *mint.Handle) (mint.Crede
 		}
 		return mint.Credential{}, fmt.Errorf("writing policy %q: %w", pl.handle.VaultPolicy, err)
 	}
-	dynamic := pl.order.Permissions.VaultRead != ""
-	wrap := pl.wrap
-	if dynamic {
-		wrap = 0 // the answer is wrapped then, not the token it is read with
-	}
-	created, err := m.createToken(ctx, pl, wrap)
+	created, err := m.createToken(ctx, pl)
 	if err != nil {
 		return mint.Credential{}, fmt.Errorf("creating token: %w", err)
 	}
 	out := mint.VaultSecret{Address: m.cfg.Address, Namespace: m.cfg.Namespace}
-	if wrap > 0 {
-		if out.WrappingToken, h.VaultAccessor, err = wrapped(created, wrap); err == nil && h.VaultAccessor == "" {
-			err = fmt.Errorf("wrapped token has no accessor: %w", mint.ErrInvalid)
-		}
-		if err != nil {
-			return mint.Credential{}, err
-		}
-		out.Accessor = h.VaultAccessor
-		return mint.NewCredential(*h, pl.order.NotAfter, mint.Secret{Vault: &out}), nil
-	}
 	auth, err := pl.accept(created, h)
 	if err != nil {
 		return mint.Credential{}, err
 	}
 	life := time.Duration(auth.LeaseDuration) * time.Second
 	out.Accessor = auth.Accessor
-	if !dynamic {
+	if pl.order.Permissions.VaultRead == "" {
 		out.Token = auth.ClientToken
 		return mint.NewCredential(*h, m.ends(pl, life), mint.Secret{Vault: &out}), nil
 	}
@@ -164,12 +149,12 @@ func (m *Minter) ends(pl plan, life time.Duration) time.Time {
 	return pl.order.NotAfter
 }
 
-func (m *Minter) createToken(ctx context.Context, pl plan, wrap time.Duration) (*api.Secret, error) {
+func (m *Minter) createToken(ctx context.Context, pl plan) (*api.Secret, error) {
 	path, seconds, renewable := "auth/token/create-orphan", strconv.Itoa(int(pl.ttl/time.Second))+"s", false
 	if m.cfg.TokenRole != "" {
 		path = "auth/token/create/" + m.cfg.TokenRole
 	}
-	return m.asBroker(ctx, request{method: http.MethodPut, path: path, wrap: wrap, body: api.TokenCreateRequest{
+	return m.asBroker(ctx, request{method: http.MethodPut, path: path, body: api.TokenCreateRequest{
 		Policies: []string{pl.handle.VaultPolicy}, NoDefaultPolicy: true, Metadata: pl.meta(),
 		TTL: seconds, ExplicitMaxTTL: seconds, Renewable: &renewable, DisplayName: pl.order.SessionName, Type: "service",
 	}})
@@ -203,7 +188,7 @@ func (m *Minter) readDynamic(ctx context.Context, pl plan, token string, h *mint
 		return 0, fmt.Errorf("reading dynamic secret %q: %w", path, err)
 	}
 	if pl.wrap > 0 {
-		if out.WrappingToken, _, err = wrapped(s, pl.wrap); err != nil {
+		if out.WrappingToken, err = wrapped(s, pl.wrap); err != nil {
 			return 0, fmt.Errorf("reading dynamic secret %q: %w", path, err)
 		}
 		return pl.ttl, nil
@@ -218,15 +203,15 @@ func (m *Minter) readDynamic(ctx context.Context, pl plan, token string, h *mint
 	return time.Duration(s.LeaseDuration) * time.Second, nil
 }
 
-// wrapped returns the wrapping token, and the accessor of what is inside where that is a token.
-func wrapped(s *api.Secret, asked time.Duration) (token, accessor string, err error) {
+// wrapped returns the wrapping token of an answer whose content must not be visible.
+func wrapped(s *api.Secret, asked time.Duration) (string, error) {
 	if s == nil || s.WrapInfo == nil || s.WrapInfo.Token == "" || s.Auth != nil || len(s.Data) != 0 {
-		return "", "", fmt.Errorf("answer is not wrapped: %w", mint.ErrInvalid)
+		return "", fmt.Errorf("answer is not wrapped: %w", mint.ErrInvalid)
 	}
 	if life := time.Duration(s.WrapInfo.TTL) * time.Second; life <= 0 || life > asked {
-		return "", "", fmt.Errorf("wrapping lives %v, asked for %v: %w", life, asked, mint.ErrInvalid)
+		return "", fmt.Errorf("wrapping lives %v, asked for %v: %w", life, asked, mint.ErrInvalid)
 	}
-	return s.WrapInfo.Token, s.WrapInfo.WrappedAccessor, nil
+	return s.WrapInfo.Token, nil
 }
 
 // undo takes back what a failed minting left. When that worked the cause is harmless: the

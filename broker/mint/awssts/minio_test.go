@@ -1,0 +1,132 @@
+package awssts_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/mint/awssts"
+	"github.com/valetkey/valetkey/broker/mint/internal/minttest"
+	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/iam"
+)
+
+func prefixPermissions() scopes.Permissions {
+	return scopes.Permissions{AWS: &iam.Policy{Version: iam.Version, Statements: []iam.Statement{{
+		Effect: iam.Allow, Action: []string{"s3:GetObject", "s3:PutObject"}, Resource: []string{"arn:aws:s3:::prod/a/*"},
+	}}}}
+}
+
+func s3Client(endpoint, id, secret, token string) *s3.Client {
+	return s3.New(s3.Options{
+		BaseEndpoint: aws.String(endpoint), Region: "us-east-1", UsePathStyle: true, RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(id, secret, token),
+	})
+}
+
+func put(ctx context.Context, c *s3.Client, key string) error {
+	_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("prod"), Key: aws.String(key), Body: strings.NewReader("x")})
+	return err
+}
+
+func TestMinIO(t *testing.T) {
+	ctx := t.Context()
+	endpoint := minttest.StartMinIO(t)
+	root := s3Client(endpoint, minttest.MinIOUser, minttest.MinIOPassword, "")
+	if _, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("prod")}); err != nil {
+		t.Fatal(err)
+	}
+	desk := minttest.NewDesk(t)
+	minter, err := awssts.New(ctx, awssts.Config{
+		Role: "test", RoleARN: "arn:aws:iam::123456789012:role/test", Endpoint: endpoint, S3Endpoint: endpoint,
+		Dialect: iam.DialectS3, Permits: desk.Verifier,
+		Credentials: credentials.NewStaticCredentialsProvider(minttest.MinIOUser, minttest.MinIOPassword, ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(t *testing.T, life time.Duration) (mint.Credential, *s3.Client) {
+		t.Helper()
+		o := minttest.Order(prefixPermissions(), life)
+		cred, err := minter.Mint(ctx, desk.Permit(o))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !cred.ExpiresAt().Equal(o.NotAfter) {
+			t.Errorf("expires %v, want %v", cred.ExpiresAt(), o.NotAfter)
+		}
+		sec := cred.Reveal().AWS
+		if sec.AccessKeyID != cred.Handle().AccessKeyID || sec.Endpoint != endpoint {
+			t.Error("handle or endpoint does not fit the secret")
+		}
+		return cred, s3Client(endpoint, sec.AccessKeyID, sec.SecretAccessKey, sec.SessionToken)
+	}
+
+	t.Run("exactly the prefix", func(t *testing.T) {
+		_, c := issue(t, 5*time.Minute)
+		if err := put(ctx, c, "a/one"); err != nil {
+			t.Fatalf("put in prefix: %v", err)
+		}
+		if _, err := c.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("prod"), Key: aws.String("a/one")}); err != nil {
+			t.Fatalf("get in prefix: %v", err)
+		}
+		if err := put(ctx, c, "b/one"); err == nil {
+			t.Error("put outside the prefix was allowed")
+		}
+		if _, err := c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String("prod"), Key: aws.String("a/one")}); err == nil {
+			t.Error("delete was allowed")
+		}
+		if _, err := c.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("prod")}); err == nil {
+			t.Error("list was allowed")
+		}
+	})
+	t.Run("deadline under 900 s", func(t *testing.T) {
+		cred, c := issue(t, 3*time.Second)
+		if err := put(ctx, c, "a/two"); err != nil {
+			t.Fatalf("put before the deadline: %v", err)
+		}
+		minttest.Eventually(t, 6*time.Second, "the session is dead", func() bool { return put(ctx, c, "a/two") != nil })
+		if late := time.Since(cred.ExpiresAt()); late > time.Second {
+			t.Errorf("died %v after its deadline", late)
+		}
+	})
+	t.Run("revoke ends one lease at once", func(t *testing.T) {
+		cred, c := issue(t, 5*time.Minute)
+		_, other := issue(t, 5*time.Minute)
+		if err := put(ctx, c, "a/three"); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // repeating is safe
+			outcome, err := minter.Revoke(ctx, cred.Handle())
+			if err != nil || outcome != mint.RevokedUpstream {
+				t.Fatalf("revoke: %v %v", outcome, err)
+			}
+		}
+		if err := put(ctx, c, "a/three"); err == nil {
+			t.Error("a revoked session still works")
+		}
+		if err := put(ctx, other, "a/three"); err != nil {
+			t.Errorf("another session died too: %v", err)
+		}
+	})
+	t.Run("an order's handle revokes what was never answered", func(t *testing.T) {
+		o := minttest.Order(prefixPermissions(), 5*time.Minute)
+		cred, err := minter.Mint(ctx, desk.Permit(o))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if outcome, err := minter.Revoke(ctx, o.Handle(mint.ProviderAWS)); err != nil || outcome != mint.RevokedUpstream {
+			t.Fatalf("revoke: %v %v", outcome, err)
+		}
+		sec := cred.Reveal().AWS
+		if err := put(ctx, s3Client(endpoint, sec.AccessKeyID, sec.SecretAccessKey, sec.SessionToken), "a/four"); err == nil {
+			t.Error("a revoked session still works")
+		}
+	})
+}
