@@ -1,0 +1,304 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valetkey/valetkey/broker/approval"
+	"github.com/valetkey/valetkey/broker/guard"
+	"github.com/valetkey/valetkey/broker/identity"
+	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/policy"
+	"github.com/valetkey/valetkey/broker/store"
+	"github.com/valetkey/valetkey/scopes"
+)
+
+var (
+	// ErrTaskNotFound means that the caller has no such task.
+	ErrTaskNotFound = errors.New("task not found")
+	// ErrTaskClosed means that the task has ended.
+	ErrTaskClosed = errors.New("task closed")
+	// ErrGrantNotFound means that the caller has no such grant.
+	ErrGrantNotFound = errors.New("grant not found")
+	// ErrGrantEnded means that the grant cannot be minted from any more.
+	ErrGrantEnded = errors.New("grant ended")
+	// ErrConflict means that an idempotency key came before with other content.
+	ErrConflict = errors.New("idempotency key used with other content")
+	// ErrAlreadyIssued means that a repeat asks for a secret that was delivered
+	// or lost. Secrets are not kept, so it cannot be sent again.
+	ErrAlreadyIssued = errors.New("already issued")
+)
+
+const (
+	// permitLife is how long a permit can be used: the time to reach STS.
+	permitLife = 10 * time.Second
+	// mintTimeout bounds step 7 even when the upstream hangs.
+	mintTimeout = 15 * time.Second
+	// commitTimeout bounds the record of an outcome.
+	commitTimeout = 10 * time.Second
+)
+
+// Rules are a catalog and the policies over it, which change together.
+type Rules struct {
+	Catalog *scopes.Catalog
+	Policy  *policy.Engine
+}
+
+// Config configures New. Every field is required.
+type Config struct {
+	Store  store.Store
+	Guard  *guard.Guard
+	Minter mint.Minter
+	Signer *mint.Signer
+	// Load reads the catalog and the policies; it is called at start and reload.
+	Load func() (Rules, error)
+	// Reason names an error for the record, as the caller is told it.
+	Reason func(error) string
+	Now    func() time.Time
+	Log    *slog.Logger
+}
+
+// Broker issues credentials. It is safe for concurrent use.
+type Broker struct {
+	cfg     Config
+	ledger  *ledger.Ledger
+	rules   atomic.Pointer[Rules]
+	refused refusals
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced when a grant changes; guarded by mu
+
+	kick   chan struct{}
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// New loads the rules, closes what a crash left open, and starts the work that
+// ends grants.
+func New(ctx context.Context, cfg Config) (*Broker, error) {
+	if cfg.Store == nil || cfg.Guard == nil || cfg.Minter == nil || cfg.Signer == nil || cfg.Load == nil || cfg.Reason == nil || cfg.Now == nil || cfg.Log == nil {
+		return nil, errors.New("broker: every field of Config is required")
+	}
+	b := &Broker{cfg: cfg, ledger: ledger.New(cfg.Store, cfg.Now), changed: make(chan struct{}), kick: make(chan struct{}, 1)}
+	rules, err := cfg.Load()
+	if err != nil {
+		return nil, err
+	}
+	b.rules.Store(&rules)
+	if err := b.recover(ctx, rules.Catalog.Version()); err != nil {
+		return nil, fmt.Errorf("closing what was left open: %w", err)
+	}
+	bg, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	b.cancel = cancel
+	b.wg.Add(1)
+	go b.background(bg)
+	return b, nil
+}
+
+// Close stops the background work and waits for it. The store stays open.
+func (b *Broker) Close() error {
+	b.cancel()
+	b.wg.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	return b.flushRefusals(ctx)
+}
+
+// Ledger is the record, for those who serve and prove it.
+func (b *Broker) Ledger() *ledger.Ledger { return b.ledger }
+
+// Caller is who calls, and the id that ties the call's records together.
+type Caller struct {
+	Agent       identity.Agent
+	Correlation string
+}
+
+func (c Caller) id() string { return c.Agent.ID().String() }
+
+// Ask is a request for a grant.
+type Ask struct {
+	Key, TaskID, Scope, ScopeVersion string
+	Params                           map[string][]string
+	TTL                              time.Duration
+	// Justification is recorded and shown to people. Nothing decides on it.
+	Justification string
+	Mint          bool
+}
+
+// Issued is what came of a request. Credential and Receipt are zero unless
+// something was minted.
+type Issued struct {
+	Grant      store.Grant
+	Credential mint.Credential
+	Receipt    ledger.Receipt
+}
+
+// RequestGrant asks for a grant, and with Mint delivers its first credential.
+// A refusal by policy or guard is on the record before it is returned, and
+// Issued.Grant names it.
+func (b *Broker) RequestGrant(ctx context.Context, who Caller, ask Ask) (Issued, error) {
+	task, err := b.task(ctx, who.id(), ask.TaskID)
+	if err != nil {
+		return Issued{}, err
+	}
+	d, err := b.decide(ctx, who, task, scopes.Query{Scope: ask.Scope, Version: ask.ScopeVersion, Params: ask.Params, TTL: ask.TTL})
+	if err != nil {
+		return Issued{}, err
+	}
+	var p passage
+	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		p = passage{tx: t, who: who, record: describe(who, task, d)}
+		p.record.Purpose = ask.Justification
+		return b.grant(&p, d, ask)
+	})
+	if err != nil {
+		return Issued{}, err
+	}
+	if p.refusal != nil || !ask.Mint {
+		return Issued{Grant: p.grant}, p.refusal
+	}
+	return b.issue(ctx, p.grant, p.intent)
+}
+
+// MintCredential mints again from a live grant. Everything is decided again,
+// whatever was true when the grant was asked for.
+func (b *Broker) MintCredential(ctx context.Context, who Caller, key, grantID string) (Issued, error) {
+	g, err := b.Grant(ctx, who.id(), grantID)
+	if err != nil {
+		return Issued{}, err
+	}
+	if !g.State.Live() {
+		return Issued{}, ErrGrantEnded
+	}
+	task, err := b.task(ctx, who.id(), g.TaskID)
+	if err != nil {
+		return Issued{}, err
+	}
+	d, err := b.decide(ctx, who, task, scopes.Query{Scope: g.Scope, Version: g.ScopeVersion, Params: g.Params, TTL: g.TTL})
+	if err != nil {
+		return Issued{}, err
+	}
+	var p passage
+	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		p = passage{tx: t, who: who, record: describe(who, task, d)}
+		return b.mintAgain(&p, d, key, grantID)
+	})
+	if err != nil {
+		return Issued{}, err
+	}
+	if p.refusal != nil {
+		return Issued{Grant: p.grant}, p.refusal
+	}
+	return b.issue(ctx, p.grant, p.intent)
+}
+
+// decide is steps 2 and 3.
+func (b *Broker) decide(ctx context.Context, who Caller, task store.Task, q scopes.Query) (policy.Decision, error) {
+	rules := b.rules.Load()
+	req, err := rules.Catalog.Resolve(q)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	return rules.Policy.Decide(ctx, policy.Input{
+		Agent: who.Agent, Request: req, Now: b.cfg.Now(), TTL: req.TTL(),
+		Task: policy.Task{ID: task.ID, Environment: task.Environment, OnBehalfOf: task.OnBehalfOf},
+	})
+}
+
+// pass is steps 4 and 5.
+func (b *Broker) pass(t *ledger.Tx, d policy.Decision) (approval.Clearance, error) {
+	a, err := b.cfg.Guard.Admit(t, d)
+	if err != nil {
+		return approval.Clearance{}, err
+	}
+	return approval.Clear(a)
+}
+
+// issue is steps 7 and 8: the intent is durable, the outcome will be before
+// anything is returned. The caller going away changes nothing.
+func (b *Broker) issue(ctx context.Context, g store.Grant, intent ledger.Intent) (Issued, error) {
+	ctx = context.WithoutCancel(ctx)
+	cred, mintErr := b.mint(ctx, intent)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	var ended error
+	receipt, err := b.ledger.Conclude(ctx, intent, func(t *ledger.Tx, r *ledger.Record, iss *store.Issuance) (err error) {
+		g, ended, err = b.conclude(t, r, iss, cred, mintErr)
+		return err
+	})
+	if err = errors.Join(mintErr, ended, err); err != nil {
+		// Not delivered. What may exist is in the work table, or, when even that
+		// could not be written, is an open intent that the next start revokes.
+		b.wake()
+		return Issued{Grant: g}, err
+	}
+	b.announce()
+	return Issued{Grant: g, Credential: cred, Receipt: receipt}, nil
+}
+
+func (b *Broker) mint(ctx context.Context, intent ledger.Intent) (mint.Credential, error) {
+	permit, err := b.permit(intent)
+	if err != nil {
+		return mint.Credential{}, mint.Harmless(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, mintTimeout)
+	defer cancel()
+	cred, err := b.cfg.Minter.Mint(ctx, permit)
+	if err == nil && !cred.Valid() {
+		err = fmt.Errorf("%w: no credential came", mint.ErrInvalid)
+	}
+	return cred, err
+}
+
+// permit turns a durable intent into the order to mint exactly that.
+func (b *Broker) permit(intent ledger.Intent) (mint.Permit, error) {
+	if !intent.Valid() {
+		return mint.Permit{}, ledger.ErrNotDurable
+	}
+	c, iss, now := intent.Clearance(), intent.Issuance(), b.cfg.Now()
+	d := c.Decision()
+	req := d.Request()
+	return b.cfg.Signer.Sign(mint.Order{
+		GrantID: iss.GrantID, TaskID: d.Task().ID, AgentID: d.Agent().ID().String(),
+		ScopeName: req.Scope().Name(), ScopeVersion: req.Scope().Version(),
+		EnvelopeDigest: c.Digest(), IssuanceID: iss.ID, SessionName: intent.Session(),
+		Role: req.Scope().Role(), Permissions: req.Permissions(), SourceCIDRs: req.Scope().SourceCIDRs(),
+		NotAfter: iss.NotAfter, IssuedAt: now, PermitExpires: now.Add(permitLife),
+	})
+}
+
+// conclude fills in the outcome, inside its transaction. ended says that the
+// grant was ended while its credential was being minted.
+func (b *Broker) conclude(t *ledger.Tx, r *ledger.Record, iss *store.Issuance, cred mint.Credential, mintErr error) (g store.Grant, ended, err error) {
+	if g, err = t.Grant(iss.GrantID); err != nil {
+		return g, nil, err
+	}
+	if cred.Valid() {
+		h := cred.Handle()
+		r.AccessKeyID, r.VaultAccessor, r.VaultLease = h.AccessKeyID, h.VaultAccessor, h.VaultLeaseID
+		if iss.Handle, err = json.Marshal(h); err != nil {
+			return g, nil, err
+		}
+	}
+	switch {
+	case mintErr != nil && !mint.Maybe(mintErr):
+		r.Type, r.Reason, iss.State = ledger.IssuanceFailed, b.cfg.Reason(mintErr), store.IssuanceAbandoned
+		return g, nil, nil
+	case mintErr != nil:
+		r.Type, r.Reason, iss.State = ledger.IssuanceFailed, b.cfg.Reason(mintErr), store.IssuanceOrphaned
+		return g, nil, b.toRevoke(t, *iss, "the minting failed and may have left a credential")
+	case !g.State.Live():
+		r.Type, r.Reason, iss.State = ledger.IssuanceOrphaned, b.cfg.Reason(ErrGrantEnded), store.IssuanceOrphaned
+		return g, ErrGrantEnded, b.toRevoke(t, *iss, "the grant ended while its credential was minted")
+	}
+	r.Type, iss.State = ledger.IssuanceIssued, store.IssuanceIssued
+	g.State = store.GrantActive
+	return g, nil, t.PutGrant(g)
+}

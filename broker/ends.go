@@ -1,0 +1,224 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/store"
+)
+
+// ending says how and why grants end.
+type ending struct {
+	state                        store.GrantState
+	grantType, taskType          string
+	cause, operator, correlation string
+}
+
+// end ends a live grant and puts the end of each of its credentials into the
+// work table.
+func (b *Broker) end(t *ledger.Tx, g *store.Grant, e ending) error {
+	g.State, g.EndedAt = e.state, t.Now()
+	if err := t.PutGrant(*g); err != nil {
+		return err
+	}
+	if _, err := t.Record(ledger.Record{
+		Type: e.grantType, Correlation: e.correlation, Agent: g.Agent, Operator: e.operator, Task: g.TaskID, Grant: g.ID,
+		EnvelopeDigest: g.Digest, Tier: g.Tier, Scope: g.Scope + "@" + g.ScopeVersion, Cause: e.cause,
+	}); err != nil {
+		return err
+	}
+	issued, err := t.Issuances(store.IssuanceFilter{GrantID: g.ID, State: store.IssuanceIssued})
+	if err != nil {
+		return err
+	}
+	for _, iss := range issued {
+		if err := b.toRevoke(t, iss, e.cause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Broker) toRevoke(t *ledger.Tx, iss store.Issuance, cause string) error {
+	return t.PutWork(store.Work{
+		ID: iss.ID, GrantID: iss.GrantID, Agent: iss.Agent, Cause: cause, Handle: iss.Handle,
+		CreatedAt: t.Now(), NextAt: t.Now(),
+	})
+}
+
+// ReleaseGrant ends the caller's grant. A second release is no error.
+func (b *Broker) ReleaseGrant(ctx context.Context, who Caller, id string) (store.Grant, error) {
+	if _, err := b.Grant(ctx, who.id(), id); err != nil {
+		return store.Grant{}, err
+	}
+	return b.endGrant(ctx, id, ending{
+		state: store.GrantReleased, grantType: ledger.GrantReleased, cause: "released", correlation: who.Correlation,
+	})
+}
+
+// RevokeGrant ends any grant, for an operator.
+func (b *Broker) RevokeGrant(ctx context.Context, operator Caller, id, cause string) (store.Grant, error) {
+	return b.endGrant(ctx, id, ending{
+		state: store.GrantRevoked, grantType: ledger.GrantRevoked, cause: cause,
+		operator: operator.id(), correlation: operator.Correlation,
+	})
+}
+
+func (b *Broker) endGrant(ctx context.Context, id string, e ending) (g store.Grant, err error) {
+	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		if g, err = t.Grant(id); err != nil {
+			return notFound(err, ErrGrantNotFound)
+		}
+		if !g.State.Live() {
+			return nil
+		}
+		return b.end(t, &g, e)
+	})
+	if err == nil {
+		b.announce()
+		b.wake()
+	}
+	return g, err
+}
+
+// recover closes what a crash left open. An open intent may have reached the
+// upstream, so it is orphaned and revoked by the name that the intent recorded.
+func (b *Broker) recover(ctx context.Context, catalog string) error {
+	_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		if _, err := t.Record(ledger.Record{Type: ledger.BrokerStarted, Catalog: catalog}); err != nil {
+			return err
+		}
+		open, err := t.Issuances(store.IssuanceFilter{State: store.IssuanceIntended})
+		if err != nil {
+			return err
+		}
+		for _, iss := range open {
+			na := iss.NotAfter
+			iss.State = store.IssuanceOrphaned
+			if iss.Index, err = t.Record(ledger.Record{
+				Type: ledger.IssuanceOrphaned, Agent: iss.Agent, Grant: iss.GrantID, Issuance: iss.ID, NotAfter: &na,
+				Cause: "the broker stopped before the outcome was on the record",
+			}); err != nil {
+				return err
+			}
+			if err := t.PutIssuance(iss); err != nil {
+				return err
+			}
+			if err := b.toRevoke(t, iss, "orphaned by a stop of the broker"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+const (
+	tick        = time.Second
+	workBatch   = 64
+	revokeLimit = 10 * time.Second
+	maxBackoff  = 5 * time.Minute
+)
+
+// background expires grants, carries their ends upstream, and sums refusals up.
+func (b *Broker) background(ctx context.Context) {
+	defer b.wg.Done()
+	every := time.NewTicker(tick)
+	defer every.Stop()
+	for {
+		if err := errors.Join(b.expire(ctx), b.work(ctx), b.flushDueRefusals(ctx)); err != nil && ctx.Err() == nil {
+			b.cfg.Log.ErrorContext(ctx, "background work; it is tried again", slogErr(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.kick:
+		case <-every.C:
+		}
+	}
+}
+
+func (b *Broker) expire(ctx context.Context) error {
+	var due []store.Grant
+	err := b.cfg.Store.View(ctx, func(r store.Reader) (err error) {
+		due, err = r.Grants(store.GrantFilter{Live: true, ExpiredBy: b.cfg.Now(), Limit: 1000})
+		return err
+	})
+	if err != nil || len(due) == 0 {
+		return err
+	}
+	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		for _, g := range due {
+			g, err := t.Grant(g.ID)
+			if err != nil {
+				return err
+			}
+			if !g.State.Live() {
+				continue // it ended otherwise since it was read
+			}
+			if err := b.end(t, &g, ending{state: store.GrantExpired, grantType: ledger.GrantExpired, cause: "expired"}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	b.announce()
+	return err
+}
+
+// work carries ends upstream. The row is done only when the answer is on the
+// record; until then a crash repeats the call, which upstreams take as one.
+func (b *Broker) work(ctx context.Context) error {
+	var due []store.Work
+	err := b.cfg.Store.View(ctx, func(r store.Reader) (err error) {
+		due, err = r.DueWork(b.cfg.Now(), workBatch)
+		return err
+	})
+	for _, w := range due {
+		err = errors.Join(err, b.workOne(ctx, w))
+	}
+	return err
+}
+
+func (b *Broker) workOne(ctx context.Context, w store.Work) error {
+	var h mint.Handle
+	if err := json.Unmarshal(w.Handle, &h); err != nil {
+		return fmt.Errorf("reading the handle of %s: %w", w.ID, err)
+	}
+	began := b.cfg.Now()
+	rctx, cancel := context.WithTimeout(ctx, revokeLimit)
+	outcome, failed := b.cfg.Minter.Revoke(rctx, h)
+	cancel()
+	if failed != nil {
+		w.Attempts++
+		w.NextAt = b.cfg.Now().Add(min(tick<<min(w.Attempts, 16), maxBackoff))
+		_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error { return t.PutWork(w) })
+		return errors.Join(fmt.Errorf("revoking %s upstream, attempt %d: %w", w.ID, w.Attempts, failed), err)
+	}
+	_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		w.DoneAt, w.Outcome = t.Now(), outcome.String()
+		if err := t.PutWork(w); err != nil {
+			return err
+		}
+		_, err := t.Record(ledger.Record{
+			Type: ledger.RevocationConcluded, Agent: w.Agent, Grant: w.GrantID, Issuance: w.ID, Cause: w.Cause,
+			AccessKeyID: h.AccessKeyID, VaultAccessor: h.VaultAccessor, VaultLease: h.VaultLeaseID, Session: h.SessionName,
+			Outcome: w.Outcome, LatencyMS: b.cfg.Now().Sub(began).Milliseconds(),
+		})
+		return err
+	})
+	return err
+}
+
+// wake runs the background work now.
+func (b *Broker) wake() {
+	select {
+	case b.kick <- struct{}{}:
+	default: // it is already woken
+	}
+}

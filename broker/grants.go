@@ -1,0 +1,129 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/policy"
+	"github.com/valetkey/valetkey/broker/store"
+	"github.com/valetkey/valetkey/scopes"
+)
+
+// Catalog is the catalog that serves now.
+func (b *Broker) Catalog() *scopes.Catalog { return b.rules.Load().Catalog }
+
+// Explain says what a request would give and need. It mints and records nothing.
+func (b *Broker) Explain(ctx context.Context, who Caller, q scopes.Query, environment string) (policy.Decision, error) {
+	return b.decide(ctx, who, store.Task{Environment: environment}, q)
+}
+
+// Grant returns the agent's grant; an empty agent is an operator's look.
+func (b *Broker) Grant(ctx context.Context, agent, id string) (g store.Grant, err error) {
+	err = b.cfg.Store.View(ctx, func(r store.Reader) error {
+		g, err = r.Grant(id)
+		return err
+	})
+	if err == nil && agent != "" && g.Agent != agent {
+		err = store.ErrNotFound // another's grant is no grant: ids tell nothing
+	}
+	if err != nil {
+		return store.Grant{}, notFound(err, ErrGrantNotFound)
+	}
+	return g, nil
+}
+
+// Grants lists grants, newest first.
+func (b *Broker) Grants(ctx context.Context, f store.GrantFilter) (gs []store.Grant, err error) {
+	err = b.cfg.Store.View(ctx, func(r store.Reader) error {
+		gs, err = r.Grants(f)
+		return err
+	})
+	return gs, err
+}
+
+// Watch sends the agent's grant to send whenever it changes, until it has
+// ended, the caller's SVID has expired, or ctx is done.
+func (b *Broker) Watch(ctx context.Context, who Caller, id string, alive func() error, send func(store.Grant) error) error {
+	var last store.GrantState
+	poll := time.NewTicker(tick) // another replica's changes are not announced here
+	defer poll.Stop()
+	for {
+		changed := b.next()
+		if err := alive(); err != nil {
+			return err
+		}
+		g, err := b.Grant(ctx, who.id(), id)
+		if err != nil {
+			return err
+		}
+		if g.State != last {
+			if err := send(g); err != nil {
+				return err
+			}
+			last = g.State
+		}
+		if !g.State.Live() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		case <-poll.C:
+		}
+	}
+}
+
+func (b *Broker) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changed
+}
+
+func (b *Broker) announce() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// SetFreeze stops or resumes all grants of one agent.
+func (b *Broker) SetFreeze(ctx context.Context, operator Caller, agent string, frozen bool, cause string) error {
+	_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		if err := t.SetFrozen(agent, cause, frozen); err != nil {
+			return err
+		}
+		kind := ledger.AgentUnfrozen
+		if frozen {
+			kind = ledger.AgentFrozen
+		}
+		_, err := t.Record(ledger.Record{Type: kind, Correlation: operator.Correlation, Operator: operator.id(), Agent: agent, Cause: cause})
+		return err
+	})
+	return err
+}
+
+// Reload loads the catalog and the policies again. On an error the old ones go
+// on serving. The change is on the record before it takes effect.
+func (b *Broker) Reload(ctx context.Context, operator Caller) (version string, err error) {
+	rules, err := b.cfg.Load()
+	if err != nil {
+		return "", err
+	}
+	version = rules.Catalog.Version()
+	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		_, err := t.Record(ledger.Record{
+			Type: ledger.CatalogReloaded, Correlation: operator.Correlation, Operator: operator.id(), Catalog: version,
+		})
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	b.rules.Store(&rules)
+	return version, nil
+}
+
+func slogErr(err error) slog.Attr { return slog.String("error", err.Error()) }

@@ -1,0 +1,107 @@
+// Package guard is step 4 of 9: it admits a decision, or holds it back because
+// of what has happened, not because of what was asked.
+//
+// Laws:
+//   - State is in the store, in the caller's transaction: a restart forgets
+//     nothing, and two replicas share one budget.
+//   - A frozen agent gets nothing, whatever policy says.
+//   - It is asked at request, and again at every mint.
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/valetkey/valetkey/broker/policy"
+)
+
+var (
+	// ErrFrozen means that an operator stopped this agent.
+	ErrFrozen = errors.New("agent frozen")
+	// ErrRateLimited means that the agent asks too often; see RateError.
+	ErrRateLimited = errors.New("rate limited")
+	// ErrNoAdmission is returned for a zero Decision or Admission.
+	ErrNoAdmission = errors.New("no admission")
+)
+
+// RateError is an ErrRateLimited that says how long to wait.
+type RateError struct{ Wait time.Duration }
+
+func (e *RateError) Error() string { return fmt.Sprintf("rate limited: try again in %v", e.Wait) }
+
+// Unwrap makes it an ErrRateLimited.
+func (e *RateError) Unwrap() error { return ErrRateLimited }
+
+// Tx is what the guard needs of a transaction.
+type Tx interface {
+	Frozen(agent string) (cause string, frozen bool, err error)
+	TakeToken(key string, now time.Time, interval time.Duration, burst int) (time.Duration, error)
+	Now() time.Time
+}
+
+// Config configures New.
+type Config struct {
+	// RatePerMinute is how many requests an agent may make in the long run;
+	// 60 when zero.
+	RatePerMinute int
+	// Burst is how many it may make at once; 20 when zero.
+	Burst int
+}
+
+// Guard holds the limits. It is safe for concurrent use.
+type Guard struct {
+	interval time.Duration
+	burst    int
+}
+
+// New validates cfg.
+func New(cfg Config) (*Guard, error) {
+	if cfg.RatePerMinute < 0 || cfg.Burst < 0 || cfg.RatePerMinute > 6_000_000 {
+		return nil, fmt.Errorf("guard: rate_per_minute %d and burst %d must be 0 or more, at most 6,000,000 a minute", cfg.RatePerMinute, cfg.Burst)
+	}
+	if cfg.RatePerMinute == 0 {
+		cfg.RatePerMinute = 60
+	}
+	if cfg.Burst == 0 {
+		cfg.Burst = 20
+	}
+	return &Guard{interval: time.Minute / time.Duration(cfg.RatePerMinute), burst: cfg.Burst}, nil
+}
+
+// Throttle takes one token of the agent's. It is asked before anything is
+// recorded, so that a flood cannot fill the ledger.
+func (g *Guard) Throttle(tx Tx, agent string) error {
+	wait, err := tx.TakeToken("agent:"+agent, tx.Now(), g.interval, g.burst)
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
+		return &RateError{Wait: wait}
+	}
+	return nil
+}
+
+// Admission is evidence that the guard let a decision pass.
+type Admission struct{ decision policy.Decision }
+
+// Valid is false for the zero value.
+func (a Admission) Valid() bool { return a.decision.Valid() }
+
+// Decision is what was admitted.
+func (a Admission) Decision() policy.Decision { return a.decision }
+
+// Admit passes d unless its agent is frozen.
+func (g *Guard) Admit(tx Tx, d policy.Decision) (Admission, error) {
+	if !d.Valid() {
+		return Admission{}, ErrNoAdmission
+	}
+	_, frozen, err := tx.Frozen(d.Agent().ID().String())
+	if err != nil {
+		return Admission{}, err
+	}
+	if frozen {
+		return Admission{}, ErrFrozen
+	}
+	return Admission{decision: d}, nil
+}

@@ -1,0 +1,110 @@
+package ledger
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gowebpki/jcs"
+)
+
+// The types of records. CB4A's event_type is the part before the dot, with
+// "grant" for its request, and "issuance", "expiry" and "revocation" as there.
+const (
+	TaskOpened          = "task.opened"
+	TaskClosed          = "task.closed"
+	TaskRevoked         = "task.revoked"
+	GrantCleared        = "grant.cleared"
+	GrantDenied         = "grant.denied"
+	GrantNeedsApproval  = "grant.needs_approval"
+	GrantReleased       = "grant.released"
+	GrantRevoked        = "grant.revoked"
+	GrantExpired        = "grant.expired"
+	IssuanceIntended    = "issuance.intended"
+	IssuanceIssued      = "issuance.issued"
+	IssuanceFailed      = "issuance.failed"
+	IssuanceRefused     = "issuance.refused"
+	IssuanceAbandoned   = "issuance.abandoned"
+	IssuanceOrphaned    = "issuance.orphaned"
+	RevocationConcluded = "revocation.concluded"
+	RefusalRecorded     = "refusal.recorded"
+	RefusalSummary      = "refusal.summary"
+	AgentFrozen         = "agent.frozen"
+	AgentUnfrozen       = "agent.unfrozen"
+	CatalogReloaded     = "catalog.reloaded"
+	BrokerStarted       = "broker.started"
+)
+
+// maxLeaf is the most bytes a leaf may have: C2SP tlog-tiles frames entries
+// with 16 bits of length.
+const maxLeaf = 1<<16 - 1
+
+// ErrRecordTooLarge means that an event does not fit one leaf.
+var ErrRecordTooLarge = errors.New("record too large")
+
+// Record is one event. Its RFC 8785 JSON is the leaf that is hashed. It never
+// holds a secret: a credential is known by its access key id, accessor or lease.
+type Record struct {
+	V    int       `json:"v"`
+	Type string    `json:"type"`
+	Time time.Time `json:"time"`
+	// Correlation ties the records of one call together.
+	Correlation string `json:"correlation_id,omitempty"`
+	Agent       string `json:"agent_spiffe_id,omitempty"`
+	// Subject is on whose behalf the agent acts, as the agent says.
+	Subject  string `json:"on_behalf_of,omitempty"`
+	Operator string `json:"operator_spiffe_id,omitempty"`
+	Task     string `json:"task_id,omitempty"`
+	Purpose  string `json:"purpose,omitempty"`
+	Grant    string `json:"grant_id,omitempty"`
+	Issuance string `json:"issuance_id,omitempty"`
+
+	EnvelopeDigest string              `json:"envelope_digest,omitempty"`
+	Decision       string              `json:"decision,omitempty"`
+	Reasons        []string            `json:"reasons,omitempty"`
+	Needs          map[string]int      `json:"needs,omitempty"`
+	Tier           string              `json:"tier,omitempty"`
+	Scope          string              `json:"scope,omitempty"` // name@version
+	Params         map[string][]string `json:"parameters,omitempty"`
+	TTLSeconds     int64               `json:"ttl_seconds,omitempty"`
+	// Service is the target: the provider and role.
+	Service   string   `json:"target_service,omitempty"`
+	Actions   []string `json:"target_actions,omitempty"`
+	Resources []string `json:"target_resources,omitempty"`
+
+	// What identifies the credential.
+	Session       string     `json:"session,omitempty"`
+	AccessKeyID   string     `json:"access_key_id,omitempty"`
+	VaultAccessor string     `json:"vault_accessor,omitempty"`
+	VaultLease    string     `json:"vault_lease_id,omitempty"`
+	NotAfter      *time.Time `json:"not_after,omitempty"`
+
+	// Reason is the error reason the caller was given.
+	Reason string `json:"reason,omitempty"`
+	// Cause is why somebody or something ended it.
+	Cause string `json:"cause,omitempty"`
+	// Outcome and LatencyMS are of an upstream revocation.
+	Outcome   string `json:"outcome,omitempty"`
+	LatencyMS int64  `json:"latency_ms,omitempty"`
+	// Count is how many refusals a summary stands for.
+	Count int64 `json:"count,omitempty"`
+	// Catalog is the content hash of the catalog that serves from here on.
+	Catalog string `json:"catalog_version,omitempty"`
+}
+
+// leaf is the canonical form of r.
+func (r Record) leaf() ([]byte, error) {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a record: %w", err)
+	}
+	b, err := jcs.Transform(raw)
+	if err != nil {
+		return nil, fmt.Errorf("canonicalising a record: %w", err)
+	}
+	if len(b) > maxLeaf {
+		return nil, fmt.Errorf("%w: %d bytes of at most %d", ErrRecordTooLarge, len(b), maxLeaf)
+	}
+	return b, nil
+}

@@ -1,0 +1,229 @@
+package broker
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/valetkey/valetkey/broker/approval"
+	"github.com/valetkey/valetkey/broker/guard"
+	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/policy"
+	"github.com/valetkey/valetkey/broker/store"
+)
+
+// passage is one call's way through steps 4 to 6, in one transaction.
+type passage struct {
+	tx     *ledger.Tx
+	who    Caller
+	record ledger.Record
+
+	grant  store.Grant
+	intent ledger.Intent
+	// refusal is on the record, so the transaction that holds it succeeds.
+	refusal error
+}
+
+// grant records a decided request, and with Mint the intent to mint from it.
+func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
+	repeat, err := p.repeated(ask.Key, contentOf("grant", ask.TaskID, ask.Scope, ask.ScopeVersion, ask.Params, ask.TTL, ask.Justification, ask.Mint))
+	if err != nil {
+		return err
+	}
+	if repeat != "" {
+		return p.answerRepeat(repeat, ask.Mint)
+	}
+	if err := p.openTask(ask.TaskID); err != nil {
+		return err
+	}
+	if err := b.cfg.Guard.Throttle(p.tx, p.who.id()); err != nil {
+		return err
+	}
+	clearance, refusal := b.pass(p.tx, d)
+	if refusal != nil && !isRefusal(refusal) {
+		return refusal
+	}
+	digest := clearance.Digest()
+	if refusal != nil {
+		// Refused requests have an envelope too: it is what was refused.
+		if digest, err = approval.Digest(d); err != nil {
+			return err
+		}
+	}
+	req, now := d.Request(), p.tx.Now()
+	p.grant = store.Grant{
+		ID: newID("grant", now), TaskID: ask.TaskID, Agent: p.who.id(), Digest: digest,
+		Scope: req.Scope().Name(), ScopeVersion: req.Scope().Version(), Params: req.Params(), Tier: req.Tier().String(),
+		State: store.GrantCleared, Reasons: d.Reasons(), TTL: d.TTL(), RequestedAt: now, ExpiresAt: now.Add(d.TTL()),
+	}
+	p.record.Type, p.record.Grant, p.record.EnvelopeDigest = ledger.GrantCleared, p.grant.ID, digest
+	if refusal != nil {
+		p.refuse(refusal, b.cfg.Reason(refusal))
+	}
+	if err := p.tx.PutGrant(p.grant); err != nil {
+		return err
+	}
+	if err := p.remember(ask.Key, contentOf("grant", ask.TaskID, ask.Scope, ask.ScopeVersion, ask.Params, ask.TTL, ask.Justification, ask.Mint), p.grant.ID); err != nil {
+		return err
+	}
+	if _, err := p.tx.Record(p.record); err != nil {
+		return err
+	}
+	if refusal != nil || !ask.Mint {
+		return nil
+	}
+	return p.intend(clearance)
+}
+
+// mintAgain passes a live grant through the guard again and intends a minting.
+func (b *Broker) mintAgain(p *passage, d policy.Decision, key, grantID string) error {
+	content := contentOf("mint", grantID)
+	switch repeat, err := p.repeated(key, content); {
+	case err != nil:
+		return err
+	case repeat != "":
+		return ErrAlreadyIssued
+	}
+	g, err := p.tx.Grant(grantID)
+	if err != nil {
+		return err
+	}
+	if !g.State.Live() || !p.tx.Now().Before(g.ExpiresAt) {
+		return ErrGrantEnded
+	}
+	if err := p.openTask(g.TaskID); err != nil {
+		return err
+	}
+	if err := b.cfg.Guard.Throttle(p.tx, p.who.id()); err != nil {
+		return err
+	}
+	p.grant = g
+	p.record.Grant, p.record.EnvelopeDigest = g.ID, g.Digest
+	clearance, refusal := b.pass(p.tx, d)
+	if refusal == nil && clearance.Digest() != g.Digest {
+		refusal = fmt.Errorf("%w: what policy allows has changed since the grant was asked for", approval.ErrDenied)
+	}
+	if refusal != nil {
+		if !isRefusal(refusal) {
+			return refusal
+		}
+		p.refusal, p.record.Type, p.record.Reason = refusal, ledger.IssuanceRefused, b.cfg.Reason(refusal)
+		_, err := p.tx.Record(p.record)
+		return err
+	}
+	if err := p.remember(key, content, g.ID); err != nil {
+		return err
+	}
+	return p.intend(clearance)
+}
+
+func (p *passage) intend(c approval.Clearance) (err error) {
+	scope := c.Decision().Request().Scope()
+	iss := store.Issuance{ID: newID("iss", p.tx.Now()), GrantID: p.grant.ID, Agent: p.who.id(), NotAfter: p.grant.ExpiresAt}
+	session := mint.NewSessionName()
+	// The handle of what will exist, so that a crash leaves a name to revoke by.
+	order := mint.Order{GrantID: iss.GrantID, IssuanceID: iss.ID, SessionName: session, Role: scope.Role(), NotAfter: iss.NotAfter}
+	if iss.Handle, err = json.Marshal(order.Handle(string(scope.Provider()))); err != nil {
+		return err
+	}
+	p.intent, err = p.tx.Intend(c, iss, session, p.record)
+	return err
+}
+
+// refuse turns the grant and its record into those of a refusal.
+func (p *passage) refuse(err error, reason string) {
+	p.refusal = err
+	p.grant.State, p.grant.ExpiresAt, p.grant.EndedAt = store.GrantDenied, p.grant.RequestedAt, p.grant.RequestedAt
+	p.record.Type, p.record.Reason = ledger.GrantDenied, reason
+	var needed *approval.NeededError
+	if errors.As(err, &needed) {
+		p.record.Type, p.record.Needs = ledger.GrantNeedsApproval, map[string]int{}
+		for _, n := range needed.Needs {
+			p.record.Needs[n.Group] = n.Approvals
+			p.grant.Needs = append(p.grant.Needs, store.Need{Group: n.Group, Approvals: n.Approvals})
+		}
+	}
+}
+
+// answerRepeat gives a repeated request the answer the first one got.
+func (p *passage) answerRepeat(grantID string, minted bool) (err error) {
+	if p.grant, err = p.tx.Grant(grantID); err != nil {
+		return err
+	}
+	switch {
+	case len(p.grant.Needs) > 0:
+		needed := &approval.NeededError{}
+		for _, n := range p.grant.Needs {
+			needed.Needs = append(needed.Needs, policy.Need{Group: n.Group, Approvals: n.Approvals})
+		}
+		p.refusal = needed
+	case p.grant.State == store.GrantDenied:
+		p.refusal = approval.ErrDenied
+	case minted:
+		p.refusal = ErrAlreadyIssued
+	}
+	return nil
+}
+
+// repeated returns what key made before, or "".
+func (p *passage) repeated(key, content string) (string, error) {
+	prev, err := p.tx.Idempotency(p.who.id(), key)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if prev.Content != content {
+		return "", ErrConflict
+	}
+	return prev.Result, nil
+}
+
+func (p *passage) remember(key, content, result string) error {
+	return p.tx.PutIdempotency(store.Idempotency{Agent: p.who.id(), Key: key, Content: content, Result: result, At: p.tx.Now()})
+}
+
+// openTask checks the task again, in the transaction: it may have been closed
+// since the call began.
+func (p *passage) openTask(id string) error {
+	t, err := p.tx.Task(id)
+	if err != nil {
+		return err
+	}
+	if !t.ClosedAt.IsZero() {
+		return ErrTaskClosed
+	}
+	return nil
+}
+
+// isRefusal tells an answer from a fault: only answers are recorded as denials.
+func isRefusal(err error) bool {
+	return errors.Is(err, guard.ErrFrozen) || errors.Is(err, approval.ErrNeeded) || errors.Is(err, approval.ErrDenied)
+}
+
+// describe is what every record of a decided request says.
+func describe(who Caller, task store.Task, d policy.Decision) ledger.Record {
+	req := d.Request()
+	s := req.Scope()
+	return ledger.Record{
+		Correlation: who.Correlation, Agent: who.id(), Subject: task.OnBehalfOf, Task: task.ID,
+		Decision: d.Outcome().String(), Reasons: d.Reasons(), Tier: req.Tier().String(),
+		Scope: s.Name() + "@" + s.Version(), Params: req.Params(), TTLSeconds: int64(d.TTL().Seconds()),
+		Service: string(s.Provider()) + "/" + s.Role(), Actions: req.Actions(), Resources: req.Resources(),
+	}
+}
+
+// contentOf is a digest of what an idempotency key stands for.
+func contentOf(parts ...any) string {
+	raw, err := json.Marshal(parts) // map keys are sorted, so equal content is equal bytes
+	if err != nil {
+		// Strings, maps of strings, numbers and booleans always marshal.
+		panic(err)
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,146 @@
+package server
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/policy"
+	"github.com/valetkey/valetkey/broker/store"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+	"github.com/valetkey/valetkey/scopes"
+)
+
+func stamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+func taskOut(t store.Task) *valetkeyv1.Task {
+	return &valetkeyv1.Task{
+		Id: t.ID, Purpose: t.Purpose, Environment: t.Environment, OnBehalfOf: t.OnBehalfOf, AgentSpiffeId: t.Agent,
+		OpenedAt: stamp(t.OpenedAt), ClosedAt: stamp(t.ClosedAt),
+	}
+}
+
+func tierOut(tier string) valetkeyv1.Tier {
+	switch tier {
+	case scopes.TierRead.String():
+		return valetkeyv1.Tier_TIER_READ
+	case scopes.TierWrite.String():
+		return valetkeyv1.Tier_TIER_WRITE
+	case scopes.TierDestructive.String():
+		return valetkeyv1.Tier_TIER_DESTRUCTIVE
+	case scopes.TierAdmin.String():
+		return valetkeyv1.Tier_TIER_ADMIN
+	}
+	return valetkeyv1.Tier_TIER_UNSPECIFIED
+}
+
+func stateOut(s store.GrantState) valetkeyv1.GrantState {
+	switch s {
+	case store.GrantDenied:
+		return valetkeyv1.GrantState_GRANT_STATE_DENIED
+	case store.GrantCleared:
+		return valetkeyv1.GrantState_GRANT_STATE_CLEARED
+	case store.GrantActive:
+		return valetkeyv1.GrantState_GRANT_STATE_ACTIVE
+	case store.GrantExpired:
+		return valetkeyv1.GrantState_GRANT_STATE_EXPIRED
+	case store.GrantReleased:
+		return valetkeyv1.GrantState_GRANT_STATE_RELEASED
+	case store.GrantRevoked:
+		return valetkeyv1.GrantState_GRANT_STATE_REVOKED
+	}
+	return valetkeyv1.GrantState_GRANT_STATE_UNSPECIFIED
+}
+
+func grantOut(g store.Grant) *valetkeyv1.Grant {
+	out := &valetkeyv1.Grant{
+		Id: g.ID, TaskId: g.TaskID, AgentSpiffeId: g.Agent, Scope: g.Scope, ScopeVersion: g.ScopeVersion,
+		Parameters: map[string]*valetkeyv1.Value{}, Tier: tierOut(g.Tier), State: stateOut(g.State), EnvelopeDigest: g.Digest,
+		RequestedAt: stamp(g.RequestedAt), ExpiresAt: stamp(g.ExpiresAt), Reasons: g.Reasons,
+	}
+	for name, values := range g.Params {
+		out.Parameters[name] = &valetkeyv1.Value{Values: values}
+	}
+	for _, n := range g.Needs {
+		out.Needs = append(out.Needs, &valetkeyv1.Need{Group: n.Group, Approvals: int32(n.Approvals)}) //nolint:gosec // small
+	}
+	return out
+}
+
+func grantsOut(gs []store.Grant) []*valetkeyv1.Grant {
+	out := make([]*valetkeyv1.Grant, len(gs))
+	for i, g := range gs {
+		out[i] = grantOut(g)
+	}
+	return out
+}
+
+func needsOut(ns []policy.Need) []*valetkeyv1.Need {
+	out := make([]*valetkeyv1.Need, len(ns))
+	for i, n := range ns {
+		out[i] = &valetkeyv1.Need{Group: n.Group, Approvals: int32(n.Approvals)} //nolint:gosec // small
+	}
+	return out
+}
+
+func scopeOut(s *scopes.Scope) *valetkeyv1.Scope {
+	out := &valetkeyv1.Scope{
+		Name: s.Name(), Version: s.Version(), Description: s.Description(), Provider: string(s.Provider()),
+		DefaultTtl: durationpb.New(s.DefaultTTL()), MaxTtl: durationpb.New(s.MaxTTL()), Tier: tierOut(s.Tier().String()),
+	}
+	for _, p := range s.Params() {
+		out.Parameters = append(out.Parameters, &valetkeyv1.Parameter{
+			Name: p.Name, Type: string(p.Type), Description: p.Description, Allowed: p.Allowed, List: p.List,
+		})
+	}
+	return out
+}
+
+func paramsIn(in map[string]*valetkeyv1.Value) map[string][]string {
+	out := make(map[string][]string, len(in))
+	for name, v := range in {
+		out[name] = v.GetValues()
+	}
+	return out
+}
+
+// credentialOut is the one place where a secret leaves its Credential.
+func credentialOut(c mint.Credential) *valetkeyv1.Credential {
+	if !c.Valid() {
+		return nil
+	}
+	out := &valetkeyv1.Credential{ExpiresAt: stamp(c.ExpiresAt())}
+	secret := c.Reveal()
+	if a := secret.AWS; a != nil {
+		out.Kind = &valetkeyv1.Credential_Aws{Aws: &valetkeyv1.AwsCredential{
+			AccessKeyId: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: a.SessionToken,
+			Region: a.Region, EndpointUrl: a.Endpoint,
+		}}
+	}
+	if v := secret.Vault; v != nil {
+		out.Kind = &valetkeyv1.Credential_Vault{Vault: &valetkeyv1.VaultCredential{
+			Token: v.Token, Accessor: v.Accessor, Address: v.Address, DataJson: string(v.DataJSON),
+			LeaseId: v.LeaseID, WrappingToken: v.WrappingToken,
+		}}
+	}
+	return out
+}
+
+func receiptOut(r ledger.Receipt) *valetkeyv1.Receipt {
+	if !r.Valid() {
+		return nil
+	}
+	out := &valetkeyv1.Receipt{Index: r.Index(), Record: r.Record(), Checkpoint: string(r.Checkpoint())}
+	for _, h := range r.Proof() {
+		out.InclusionProof = append(out.InclusionProof, h[:])
+	}
+	return out
+}
