@@ -1,0 +1,55 @@
+package main
+
+import (
+	"github.com/valetkey/valetkey/scopes"
+)
+
+type catalogCmd struct {
+	Check catalogCheckCmd `cmd:"" help:"Load a catalog as the broker would, and show it."`
+}
+
+type catalogCheckCmd struct {
+	Dir string `arg:"" help:"The catalog folder."`
+}
+
+// checkedScope is the JSON form of one scope of a catalog on disk.
+type checkedScope struct {
+	Name     string `json:"name"`
+	Version  string `json:"version"`
+	Provider string `json:"provider"`
+	Role     string `json:"role"`
+	Tier     string `json:"tier"`
+	Default  string `json:"default_ttl"`
+	Max      string `json:"max_ttl"`
+}
+
+type checkedCatalog struct {
+	Version string         `json:"version"`
+	Scopes  []checkedScope `json:"scopes"`
+}
+
+func (c *catalogCheckCmd) Run(out *output) error {
+	cat, err := scopes.Load(c.Dir)
+	if err != nil {
+		return err
+	}
+	res := checkedCatalog{Version: cat.Version()}
+	for _, s := range cat.Scopes() {
+		res.Scopes = append(res.Scopes, checkedScope{
+			Name: s.Name(), Version: s.Version(), Provider: string(s.Provider()), Role: s.Role(),
+			Tier: s.Tier().String(), Default: s.DefaultTTL().String(), Max: s.MaxTTL().String(),
+		})
+	}
+	if out.json() {
+		return out.value(res)
+	}
+	rows := [][]string{{"SCOPE", "PROVIDER", "ROLE", "TIER", "TTL", "MAX"}}
+	for _, s := range res.Scopes {
+		rows = append(rows, []string{s.Name, s.Provider, s.Role, s.Tier, s.Default, s.Max})
+	}
+	if err := out.table(rows); err != nil {
+		return err
+	}
+	out.say("%d scopes, catalog %s", len(res.Scopes), res.Version)
+	return nil
+}

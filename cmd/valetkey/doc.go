@@ -1,0 +1,11 @@
+// Command valetkey is the command line of agents and operators.
+//
+// It decides nothing: it asks a broker, checks a ledger, or checks catalog and
+// policy files. Results go to standard output and everything said to people to
+// standard error, so that output can be piped. A secret is printed only by
+// mint and by request --mint, because the caller asked for it.
+//
+// It leaves with 0 when done, 1 on an error, 2 on wrong usage, 3 when it is
+// denied, 4 when people have to approve first, and 5 when a ledger does not
+// verify or a policy table does not hold.
+package main

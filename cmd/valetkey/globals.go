@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+// globals are the flags of every command.
+type globals struct {
+	Broker      string        `help:"The broker's address, host:port." env:"VALETKEY_ADDR" placeholder:"ADDR"`
+	BrokerID    string        `name:"broker-id" help:"The SPIFFE ID the broker must have. Without it: any member of your own trust domain." env:"VALETKEY_BROKER_ID" placeholder:"ID"`
+	WorkloadAPI string        `name:"workload-api" help:"The Workload API's address, such as unix:///run/spire/api.sock." env:"SPIFFE_ENDPOINT_SOCKET" placeholder:"ADDR"`
+	Output      string        `short:"o" help:"How to print: table or json." enum:"table,json" default:"table"`
+	Timeout     time.Duration `help:"How long to wait for a broker." default:"30s"`
+
+	// connect replaces dialing; nil in the binary.
+	connect connector
+}
+
+// connector makes the connection to a broker.
+type connector func() (*valetkey.Client, error)
+
+// call connects, runs f with a deadline, and closes.
+func (g *globals) call(ctx context.Context, f func(context.Context, *valetkey.Client) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
+	defer cancel()
+	client, err := g.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	return f(ctx, client)
+}
+
+func (g *globals) dial(ctx context.Context) (*valetkey.Client, error) {
+	if g.connect != nil {
+		return g.connect()
+	}
+	if g.Broker == "" {
+		return nil, &usageError{"no broker: give --broker ADDR or set VALETKEY_ADDR"}
+	}
+	if g.WorkloadAPI == "" {
+		return nil, &usageError{"no Workload API: give --workload-api ADDR or set SPIFFE_ENDPOINT_SOCKET"}
+	}
+	cfg := valetkey.Config{Address: g.Broker, WorkloadAPI: g.WorkloadAPI}
+	if g.BrokerID != "" {
+		id, err := spiffeid.FromString(g.BrokerID)
+		if err != nil {
+			return nil, &usageError{fmt.Sprintf("the broker's ID %q: %v", g.BrokerID, err)}
+		}
+		cfg.BrokerID = id
+	}
+	client, err := valetkey.Dial(ctx, cfg)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("no SVID from %s within %s: is the socket right, and is there an entry for this process? %w", g.WorkloadAPI, g.Timeout, err)
+	}
+	return client, err
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+type requestCmd struct {
+	Scope   string        `arg:"" help:"The scope's name."`
+	Params  []string      `arg:"" optional:"" name:"k=v" help:"Parameters. Repeat a name for a list."`
+	Task    string        `required:"" help:"Your open task's id."`
+	TTL     time.Duration `help:"The life wished for. Default: the scope's."`
+	Version string        `name:"scope-version" help:"The version to insist on."`
+	Why     string        `name:"why" help:"The justification, for people. Nothing decides on it."`
+	Mint    bool          `help:"Mint the first credential too, and print it."`
+	Format  string        `help:"How to print the credential: env, json or credential-process." enum:"env,json,credential-process" default:"env"`
+}
+
+func (c *requestCmd) Run(ctx context.Context, g *globals, out *output) error {
+	params, err := parameters(c.Params)
+	if err != nil {
+		return err
+	}
+	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
+		resp, err := cl.Agent.RequestGrant(ctx, &valetkeyv1.RequestGrantRequest{
+			IdempotencyKey: valetkey.NewIdempotencyKey(), TaskId: c.Task, Scope: c.Scope, ScopeVersion: c.Version,
+			Parameters: params, Ttl: wireTTL(c.TTL), Justification: c.Why, Mint: c.Mint,
+		})
+		if err != nil {
+			return err
+		}
+		if err := c.print(out, resp); err != nil {
+			return err
+		}
+		return outcome(resp.GetGrant())
+	})
+}
+
+func (c *requestCmd) print(out *output, resp *valetkeyv1.RequestGrantResponse) error {
+	switch {
+	case out.json():
+		return out.message(resp)
+	case resp.GetCredential() != nil:
+		out.say("grant %s until %s, record %d", resp.GetGrant().GetId(), when(resp.GetGrant().GetExpiresAt()), resp.GetReceipt().GetIndex())
+		return printCredential(out, c.Format, resp.GetCredential(), resp)
+	default:
+		return printGrant(out, resp.GetGrant())
+	}
+}
+
+// outcome makes a grant that cannot be used an error, so that scripts stop.
+func outcome(g *valetkeyv1.Grant) error {
+	switch g.GetState() {
+	case valetkeyv1.GrantState_GRANT_STATE_DENIED:
+		return fmt.Errorf("%w: %s", errDenied, clean(strings.Join(g.GetReasons(), "; ")))
+	case valetkeyv1.GrantState_GRANT_STATE_PENDING:
+		return fmt.Errorf("%w: %s", errNeedsApproval, needsText(g.GetNeeds()))
+	default:
+		return nil
+	}
+}
+
+func printGrant(out *output, g *valetkeyv1.Grant) error {
+	rows := [][]string{
+		{"grant", g.GetId()},
+		{"state", stateName(g.GetState())},
+		{"scope", g.GetScope() + " @ " + g.GetScopeVersion()},
+		{"parameters", valuesText(g.GetParameters())},
+		{"tier", tierName(g.GetTier())},
+		{"task", g.GetTaskId()},
+		{"agent", g.GetAgentSpiffeId()},
+		{"envelope", g.GetEnvelopeDigest()},
+		{"expires", when(g.GetExpiresAt())},
+	}
+	for _, r := range g.GetReasons() {
+		rows = append(rows, []string{"because", clean(r)})
+	}
+	if len(g.GetNeeds()) > 0 {
+		rows = append(rows, []string{"needs", needsText(g.GetNeeds())})
+	}
+	return out.table(rows)
+}
+
+func valuesText(params map[string]*valetkeyv1.Value) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		for _, v := range params[k].GetValues() {
+			out = append(out, k+"="+clean(v))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+type mintCmd struct {
+	Grant  string `arg:"" help:"The grant's id."`
+	Format string `help:"How to print it: env, json or credential-process." enum:"env,json,credential-process" default:"env"`
+}
+
+func (c *mintCmd) Run(ctx context.Context, g *globals, out *output) error {
+	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
+		resp, err := cl.Agent.MintCredential(ctx, &valetkeyv1.MintCredentialRequest{
+			IdempotencyKey: valetkey.NewIdempotencyKey(), GrantId: c.Grant,
+		})
+		if err != nil {
+			return err
+		}
+		if out.json() {
+			return out.message(resp)
+		}
+		out.say("until %s, record %d", when(resp.GetCredential().GetExpiresAt()), resp.GetReceipt().GetIndex())
+		return printCredential(out, c.Format, resp.GetCredential(), resp)
+	})
+}
+
+type releaseCmd struct {
+	Grant string `arg:"" help:"The grant's id."`
+}
+
+func (c *releaseCmd) Run(ctx context.Context, g *globals, out *output) error {
+	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
+		resp, err := cl.Agent.ReleaseGrant(ctx, &valetkeyv1.ReleaseGrantRequest{GrantId: c.Grant})
+		if err != nil {
+			return err
+		}
+		if out.json() {
+			return out.message(resp)
+		}
+		return printGrant(out, resp.GetGrant())
+	})
+}

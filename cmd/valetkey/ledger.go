@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/clients/logverify"
+)
+
+type ledgerCmd struct {
+	Verify ledgerVerifyCmd `cmd:"" help:"Check every record, hash and signature, without trusting the broker."`
+}
+
+type ledgerVerifyCmd struct {
+	Log        string `arg:"" name:"url|dir" help:"The log: an http(s) URL, a folder of tiles, or the broker's database file."`
+	Key        string `required:"" help:"The log's verifier key, name+hash+base64, or a file that holds it." env:"VALETKEY_LEDGER_KEY" placeholder:"VKEY"`
+	Checkpoint string `help:"Resume from the checkpoint in this file, and leave the new one there." placeholder:"FILE"`
+	Full       bool   `help:"Read again what the checkpoint file covers, too."`
+	Quiet      bool   `short:"q" help:"No progress."`
+}
+
+// verified is the JSON form of the result.
+type verified struct {
+	Origin string `json:"origin"`
+	Size   int64  `json:"size"`
+	Root   string `json:"root"`
+	From   int64  `json:"from"`
+}
+
+func (c *ledgerVerifyCmd) Run(ctx context.Context, out *output) (err error) {
+	var saved []byte
+	if c.Checkpoint != "" {
+		saved, err = os.ReadFile(c.Checkpoint)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("reading the saved checkpoint: %w", err)
+		}
+		// An empty file is no checkpoint to start from, and not none either.
+		if err == nil && len(saved) == 0 {
+			return fmt.Errorf("reading the saved checkpoint: %s is empty; remove it to start anew", c.Checkpoint)
+		}
+	}
+	key, err := verifierKey(c.Key)
+	if err != nil {
+		return err
+	}
+	src, err := logverify.Open(ctx, c.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	opts := logverify.Options{Key: key, Saved: saved, Full: c.Full}
+	if !c.Quiet {
+		opts.Progress = progress(out)
+	}
+	res, err := logverify.Verify(ctx, src, opts)
+	if err != nil {
+		return err
+	}
+	if c.Checkpoint != "" {
+		if err := replaceFile(c.Checkpoint, res.Checkpoint); err != nil {
+			return fmt.Errorf("saving the checkpoint: %w", err)
+		}
+	}
+	if out.json() {
+		return out.value(verified{res.Origin, res.Size, res.Root.String(), res.From})
+	}
+	return out.table([][]string{
+		{"ledger", res.Origin},
+		{"records", strconv.FormatInt(res.Size, 10)},
+		{"read", fmt.Sprintf("%d from record %d", res.Size-res.From, res.From)},
+		{"root", res.Root.String()},
+		{"verified", "every leaf, the tree and the signed checkpoint agree"},
+	})
+}
+
+// verifierKey reads the key from the file of that name, where there is one.
+func verifierKey(arg string) (string, error) {
+	info, err := os.Stat(arg)
+	if err != nil || !info.Mode().IsRegular() {
+		return arg, nil
+	}
+	raw, err := os.ReadFile(arg)
+	if err != nil {
+		return "", fmt.Errorf("reading the verifier key: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+// progress says how far it is, at most once a second.
+func progress(out *output) func(done, total int64) {
+	last := time.Now()
+	return func(done, total int64) {
+		if time.Since(last) < time.Second {
+			return
+		}
+		last = time.Now()
+		out.say("%d of %d records", done, total)
+	}
+}
+
+// replaceFile writes beside the file and renames, so that a crash leaves the
+// old checkpoint or the new one.
+func replaceFile(name string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".checkpoint-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

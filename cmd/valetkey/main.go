@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
+)
+
+// Exit codes; doc.go explains them.
+const (
+	exitOK = iota
+	exitError
+	exitUsage
+	exitDenied
+	exitNeedsApproval
+	exitVerification
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, nil)
+	stop()
+	os.Exit(code)
+}
+
+// cli is the grammar: the flags that every command has, and the commands.
+type cli struct {
+	globals
+
+	Scopes   scopesCmd   `cmd:"" help:"List what may be asked for."`
+	Explain  explainCmd  `cmd:"" help:"Say what a request would give and need. Mints nothing."`
+	Task     taskCmd     `cmd:"" help:"Open and close tasks."`
+	Request  requestCmd  `cmd:"" help:"Ask for a grant."`
+	Mint     mintCmd     `cmd:"" help:"Mint a credential from a grant, and print it."`
+	Release  releaseCmd  `cmd:"" help:"Give a grant back."`
+	Grants   grantsCmd   `cmd:"" help:"List grants (operators)."`
+	Revoke   revokeCmd   `cmd:"" help:"End a grant, or a task and its grants (operators)."`
+	Freeze   freezeCmd   `cmd:"" help:"Stop all grants of an agent (operators)."`
+	Unfreeze unfreezeCmd `cmd:"" help:"Let a frozen agent ask again (operators)."`
+	Reload   reloadCmd   `cmd:"" help:"Load catalog and policies again (operators)."`
+	Ledger   ledgerCmd   `cmd:"" help:"Check a ledger."`
+	Catalog  catalogCmd  `cmd:"" help:"Check catalog files."`
+	Policy   policyCmd   `cmd:"" help:"Check policy files."`
+
+	Completion kongcompletion.Completion `cmd:"" help:"Print how to turn on shell completion."`
+	Version    versionCmd                `cmd:"" help:"Print the version."`
+}
+
+// exitPanic carries kong's wish to leave out of its parser, so that run stays
+// a function that returns.
+type exitPanic int
+
+// run is the whole command: arguments in, exit code out. A nil connect dials
+// the broker that the flags name.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect connector) (code int) {
+	defer func() {
+		if v := recover(); v != nil {
+			e, ok := v.(exitPanic)
+			if !ok {
+				panic(v) //nolint:forbidigo // not ours: passed on as it came
+			}
+			code = int(e)
+		}
+	}()
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("valetkey"),
+		kong.Description("Credentials for one task, for minutes, and nothing else."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(exitPanic(code)) }), //nolint:forbidigo // recovered above
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		printError(stderr, fmt.Errorf("building the command line: %w", err))
+		return exitError
+	}
+	kongcompletion.Register(parser)
+	kctx, err := parser.Parse(args)
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "valetkey: %v\nTry: valetkey --help\n", err)
+		return exitUsage
+	}
+	out := &output{format: c.Output, stdout: stdout, stderr: stderr}
+	c.connect = connect
+	kctx.BindTo(ctx, (*context.Context)(nil))
+	if err := kctx.Run(&c.globals, out); err != nil {
+		var ue *usageError
+		if errors.As(err, &ue) {
+			_, _ = fmt.Fprintf(stderr, "valetkey: %v\nTry: valetkey %s --help\n", err, kctx.Selected().Path())
+			return exitUsage
+		}
+		printError(stderr, err)
+		return exitCode(err)
+	}
+	return exitOK
+}
+
+// usageError is a command line that parses and makes no sense.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }

@@ -1,0 +1,334 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+const (
+	taskID  = "task_aaaaaaaaaaaaaaaaaaaaaaaaaa"
+	grantID = "grant_aaaaaaaaaaaaaaaaaaaaaaaaaa"
+)
+
+// edge is a server at the other end of the wire that answers as it is told.
+type edge struct {
+	valetkeyv1.UnimplementedAgentServiceServer
+	valetkeyv1.UnimplementedOperatorServiceServer
+
+	requests []proto.Message
+	request  func(*valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error)
+	mint     func() (*valetkeyv1.MintCredentialResponse, error)
+}
+
+func (e *edge) OpenTask(_ context.Context, r *valetkeyv1.OpenTaskRequest) (*valetkeyv1.OpenTaskResponse, error) {
+	e.requests = append(e.requests, r)
+	return &valetkeyv1.OpenTaskResponse{Task: &valetkeyv1.Task{Id: taskID, Purpose: r.GetPurpose()}}, nil
+}
+
+func (e *edge) RequestGrant(_ context.Context, r *valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
+	e.requests = append(e.requests, r)
+	return e.request(r)
+}
+
+func (e *edge) MintCredential(context.Context, *valetkeyv1.MintCredentialRequest) (*valetkeyv1.MintCredentialResponse, error) {
+	return e.mint()
+}
+
+func (e *edge) ListGrants(_ context.Context, r *valetkeyv1.ListGrantsRequest) (*valetkeyv1.ListGrantsResponse, error) {
+	e.requests = append(e.requests, r)
+	page := &valetkeyv1.ListGrantsResponse{Grants: []*valetkeyv1.Grant{{Id: grantID + r.GetPageToken(), State: valetkeyv1.GrantState_GRANT_STATE_ACTIVE}}}
+	if r.GetPageToken() == "" {
+		page.NextPageToken = "2"
+	}
+	return page, nil
+}
+
+// start runs e and returns a function that runs the command against it.
+func start(t *testing.T, e *edge) func(args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := grpc.NewServer()
+	valetkeyv1.RegisterAgentServiceServer(srv, e)
+	valetkeyv1.RegisterOperatorServiceServer(srv, e)
+	go func() { _ = srv.Serve(lis) }()
+	t.Cleanup(srv.Stop)
+	return func(args ...string) (int, string, string) {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), args, &stdout, &stderr, func() (*valetkey.Client, error) {
+			conn, err := grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+			if err != nil {
+				return nil, err
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			return valetkey.New(conn), nil
+		})
+		return code, stdout.String(), stderr.String()
+	}
+}
+
+func refuse(t *testing.T, r valetkeyv1.ErrorReason, meta map[string]string) error {
+	t.Helper()
+	s, err := status.New(codes.PermissionDenied, "the broker's text").WithDetails(&errdetails.ErrorInfo{
+		Domain: "valetkey.dev", Reason: strings.TrimPrefix(r.String(), "ERROR_REASON_"), Metadata: meta,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Err()
+}
+
+func awsCredential() *valetkeyv1.Credential {
+	return &valetkeyv1.Credential{
+		Kind: &valetkeyv1.Credential_Aws{Aws: &valetkeyv1.AwsCredential{
+			AccessKeyId: "AKIA", SecretAccessKey: "it's secret", SessionToken: "token", EndpointUrl: "http://127.0.0.1:9000",
+		}},
+		ExpiresAt: timestamppb.New(time.Unix(1_800_000_000, 0)),
+	}
+}
+
+func TestUsage(t *testing.T) {
+	call := start(t, &edge{})
+	for _, args := range [][]string{
+		{}, {"nonsense"}, {"request", "s3-read"}, {"request", "s3-read", "bare", "--task", taskID}, {"revoke", grantID},
+		{"mint", grantID, "--format", "xml"}, {"grants", "--limit", "0"}, {"-o", "yaml", "scopes"},
+	} {
+		if code, stdout, stderr := call(args...); code != exitUsage || stdout != "" || stderr == "" {
+			t.Errorf("valetkey %q: exit %d, stdout %q, stderr %q", args, code, stdout, stderr)
+		}
+	}
+	if code, stdout, _ := call("--help"); code != exitOK || !strings.Contains(stdout, "ledger verify") {
+		t.Errorf("--help: exit %d, %q", code, stdout)
+	}
+	if code, stdout, _ := call("version", "-o", "json"); code != exitOK || !json.Valid([]byte(stdout)) {
+		t.Errorf("version: exit %d, %q", code, stdout)
+	}
+}
+
+func TestDialingNeedsToKnowWhere(t *testing.T) {
+	t.Setenv("VALETKEY_ADDR", "")
+	t.Setenv("SPIFFE_ENDPOINT_SOCKET", "")
+	for _, args := range [][]string{
+		{"scopes"},
+		{"scopes", "--broker", "127.0.0.1:1"},
+		{"scopes", "--broker", "127.0.0.1:1", "--workload-api", "unix:///none", "--broker-id", "not-an-id"},
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), args, &stdout, &stderr, nil); code != exitUsage {
+			t.Errorf("valetkey %q: exit %d, %s", args, code, stderr.String())
+		}
+	}
+}
+
+func TestTaskOpenPrintsTheIDAlone(t *testing.T) {
+	e := &edge{}
+	call := start(t, e)
+	for range 2 {
+		code, stdout, _ := call("task", "open", "fix the build", "-e", "production")
+		if code != exitOK || stdout != taskID+"\n" {
+			t.Fatalf("exit %d, stdout %q", code, stdout)
+		}
+	}
+	a, b := e.requests[0].(*valetkeyv1.OpenTaskRequest), e.requests[1].(*valetkeyv1.OpenTaskRequest)
+	if a.GetIdempotencyKey() == b.GetIdempotencyKey() || len(a.GetIdempotencyKey()) < 26 {
+		t.Errorf("idempotency keys %q and %q", a.GetIdempotencyKey(), b.GetIdempotencyKey())
+	}
+}
+
+func TestRequest(t *testing.T) {
+	e := &edge{}
+	call := start(t, e)
+	grant := &valetkeyv1.Grant{Id: grantID, State: valetkeyv1.GrantState_GRANT_STATE_CLEARED}
+	e.request = func(r *valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
+		resp := &valetkeyv1.RequestGrantResponse{Grant: grant}
+		if r.GetMint() {
+			resp.Credential, resp.Receipt = awsCredential(), &valetkeyv1.Receipt{Index: 7}
+		}
+		return resp, nil
+	}
+	args := []string{"request", "s3-read", "bucket=b", "prefix=a=1,2", "prefix=c", "--task", taskID, "--ttl", "5m"}
+	if code, stdout, stderr := call(args...); code != exitOK || !strings.Contains(stdout, grantID) {
+		t.Fatalf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	r := e.requests[0].(*valetkeyv1.RequestGrantRequest)
+	if got := r.GetParameters()["prefix"].GetValues(); len(got) != 2 || got[0] != "a=1,2" || got[1] != "c" || r.GetTtl().AsDuration() != 5*time.Minute {
+		t.Errorf("sent %v", r)
+	}
+	code, stdout, stderr := call(append(args, "--mint")...)
+	if code != exitOK || strings.Contains(stderr, "secret") || !strings.Contains(stderr, "record 7") {
+		t.Errorf("exit %d, stderr %q", code, stderr)
+	}
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", stdout+`printf %s "$AWS_SECRET_ACCESS_KEY"`).Output()
+	if err != nil || string(out) != "it's secret" {
+		t.Errorf("the shell reads %q (%v) from %q", out, err, stdout)
+	}
+	grant.State, grant.Needs = valetkeyv1.GrantState_GRANT_STATE_PENDING, []*valetkeyv1.Need{{Group: "sre", Approvals: 2}}
+	if code, _, stderr := call(args...); code != exitNeedsApproval || !strings.Contains(stderr, "2 of group sre") {
+		t.Errorf("pending: exit %d, stderr %q", code, stderr)
+	}
+	grant.State = valetkeyv1.GrantState_GRANT_STATE_DENIED
+	if code, _, _ := call(args...); code != exitDenied {
+		t.Errorf("denied: exit %d", code)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	e := &edge{}
+	call := start(t, e)
+	want := map[valetkeyv1.ErrorReason]int{
+		valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL: exitNeedsApproval,
+		valetkeyv1.ErrorReason_ERROR_REASON_DENIED:         exitDenied,
+		valetkeyv1.ErrorReason_ERROR_REASON_FROZEN:         exitDenied,
+		valetkeyv1.ErrorReason_ERROR_REASON_INTERNAL:       exitError,
+	}
+	for value := range valetkeyv1.ErrorReason_name {
+		r := valetkeyv1.ErrorReason(value)
+		if value == 0 {
+			continue
+		}
+		if advice(r) == "" {
+			t.Errorf("%s has no advice", r)
+		}
+		e.request = func(*valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
+			return nil, refuse(t, r, map[string]string{"needs.any": "2"})
+		}
+		code, stdout, stderr := call("request", "s3-wipe", "--task", taskID)
+		if code == exitOK || stdout != "" {
+			t.Errorf("%s: exit %d, stdout %q", r, code, stdout)
+		}
+		if c, ok := want[r]; ok && c != code {
+			t.Errorf("%s: exit %d, want %d", r, code, c)
+		}
+		for _, text := range []string{reasonName(r), "the broker's text", "needs.any: 2", "Next: "} {
+			if !strings.Contains(stderr, text) {
+				t.Errorf("%s: stderr %q lacks %q", r, stderr, text)
+			}
+		}
+	}
+	e.request = func(*valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
+		return nil, status.Error(codes.Unavailable, "gone")
+	}
+	if code, _, stderr := call("request", "s3-read", "--task", taskID); code != exitError || !strings.Contains(stderr, "--broker") {
+		t.Errorf("unavailable: exit %d, stderr %q", code, stderr)
+	}
+}
+
+func TestMintFormats(t *testing.T) {
+	cred := awsCredential()
+	e := &edge{mint: func() (*valetkeyv1.MintCredentialResponse, error) {
+		return &valetkeyv1.MintCredentialResponse{Credential: cred}, nil
+	}}
+	call := start(t, e)
+	_, stdout, _ := call("mint", grantID, "--format", "credential-process")
+	var got map[string]any
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || got["Version"] != 1.0 || got["AccessKeyId"] != "AKIA" || got["SessionToken"] != "token" || got["Expiration"] != "2027-01-15T08:00:00Z" {
+		t.Errorf("credential-process: %v, %q", err, stdout)
+	}
+	if _, stdout, _ := call("mint", grantID, "--format", "json"); !strings.Contains(stdout, `"secret_access_key": "it's secret"`) {
+		t.Errorf("json: %q", stdout)
+	}
+	cred.Kind = &valetkeyv1.Credential_Vault{Vault: &valetkeyv1.VaultCredential{Token: "hvs.x", Address: "http://v"}}
+	if _, stdout, _ := call("mint", grantID); stdout != "export VAULT_ADDR='http://v'\nexport VAULT_TOKEN='hvs.x'\n" {
+		t.Errorf("vault: %q", stdout)
+	}
+	if code, stdout, _ := call("mint", grantID, "--format", "credential-process"); code != exitUsage || stdout != "" {
+		t.Errorf("credential-process of vault: exit %d, %q", code, stdout)
+	}
+}
+
+func TestGrantsReadsAllPages(t *testing.T) {
+	e := &edge{}
+	call := start(t, e)
+	if _, stdout, _ := call("grants"); strings.Count(stdout, "\n") != 3 {
+		t.Errorf("want a head and two grants: %q", stdout)
+	}
+	if _, stdout, stderr := call("grants", "--limit", "1"); strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "more") {
+		t.Errorf("want one grant and a hint: %q, %q", stdout, stderr)
+	}
+}
+
+func TestOthersTextCannotDriveTheTerminal(t *testing.T) {
+	if got := clean("a\x1b[2Jb\nc\u009bd"); got != "a [2Jb c d" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestLedgerVerify(t *testing.T) {
+	skey, vkey, err := note.GenerateKey(nil, "valetkey.dev/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	record := []byte(`{"v":1}`)
+	leaf := tlog.RecordHash(record)
+	signed, err := note.Sign(&note.Note{Text: "valetkey.dev/log\n1\n" + leaf.String() + "\n"}, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(name string, data []byte) {
+		t.Helper()
+		full := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("checkpoint", signed)
+	put("key.pub", []byte(vkey+"\n"))
+	put("tile/0/000.p/1", leaf[:])
+	put("tile/entries/000.p/1", append([]byte{0, byte(len(record))}, record...))
+	call := start(t, &edge{})
+	saved := filepath.Join(dir, "saved")
+	for _, key := range []string{vkey, filepath.Join(dir, "key.pub")} {
+		if code, stdout, stderr := call("ledger", "verify", dir, "--key", key, "--checkpoint", saved); code != exitOK || !strings.Contains(stdout, "agree") {
+			t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+		}
+	}
+	if data, err := os.ReadFile(saved); err != nil || !bytes.Equal(data, signed) {
+		t.Errorf("saved checkpoint %q (%v)", data, err)
+	}
+	put("tile/entries/000.p/1", append([]byte{0, byte(len(record))}, `{"v":2}`...))
+	if code, _, stderr := call("ledger", "verify", dir, "--key", vkey); code != exitVerification || !strings.Contains(stderr, "record 0") {
+		t.Errorf("tampered: exit %d, %q", code, stderr)
+	}
+	if code, _, _ := call("ledger", "verify", dir, "--key", vkey, "--checkpoint", saved, "--full"); code != exitVerification {
+		t.Errorf("tampered, full: exit %d", code)
+	}
+	put("empty", nil)
+	if code, _, _ := call("ledger", "verify", dir, "--key", vkey, "--checkpoint", filepath.Join(dir, "empty")); code != exitError {
+		t.Errorf("empty checkpoint file: exit %d", code)
+	}
+	if code, _, _ := call("ledger", "verify", filepath.Join(dir, "absent"), "--key", vkey); code != exitError {
+		t.Errorf("absent log: exit %d", code)
+	}
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+type taskCmd struct {
+	Open  taskOpenCmd  `cmd:"" help:"Open a task, and print its id."`
+	Close taskCloseCmd `cmd:"" help:"Close a task, which ends its grants."`
+}
+
+type taskOpenCmd struct {
+	Purpose     string `arg:"" help:"Why, for people."`
+	Environment string `required:"" short:"e" help:"Where, such as production. Policies may read it."`
+	OnBehalfOf  string `name:"on-behalf-of" help:"Who asked for it."`
+}
+
+func (c *taskOpenCmd) Run(ctx context.Context, g *globals, out *output) error {
+	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
+		resp, err := cl.Agent.OpenTask(ctx, &valetkeyv1.OpenTaskRequest{
+			IdempotencyKey: valetkey.NewIdempotencyKey(), Purpose: c.Purpose, Environment: c.Environment, OnBehalfOf: c.OnBehalfOf,
+		})
+		if err != nil {
+			return err
+		}
+		if out.json() {
+			return out.message(resp)
+		}
+		// The id alone, so that TASK=$(valetkey task open ...) works.
+		if _, err := fmt.Fprintln(out.stdout, resp.GetTask().GetId()); err != nil {
+			return fmt.Errorf("printing: %w", err)
+		}
+		return nil
+	})
+}
+
+type taskCloseCmd struct {
+	Task string `arg:"" help:"The task's id."`
+}
+
+func (c *taskCloseCmd) Run(ctx context.Context, g *globals, out *output) error {
+	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
+		resp, err := cl.Agent.CloseTask(ctx, &valetkeyv1.CloseTaskRequest{TaskId: c.Task})
+		if err != nil {
+			return err
+		}
+		if out.json() {
+			return out.message(resp)
+		}
+		return printEnded(out, resp.GetTask(), resp.GetEndedGrantIds())
+	})
+}
+
+func printEnded(out *output, t *valetkeyv1.Task, grants []string) error {
+	ended := "-"
+	if len(grants) > 0 {
+		ended = strings.Join(grants, " ")
+	}
+	return out.table([][]string{{"task", t.GetId()}, {"closed", when(t.GetClosedAt())}, {"ended grants", ended}})
+}
