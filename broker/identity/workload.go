@@ -21,6 +21,9 @@ type workloadSource struct {
 	jwt    *workloadapi.JWTSource
 	// subject is zero where the Workload API's first SVID is ours.
 	subject spiffeid.ID
+
+	closing  sync.Once
+	closeErr error
 }
 
 func openWorkload(ctx context.Context, cfg SourceConfig) (Source, error) {
@@ -99,8 +102,13 @@ func (s *workloadSource) FetchJWTSVID(ctx context.Context, audience string) (*jw
 	return svid, nil
 }
 
-// Close cancels the watches and waits for them.
+// Close cancels the watches and waits for them. It is safe to repeat.
 func (s *workloadSource) Close() error {
+	s.closing.Do(func() { s.closeErr = s.closeOnce() })
+	return s.closeErr
+}
+
+func (s *workloadSource) closeOnce() error {
 	var errs []error
 	if s.jwt != nil {
 		errs = append(errs, s.jwt.Close())

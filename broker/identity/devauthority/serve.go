@@ -31,6 +31,11 @@ func (a *Authority) Serve(ctx context.Context, socketPath string, id spiffeid.ID
 	if err != nil {
 		return fmt.Errorf("serving Workload API for %q: %w", id, err)
 	}
+	select {
+	case <-a.stop:
+		return fmt.Errorf("serving Workload API for %q: the authority is closed", id)
+	default:
+	}
 	listener, err := listenPrivate(path)
 	if err != nil {
 		return fmt.Errorf("serving Workload API for %q: %w", id, err)
