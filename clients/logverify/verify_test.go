@@ -195,7 +195,11 @@ func TestGoodLogs(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 3, 255, 256, 257, 1000, 65536 + 256 + 5} {
 		l := newLog(t, n)
 		dir := l.folder()
-		for kind, name := range map[string]string{"folder": dir, "http": serve(t, dir), "sqlite": l.database()} {
+		logs := map[string]string{"folder": dir, "http": serve(t, dir)}
+		if n < 65536 { // so many rows are slow under the race detector
+			logs["sqlite"] = l.database()
+		}
+		for kind, name := range logs {
 			var last int64
 			res, err := verify(t, name, logverify.Options{Key: l.key, Progress: func(done, _ int64) { last = done }})
 			if err != nil {
