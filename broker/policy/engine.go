@@ -7,7 +7,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
@@ -67,20 +66,38 @@ func New(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("%w: %s: agent_paths %q differ from the broker's path templates %q", ErrLoad,
 			filepath.Join(cfg.Dir, policiesDir, settingsFile), s.AgentPaths, cfg.AgentPaths)
 	}
-	templates, err := parseTemplates(s.AgentPaths)
+	e, err := prepare(s)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrLoad, err)
 	}
-	e := &Engine{templates: templates, attrs: agentAttributes(templates), scopes: map[string]scopeFacts{}}
-	e.groups = slices.Sorted(slices.Values(append(slices.Clone(s.ApprovalGroups), AnyGroup)))
-	if err := e.load(cfg, floor); err != nil {
+	for _, scope := range cfg.Catalog.Scopes() {
+		e.scopes[scope.Name()] = newScopeFacts(scope)
+	}
+	if err := e.load(cfg.Dir, floor); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLoad, err)
 	}
 	return e, nil
 }
 
-func (e *Engine) load(cfg Config, floor int) error {
-	generated := generateSchema(cfg.Catalog, e.attrs, e.groups)
+// prepare makes an engine without scopes and policies.
+func prepare(s settings) (*Engine, error) {
+	e := &Engine{scopes: map[string]scopeFacts{}}
+	for _, text := range s.AgentPaths {
+		t, err := parseTemplate(text)
+		if err != nil {
+			return nil, err
+		}
+		e.templates = append(e.templates, t)
+	}
+	e.attrs = agentAttributes(e.templates)
+	e.groups = slices.Sorted(slices.Values(append(slices.Clone(s.ApprovalGroups), AnyGroup)))
+	return e, nil
+}
+
+// load reads the policies of dir and checks them against the scopes, attributes and groups already in e.
+func (e *Engine) load(dir string, floor int) error {
+	names := slices.Sorted(maps.Keys(e.scopes))
+	generated := generateSchema(e.scopes, e.attrs, e.groups)
 	resolved, err := generated.Resolve()
 	if err != nil {
 		return fmt.Errorf("generating the policy schema: %w", err)
@@ -88,13 +105,15 @@ func (e *Engine) load(cfg Config, floor int) error {
 	if e.schema, err = generated.MarshalCedar(); err != nil {
 		return fmt.Errorf("printing the policy schema: %w", err)
 	}
-	var names []string // Scopes sorts by name
-	for _, s := range cfg.Catalog.Scopes() {
-		names = append(names, s.Name())
-		e.scopes[s.Name()] = newScopeFacts(s)
+	l := &loader{
+		validator: validate.New(resolved, validate.WithStrict()),
+		names:     vocabulary{scopes: names, agentAttributes: []string{attrPath, attrTrustDomain}},
+		policies:  map[cedar.PolicyID]*policy{},
 	}
-	l := &loader{validator: validate.New(resolved, validate.WithStrict()), names: names, policies: map[cedar.PolicyID]*policy{}}
-	if err := l.readFiles(cfg.Dir); err != nil {
+	for _, a := range e.attrs {
+		l.names.agentAttributes = append(l.names.agentAttributes, a.name)
+	}
+	if err := l.readFiles(dir); err != nil {
 		return err
 	}
 	if len(l.errs) > 0 {
@@ -132,7 +151,7 @@ func (e *Engine) Decide(ctx context.Context, in Input) (Decision, error) {
 		in.TTL = in.Request.TTL()
 	}
 	subject := Subject{ID: in.Agent.ID(), Attributes: in.Agent.Attributes()}
-	verdict, err := e.judge(question{subject, in.Request, in.Task, in.Approvals, in.Now, in.TTL})
+	verdict, err := e.judge(question{subject, wishOf(in.Request), in.Task, in.Approvals, in.Now, in.TTL})
 	if err != nil {
 		return Decision{}, fmt.Errorf("%w: deciding scope for agent %q: %w", ErrPolicy, in.Agent.ID(), err)
 	}
@@ -150,14 +169,4 @@ func (e *Engine) judge(q question) (Verdict, error) {
 	}
 	s := &search{set: e.sets[f.scope], facts: f}
 	return s.verdict()
-}
-
-// question is what is decided on, without the evidence.
-type question struct {
-	subject   Subject
-	request   scopes.Request
-	task      Task
-	approvals map[string]int
-	now       time.Time
-	ttl       time.Duration
 }

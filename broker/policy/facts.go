@@ -22,23 +22,58 @@ type Subject struct {
 
 // scopeFacts is what an engine keeps of a scope.
 type scopeFacts struct {
-	version string
-	params  map[string]scopes.Param
-	entity  types.Entity
+	name, version  string
+	provider, role string
+	params         map[string]scopes.Param
+	entity         types.Entity
 }
 
 func newScopeFacts(s *scopes.Scope) scopeFacts {
-	params := map[string]scopes.Param{}
+	f := scopeFacts{name: s.Name(), version: s.Version(), provider: string(s.Provider()), role: s.Role(), params: map[string]scopes.Param{}}
 	for _, p := range s.Params() {
-		params[p.Name] = p
+		f.params[p.Name] = p
 	}
-	return scopeFacts{version: s.Version(), params: params, entity: types.Entity{
-		UID: types.NewEntityUID(scopeType, types.String(s.Name())),
+	return f.withEntity()
+}
+
+func (f scopeFacts) withEntity() scopeFacts {
+	f.entity = types.Entity{
+		UID: types.NewEntityUID(scopeType, types.String(f.name)),
 		Attributes: types.NewRecord(types.RecordMap{
-			attrProvider: types.String(s.Provider()),
-			attrRole:     types.String(s.Role()),
+			attrProvider: types.String(f.provider),
+			attrRole:     types.String(f.role),
 		}),
-	}}
+	}
+	return f
+}
+
+// question is what is decided on, without the evidence.
+type question struct {
+	subject   Subject
+	wish      wish
+	task      Task
+	approvals map[string]int
+	now       time.Time
+	ttl       time.Duration
+}
+
+// wish is what is read of a scopes.Request; the zero one is refused.
+type wish struct {
+	scope, version string
+	params         map[string][]string
+	tier           scopes.Tier
+	sensitiveReads []string
+	ttl            time.Duration
+}
+
+func wishOf(r scopes.Request) wish {
+	if !r.Valid() {
+		return wish{}
+	}
+	return wish{
+		scope: r.Scope().Name(), version: r.Scope().Version(), params: r.Params(), tier: r.Tier(),
+		sensitiveReads: r.SensitiveReads(), ttl: r.TTL(),
+	}
 }
 
 // facts is a question in Cedar's terms. Approvals and ttl are kept apart: the search varies them.
@@ -78,18 +113,17 @@ func (f *facts) request(approvals map[string]int, ttl int64) cedar.Request {
 }
 
 func (e *Engine) factsOf(q question) (*facts, error) {
-	if !q.request.Valid() {
-		return nil, errors.New("no resolved request")
-	}
-	name := q.request.Scope().Name()
-	known, ok := e.scopes[name]
+	w := q.wish
+	known, ok := e.scopes[w.scope]
 	switch {
-	case !ok || known.version != q.request.Scope().Version():
-		return nil, fmt.Errorf("scope %q is not the one these policies were checked against", name)
-	case q.request.Tier() == scopes.TierUnspecified:
-		return nil, fmt.Errorf("request for scope %q has no tier", name)
-	case q.ttl <= 0 || q.ttl > q.request.TTL():
-		return nil, fmt.Errorf("ttl %v is not within the request's %v", q.ttl, q.request.TTL())
+	case w.scope == "":
+		return nil, errors.New("no resolved request")
+	case !ok || known.version != w.version:
+		return nil, fmt.Errorf("scope %q is not the one these policies were checked against", w.scope)
+	case w.tier == scopes.TierUnspecified:
+		return nil, fmt.Errorf("request for scope %q has no tier", w.scope)
+	case q.ttl <= 0 || q.ttl > w.ttl:
+		return nil, fmt.Errorf("ttl %v is not within the request's %v", q.ttl, w.ttl)
 	case q.now.IsZero():
 		return nil, errors.New("no time to decide at")
 	}
@@ -97,25 +131,25 @@ func (e *Engine) factsOf(q question) (*facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	params, err := paramsRecord(known.params, q.request.Params())
+	params, err := paramsRecord(known.params, w.params)
 	if err != nil {
-		return nil, fmt.Errorf("scope %q: %w", name, err)
+		return nil, fmt.Errorf("scope %q: %w", w.scope, err)
 	}
 	approvals, err := e.counts(q.approvals)
 	if err != nil {
 		return nil, err
 	}
-	var sensitive []types.Value
-	for _, s := range q.request.SensitiveReads() {
-		sensitive = append(sensitive, types.String(s))
+	sensitive := make([]types.Value, len(w.sensitiveReads))
+	for i, s := range w.sensitiveReads {
+		sensitive[i] = types.String(s)
 	}
 	return &facts{
-		scope: name, agent: agent, resource: known.entity,
-		action: types.NewEntityUID(actionType, types.String(name)),
+		scope: w.scope, agent: agent, resource: known.entity,
+		action: types.NewEntityUID(actionType, types.String(w.scope)),
 		groups: e.groups, approvals: approvals, ttl: q.ttl,
 		context: types.RecordMap{
 			ctxParams:         params,
-			ctxTier:           types.String(q.request.Tier().String()),
+			ctxTier:           types.String(w.tier.String()),
 			ctxSensitiveReads: types.NewSet(sensitive...),
 			ctxEnvironment:    types.String(q.task.Environment),
 			ctxOnBehalfOf:     types.String(q.task.OnBehalfOf),

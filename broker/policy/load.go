@@ -44,7 +44,7 @@ func (p *policy) text() string {
 // loader collects every error, so that an author sees all of them at once.
 type loader struct {
 	validator *validate.Validator
-	names     []string // scopes, sorted
+	names     vocabulary
 	policies  map[cedar.PolicyID]*policy
 	errs      []error
 }
@@ -136,15 +136,11 @@ func (l *loader) check(id cedar.PolicyID, p *cedar.Policy) (*policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	isScope := func(name string) bool {
-		_, found := slices.BinarySearch(l.names, name)
-		return found
-	}
 	entry := &policy{id: id, cedar: p, reason: string(p.Annotations()["reason"])}
-	if entry.demands, err = analyse(parsed, isScope); err != nil {
+	if entry.demands, err = analyse(parsed, l.names); err != nil {
 		return nil, err
 	}
-	if entry.scopes, err = scopesOf(parsed, isScope); err != nil {
+	if entry.scopes, err = scopesOf(parsed, l.names.isScope); err != nil {
 		return nil, err
 	}
 	return entry, nil

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/cedar-policy/cedar-go"
+
+	"github.com/valetkey/valetkey/scopes"
 )
 
 // maxApprovals bounds the numbers policies may ask for: a larger one is a slip of the pen.
@@ -55,9 +57,10 @@ func parseJSON(p *cedar.Policy) (policyJSON, error) {
 	return out, nil
 }
 
-// analyse finds a policy's demands, and refuses what could make more approvals or a shorter life turn yes into no.
-func analyse(p policyJSON, isScope func(name string) bool) (demands, error) {
-	w := walker{isScope: isScope, found: demands{approvals: map[string][]int{}}}
+// analyse finds a policy's demands, and refuses what could make more approvals or a shorter life turn yes into no. It
+// also refuses names that the validator lets pass and that would make a forbid sleep.
+func analyse(p policyJSON, names vocabulary) (demands, error) {
+	w := walker{names: names, found: demands{approvals: map[string][]int{}}}
 	for _, c := range p.Conditions {
 		helps := (p.Effect == "permit") == (c.Kind == "when")
 		want := falls
@@ -80,9 +83,20 @@ const (
 	falls direction = -1
 )
 
+// vocabulary is what the engine was loaded with.
+type vocabulary struct {
+	scopes          []string // sorted
+	agentAttributes []string
+}
+
+func (v vocabulary) isScope(name string) bool {
+	_, found := slices.BinarySearch(v.scopes, name)
+	return found
+}
+
 type walker struct {
-	isScope func(string) bool
-	found   demands
+	names vocabulary
+	found demands
 }
 
 // walk visits an expression of the JSON format: a map with one operator as its key.
@@ -130,10 +144,12 @@ func (w *walker) operator(op string, operands any, want direction) error {
 		}
 		return w.walk(args["left"], fixed)
 	case "has":
-		if isContext(args["left"]) {
-			return nil
+		return w.has(args["left"], args["attr"])
+	case "==", "!=", "contains":
+		if err := tierWords(args["left"], args["right"]); err != nil {
+			return err
 		}
-		return w.walk(args["left"], fixed)
+		return w.each(fixed, args["left"], args["right"])
 	case "Var":
 		if operands == "context" {
 			return fmt.Errorf("context can only be read by attribute: context.NAME")
@@ -170,11 +186,63 @@ func (w *walker) each(want direction, nodes ...any) error {
 	return nil
 }
 
+// has refuses questions with a known answer: the validator takes what follows them for unreachable.
+func (w *walker) has(of, attr any) error {
+	name, _ := attr.(string)
+	target, _ := of.(map[string]any)
+	switch target["Var"] {
+	case "context":
+		return fmt.Errorf("context has %s: what context has does not vary", name)
+	case "resource":
+		return fmt.Errorf("resource has %s: what resource has does not vary", name)
+	case "principal":
+		if !slices.Contains(w.names.agentAttributes, name) {
+			return fmt.Errorf("principal has %s: no path in agent_paths yields it", name)
+		}
+		return nil
+	}
+	return w.walk(of, fixed)
+}
+
+// tierWords refuses a comparison of context.tier with what is no tier.
+func tierWords(left, right any) error {
+	isTier := func(node any) bool {
+		target, attr, _ := access(node)
+		return isContext(target) && attr == ctxTier
+	}
+	words := []any{left}
+	switch {
+	case isTier(left):
+		words = []any{right}
+	case !isTier(right):
+		return nil
+	}
+	if set, _ := words[0].(map[string]any); set["Set"] != nil {
+		words, _ = set["Set"].([]any)
+	}
+	for _, node := range words {
+		literal, _ := node.(map[string]any)
+		if word, ok := literal["Value"].(string); ok && !isTierWord(word) {
+			return fmt.Errorf("context.tier is never %q", word)
+		}
+	}
+	return nil
+}
+
+func isTierWord(word string) bool {
+	for t := scopes.TierRead; t <= scopes.TierAdmin; t++ {
+		if t.String() == word {
+			return true
+		}
+	}
+	return false
+}
+
 // literal catches names of scopes that the validator lets pass: to it, any id of a known type is good.
 func (w *walker) literal(value any) error {
 	wrapped, _ := value.(map[string]any)
 	entity, _ := wrapped["__entity"].(map[string]any)
-	if name, _ := entity["id"].(string); entity["type"] == string(scopeType) && !w.isScope(name) {
+	if name, _ := entity["id"].(string); entity["type"] == string(scopeType) && !w.names.isScope(name) {
 		return fmt.Errorf("the catalog has no scope %q", name)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -36,7 +35,7 @@ const (
 
 // generateSchema turns the catalog into a Cedar schema: one action per scope, with that scope's parameters in its
 // context. There is no attribute for purpose or justification, so a policy that reads one does not load.
-func generateSchema(cat *scopes.Catalog, attrs []attribute, groups []string) *schema.Schema {
+func generateSchema(known map[string]scopeFacts, attrs []attribute, groups []string) *schema.Schema {
 	agent := ast.RecordType{attrTrustDomain: {Type: ast.String()}, attrPath: {Type: ast.String()}}
 	for _, a := range attrs {
 		agent[types.String(a.name)] = ast.Attribute{Type: ast.String(), Optional: a.optional}
@@ -53,12 +52,12 @@ func generateSchema(cat *scopes.Catalog, attrs []attribute, groups []string) *sc
 		CommonTypes: ast.CommonTypes{"Approvals": {Type: approvals}},
 		Actions:     ast.Actions{},
 	}
-	for _, s := range cat.Scopes() {
+	for name, s := range known {
 		params := ast.RecordType{}
-		for _, p := range s.Params() {
+		for _, p := range s.params {
 			params[types.String(p.Name)] = ast.Attribute{Type: paramType(p)}
 		}
-		ns.Actions[types.String(s.Name())] = ast.Action{AppliesTo: &ast.AppliesTo{
+		ns.Actions[types.String(name)] = ast.Action{AppliesTo: &ast.AppliesTo{
 			Principals: []ast.EntityTypeRef{"Agent"},
 			Resources:  []ast.EntityTypeRef{"Scope"},
 			Context: ast.RecordType{
@@ -106,16 +105,4 @@ func agentAttributes(templates []pathTemplate) []attribute {
 	}
 	slices.SortFunc(out, func(a, b attribute) int { return strings.Compare(a.name, b.name) })
 	return out
-}
-
-func parseTemplates(texts []string) ([]pathTemplate, error) {
-	var out []pathTemplate
-	for _, text := range texts {
-		t, err := parseTemplate(text)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrLoad, err)
-		}
-		out = append(out, t)
-	}
-	return out, nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 // settingsFile sits beside the .cedar files.
@@ -20,15 +21,15 @@ const settingsFile = "policy.yaml"
 
 var (
 	groupName   = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
-	attrSegment = regexp.MustCompile(`^\{([a-z][a-z0-9_]{0,62})\}$`)
-	literalPath = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+	attrSegment = regexp.MustCompile(`^\{([a-z][a-z0-9_]{0,63})\}$`)
 )
 
 // settings is policies/policy.yaml: what the schema needs and the catalog does not know.
 type settings struct {
 	// ApprovalGroups are the groups whose approvals policies may count. "any" is always there.
 	ApprovalGroups []string `yaml:"approval_groups"`
-	// AgentPaths are the path templates of agents' SPIFFE IDs. Their segments become attributes of the principal.
+	// AgentPaths are the path templates of agents' SPIFFE IDs, as the broker's config has them. Their segments become
+	// attributes of the principal. The ID of a single agent is a template too, one without attributes.
 	AgentPaths []string `yaml:"agent_paths"`
 }
 
@@ -73,24 +74,36 @@ func strictYAML(file string, data []byte, into any) error {
 	return nil
 }
 
-// pathTemplate is a parsed "/agent/{user}/{session}".
-type pathTemplate []string
+// pathTemplate is a parsed "/agent/{user}/{session}", or with a trust domain in front, "spiffe://example.org/ci/{job}".
+type pathTemplate struct {
+	trustDomain string // empty: any
+	segments    []string
+}
 
 func parseTemplate(text string) (pathTemplate, error) {
-	rest, ok := strings.CutPrefix(text, "/")
-	if !ok {
-		return nil, fmt.Errorf("agent path %q does not start with /", text)
+	var t pathTemplate
+	path := text
+	if rest, ok := strings.CutPrefix(text, "spiffe://"); ok {
+		domain, tail, _ := strings.Cut(rest, "/")
+		if _, err := spiffeid.TrustDomainFromString(domain); err != nil {
+			return t, fmt.Errorf("agent path %q: %w", text, err)
+		}
+		t.trustDomain, path = domain, "/"+tail
 	}
-	t := pathTemplate(strings.Split(rest, "/"))
+	rest, ok := strings.CutPrefix(path, "/")
+	if !ok {
+		return t, fmt.Errorf("agent path %q begins neither with / nor with spiffe://", text)
+	}
+	t.segments = strings.Split(rest, "/")
 	var names []string
-	for _, segment := range t {
+	for _, segment := range t.segments {
 		name := attrSegment.FindStringSubmatch(segment)
 		switch {
-		case name == nil && !literalPath.MatchString(segment):
-			return nil, fmt.Errorf("agent path %q: segment %q is neither a name nor {attribute}", text, segment)
+		case name == nil && spiffeid.ValidatePath("/"+segment) != nil:
+			return t, fmt.Errorf("agent path %q: segment %q is neither a name nor {attribute}", text, segment)
 		case name == nil:
 		case name[1] == attrTrustDomain || name[1] == attrPath || slices.Contains(names, name[1]):
-			return nil, fmt.Errorf("agent path %q: attribute %q is taken", text, name[1])
+			return t, fmt.Errorf("agent path %q: attribute %q is taken", text, name[1])
 		default:
 			names = append(names, name[1])
 		}
@@ -98,10 +111,10 @@ func parseTemplate(text string) (pathTemplate, error) {
 	return t, nil
 }
 
-// attributes names what the template yields.
+// attributes names what the template yields; none for the path of one agent.
 func (t pathTemplate) attributes() []string {
 	var names []string
-	for _, segment := range t {
+	for _, segment := range t.segments {
 		if m := attrSegment.FindStringSubmatch(segment); m != nil {
 			names = append(names, m[1])
 		}
@@ -109,18 +122,17 @@ func (t pathTemplate) attributes() []string {
 	return names
 }
 
-// match gives the attributes of a path, or false where it does not fit.
-func (t pathTemplate) match(path string) (map[string]string, bool) {
-	rest, ok := strings.CutPrefix(path, "/")
-	segments := strings.Split(rest, "/")
-	if !ok || len(segments) != len(t) {
+// match gives the attributes of an ID, or false where it does not fit. Only tables need it: real agents come with theirs.
+func (t pathTemplate) match(id spiffeid.ID) (map[string]string, bool) {
+	parts := strings.Split(strings.TrimPrefix(id.Path(), "/"), "/")
+	if t.trustDomain != "" && t.trustDomain != id.TrustDomain().Name() || len(parts) != len(t.segments) {
 		return nil, false
 	}
 	attrs := map[string]string{}
-	for i, segment := range t {
-		if m := attrSegment.FindStringSubmatch(segment); m != nil && segments[i] != "" {
-			attrs[m[1]] = segments[i]
-		} else if segment != segments[i] {
+	for i, segment := range t.segments {
+		if m := attrSegment.FindStringSubmatch(segment); m != nil && parts[i] != "" {
+			attrs[m[1]] = parts[i]
+		} else if segment != parts[i] {
 			return nil, false
 		}
 	}
