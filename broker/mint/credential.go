@@ -106,17 +106,26 @@ func (Credential) LogValue() slog.Value { return slog.StringValue(redacted) }
 // Format hides a revealed secret that is printed by mistake.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
+// MarshalJSON hides it from JSON; its fields are written out one by one.
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
 // LogValue hides it from slog.
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // Format hides a revealed secret that is printed by mistake.
 func (AWSSecret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
+// MarshalJSON hides it from JSON; its fields are written out one by one.
+func (AWSSecret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
 // LogValue hides it from slog.
 func (AWSSecret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // Format hides a revealed secret that is printed by mistake.
 func (VaultSecret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalJSON hides it from JSON; its fields are written out one by one.
+func (VaultSecret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
 // LogValue hides it from slog.
 func (VaultSecret) LogValue() slog.Value { return slog.StringValue(redacted) }

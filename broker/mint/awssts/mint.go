@@ -13,6 +13,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/mint/internal/upstream"
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
@@ -88,7 +89,7 @@ func (m *Minter) once(ctx context.Context, o mint.Order, pl plan) (answer, error
 	}
 	// Fetched apart, so that failing credentials of our own are never taken for a lost answer.
 	if _, err := m.cred.Retrieve(ctx); err != nil {
-		return answer{}, mint.Harmless(fmt.Errorf("fetching the broker's own AWS credentials: %w", mint.ErrUnavailable))
+		return answer{}, upstream.NoOwn(ctx, "AWS credentials")
 	}
 	in := &sts.AssumeRoleInput{
 		RoleArn:         aws.String(m.cfg.RoleARN),
@@ -113,7 +114,7 @@ func (m *Minter) once(ctx context.Context, o mint.Order, pl plan) (answer, error
 func (m *Minter) withWebIdentity(ctx context.Context, o mint.Order, pl plan) (answer, error) {
 	token, err := m.cfg.WebIdentity.Fetch(ctx, m.cfg.WebIdentity.Audience)
 	if err != nil || token == "" {
-		return answer{}, mint.Harmless(fmt.Errorf("fetching the broker's own JWT-SVID: %w", mint.ErrUnavailable))
+		return answer{}, upstream.NoOwn(ctx, "JWT-SVID")
 	}
 	out, err := m.sts.AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
 		RoleArn:          aws.String(m.cfg.RoleARN),

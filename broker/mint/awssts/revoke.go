@@ -73,7 +73,7 @@ func (m *Minter) Revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome,
 func (m *Minter) revokeLease(ctx context.Context, lease string) (mint.RevokeOutcome, error) {
 	creds, err := m.cred.Retrieve(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("fetching the broker's own AWS credentials: %w", mint.ErrUnavailable)
+		return 0, upstream.NoOwn(ctx, "AWS credentials")
 	}
 	target := strings.TrimSuffix(m.cfg.Endpoint, "/") + "/minio/admin/v3/revoke-tokens/builtin?" +
 		url.Values{"user": {creds.AccessKeyID}, "tokenRevokeType": {lease}}.Encode()

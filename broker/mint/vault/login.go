@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/mint/internal/upstream"
 )
 
 // session is the broker's own login. lock holds one element while a caller reads or
@@ -51,13 +52,13 @@ func (m *Minter) logIn(ctx context.Context) (string, time.Duration, error) {
 	case MethodToken:
 		token, err := auth.Token(ctx)
 		if err != nil || strings.TrimSpace(token) == "" {
-			return "", 0, fmt.Errorf("fetching the broker's own token: %w", mint.ErrUnavailable)
+			return "", 0, upstream.NoOwn(ctx, "token")
 		}
 		return strings.TrimSpace(token), 0, nil
 	case MethodJWT:
 		svid, err := auth.JWT(ctx, auth.Audience)
 		if err != nil || svid == "" {
-			return "", 0, fmt.Errorf("fetching the broker's own JWT-SVID: %w", mint.ErrUnavailable)
+			return "", 0, upstream.NoOwn(ctx, "JWT-SVID")
 		}
 		body["role"], body["jwt"] = auth.Role, svid
 	case MethodCert:

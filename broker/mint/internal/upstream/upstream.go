@@ -51,6 +51,9 @@ func New(name string, timeout time.Duration) *Upstream {
 // Do runs call under the deadline unless the breaker is open, which is ErrUnavailable
 // and sends nothing. call returns errors that wrap mint's sentinels.
 func (u *Upstream) Do(ctx context.Context, call func(context.Context) error) error {
+	if ctx.Err() != nil {
+		return mint.Harmless(fmt.Errorf("calling %s: %w: %w", u.breaker.Name(), mint.ErrUnavailable, ctx.Err()))
+	}
 	ctx, cancel := context.WithTimeout(ctx, u.timeout)
 	defer cancel()
 	_, err := u.breaker.Execute(func() (any, error) { return nil, call(ctx) })
@@ -80,4 +83,14 @@ func Unanswered(ctx context.Context, name string, err error) error {
 	default:
 		return fmt.Errorf("calling %s: no answer: %w", name, mint.ErrUnavailable)
 	}
+}
+
+// NoOwn is for when the broker's own credential, named by what, could not be fetched:
+// nothing was sent. Why is left out, since it can quote the credential.
+func NoOwn(ctx context.Context, what string) error {
+	err := fmt.Errorf("fetching the broker's own %s: %w", what, mint.ErrUnavailable)
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", err, ctx.Err())
+	}
+	return mint.Harmless(err)
 }
