@@ -14,6 +14,14 @@ type Scope struct {
 	defaultTTL, maxTTL         time.Duration
 	tier                       Tier
 	sourceCIDRs                []string
+
+	compiled   map[string]param
+	statements []statement // AWS
+	paths      []vaultPath // Vault: a policy of these rules, or
+	read       template    // the one path to read
+	wrap       bool
+	reasons    []tierReason // all of them, of whatever tier
+	sensitive  []string     // sorted
 }
 
 // Name returns the scope's name, unique in its catalog.

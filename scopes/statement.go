@@ -1,0 +1,229 @@
+package scopes
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/valetkey/valetkey/scopes/actions"
+	"github.com/valetkey/valetkey/scopes/internal/glob"
+)
+
+// statement is one compiled AWS statement: an Allow, since a scope only gives.
+type statement struct {
+	actions    []string // expanded, sorted, as AWS spells them
+	resources  []template
+	conditions map[string]map[string][]template
+}
+
+// operators are the condition operators of IAM without their prefix and suffix; the negative ones take no parameter.
+var operators = map[string]bool{ // name -> whether it is negative; read-only
+	"StringEquals": false, "StringNotEquals": true, "StringEqualsIgnoreCase": false, "StringNotEqualsIgnoreCase": true,
+	"StringLike": false, "StringNotLike": true, "NumericEquals": false, "NumericNotEquals": true, "NumericLessThan": false,
+	"NumericLessThanEquals": false, "NumericGreaterThan": false, "NumericGreaterThanEquals": false, "DateEquals": false,
+	"DateNotEquals": true, "DateLessThan": false, "DateLessThanEquals": false, "DateGreaterThan": false,
+	"DateGreaterThanEquals": false, "Bool": false, "BinaryEquals": false, "IpAddress": false, "NotIpAddress": true,
+	"ArnEquals": false, "ArnLike": false, "ArnNotEquals": true, "ArnNotLike": true, "Null": false,
+}
+
+func (c *compiler) statements() error {
+	if len(c.doc.Statements) == 0 {
+		return at("$", ErrEmpty)
+	}
+	seen := map[string]bool{}
+	for i, f := range c.doc.Statements {
+		s, err := c.statement(fmt.Sprintf("$.statements[%d]", i), f)
+		if err != nil {
+			return err
+		}
+		c.scope.statements = append(c.scope.statements, s)
+		for _, a := range s.actions {
+			if seen[a] {
+				continue
+			}
+			seen[a] = true
+			class, why := actions.Classify(a)
+			t := fromClass(class)
+			if why == "" && t > TierRead {
+				why = "AWS calls it a write"
+			}
+			if why != "" {
+				why = a + ": " + why
+			}
+			c.raise(t, why)
+			if what, ok := actions.Sensitive(a); ok {
+				c.scope.sensitive = append(c.scope.sensitive, a+": "+what)
+			}
+		}
+	}
+	slices.Sort(c.scope.sensitive)
+	return nil
+}
+
+func (c *compiler) statement(path string, f fileStatement) (statement, error) {
+	s := statement{conditions: map[string]map[string][]template{}}
+	if len(f.Actions) == 0 || len(f.Resources) == 0 {
+		return s, at(path, fmt.Errorf("%w: a statement needs actions and resources", ErrEmpty))
+	}
+	for i, a := range f.Actions {
+		at0 := fmt.Sprintf("%s.actions[%d]", path, i)
+		service, name, ok := strings.Cut(a, ":")
+		if !ok || service == "" || name == "" || strings.ContainsAny(service, "*?") || strings.ContainsAny(a, "{}$ ") {
+			return s, atf(at0, "action %q is not service:Action; the service takes no wildcard, and no parameter goes into an action", a)
+		}
+		expanded := actions.Expand(a)
+		if len(expanded) == 0 {
+			_, date := actions.Snapshot()
+			if strings.ContainsAny(a, "*?") {
+				return s, atf(at0, "action %q matches nothing in the catalogue of %s", a, date)
+			}
+			expanded = []string{a} // unknown: kept, and admin
+		}
+		s.actions = append(s.actions, expanded...)
+	}
+	slices.Sort(s.actions)
+	s.actions = slices.Compact(s.actions)
+	for i, r := range f.Resources {
+		t, err := c.resource(fmt.Sprintf("%s.resources[%d]", path, i), r)
+		if err != nil {
+			return s, err
+		}
+		s.resources = append(s.resources, t)
+	}
+	if err := c.conditions(path+".conditions", f, &s); err != nil {
+		return s, err
+	}
+	return s, c.match(path, s)
+}
+
+// resource reads an ARN. No parameter crosses a colon of its first five fields, and the service is a literal.
+func (c *compiler) resource(path, text string) (template, error) {
+	t, err := c.parse(path, text)
+	if err != nil || text == "*" {
+		return t, err
+	}
+	if len(t) == 1 && t[0].param != "" && c.params[t[0].param].Type == TypeARN {
+		return t, nil
+	}
+	if !strings.HasPrefix(text, "arn:") || strings.Count(text, ":") < 5 {
+		return nil, atf(path, "resource %q is no ARN, no %q and no parameter of type %s", text, "*", TypeARN)
+	}
+	colons := 0
+	for _, p := range t {
+		if p.param == "" {
+			head := p.literal
+			for i := range len(head) {
+				switch {
+				case head[i] == ':':
+					colons++
+				case colons < 3 && strings.IndexByte("*?$", head[i]) >= 0:
+					return nil, atf(path, "resource %q has a wildcard before its region", text)
+				case colons < 5 && head[i] == '$':
+					return nil, atf(path, "resource %q has a variable before its fifth colon, where IAM has none", text)
+				}
+			}
+			continue
+		}
+		switch typ := c.params[p.param].Type; {
+		case typ == TypeARN:
+			return nil, atf(path, "resource %q: a parameter of type %s is a whole resource", text, TypeARN)
+		case colons < 3:
+			return nil, atf(path, "resource %q has a parameter before its region", text)
+		case colons < 5 && shapes[typ].delims:
+			return nil, atf(path, "resource %q: a parameter of type %s cannot stand before the fifth colon", text, typ)
+		}
+	}
+	for i, p := range t {
+		if p.param != "" && c.params[p.param].Type == TypeS3Prefix && i+1 < len(t) && strings.HasPrefix(t[i+1].literal, "/") {
+			return nil, atf(path, "resource %q: a value of type %s ends with its slash already", text, TypeS3Prefix)
+		}
+	}
+	return t, nil
+}
+
+func (c *compiler) conditions(path string, f fileStatement, s *statement) error {
+	for _, op := range slices.Sorted(maps.Keys(f.Conditions)) {
+		name := strings.TrimSuffix(op, "IfExists")
+		for _, prefix := range []string{"ForAnyValue:", "ForAllValues:"} {
+			name = strings.TrimPrefix(name, prefix)
+		}
+		negative, ok := operators[name]
+		if !ok || (name == "Null" && name != op) {
+			return atf(path+"."+op, "unknown condition operator %q", op)
+		}
+		if len(f.Conditions[op]) == 0 {
+			return atf(path+"."+op, "condition operator %q has no keys", op)
+		}
+		s.conditions[op] = map[string][]template{}
+		for _, key := range slices.Sorted(maps.Keys(f.Conditions[op])) {
+			values := f.Conditions[op][key]
+			if len(values) == 0 {
+				return atf(path+"."+op, "condition key %q has no values", key)
+			}
+			if err := knownKey(key, s.actions); err != nil {
+				return at(path+"."+op, err)
+			}
+			for _, v := range values {
+				t, err := c.parse(path+"."+op, v)
+				if err != nil {
+					return err
+				}
+				if negative && len(t.names()) > 0 {
+					return atf(path+"."+op, "%s takes no parameter: a narrower value would allow more", op)
+				}
+				s.conditions[op][key] = append(s.conditions[op][key], t)
+			}
+		}
+	}
+	return nil
+}
+
+// knownKey refuses a misspelt key, which IAM would take as absent.
+func knownKey(key string, acts []string) error {
+	for _, a := range acts {
+		service, _, _ := strings.Cut(a, ":")
+		if actions.KnownCondition(service, key) {
+			return nil
+		}
+	}
+	return fmt.Errorf("condition key %q is unknown to the statement's services", key)
+}
+
+// match refuses a statement that gives less than it says: an action that can take none of its resources, or a resource
+// that none of its actions can take.
+func (c *compiler) match(path string, s statement) error {
+	patterns := make([]glob.Pattern, len(s.resources))
+	texts := make([]string, len(s.resources))
+	for i, t := range s.resources {
+		patterns[i], texts[i] = t.pattern(c.params), t.text()
+	}
+	if action, resource := mismatch(s.actions, patterns, texts); action != "" {
+		return atf(path+".actions", "action %q cannot take any resource of its statement", action)
+	} else if resource != "" {
+		return atf(path+".resources", "resource %q cannot be taken by any action of its statement", resource)
+	}
+	return nil
+}
+
+// mismatch returns the first action without a resource, or the first resource without an action.
+func mismatch(acts []string, patterns []glob.Pattern, texts []string) (action, resource string) {
+	taken := make([]bool, len(patterns))
+	for _, name := range acts {
+		a, known := actions.Lookup(name)
+		any := false
+		for i, p := range patterns {
+			star := texts[i] == "*"
+			if !known || star || (!a.NeedsStar() && a.Takes(p)) {
+				taken[i], any = true, true
+			}
+		}
+		if !any {
+			return name, ""
+		}
+	}
+	if i := slices.Index(taken, false); i >= 0 {
+		return "", texts[i]
+	}
+	return "", ""
+}
