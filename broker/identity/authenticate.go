@@ -46,8 +46,8 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Authenticator turns a call into an Agent. It is immutable and safe for
-// concurrent use as far as its bundle sources are.
+// Authenticator turns a call into an Agent. It is safe for concurrent
+// use as far as its bundle sources are.
 type Authenticator struct {
 	domains    map[spiffeid.TrustDomain]bool
 	templates  []template
@@ -57,6 +57,7 @@ type Authenticator struct {
 	now        func() time.Time
 	bundles    x509bundle.Source
 	jwtBundles jwtbundle.Source
+	verified   verified
 }
 
 // New validates cfg. jwtBundles may be nil where AllowJWT is not set.
@@ -135,7 +136,7 @@ func (a *Authenticator) addCallers(cfg Config) error {
 }
 
 // Authenticate says who is calling, from the gRPC peer and metadata in ctx. It
-// verifies everything again on each call. The error wraps ErrTrustDomain,
+// holds the SVID against the time and the bundle again on each call. The error wraps ErrTrustDomain,
 // ErrExpired, ErrAudience, ErrNotAllowed or plain ErrUnauthenticated, and is a
 // *Refusal where the caller named itself.
 func (a *Authenticator) Authenticate(ctx context.Context) (Agent, error) {
@@ -176,14 +177,21 @@ func (a *Authenticator) verifyX509(claimed spiffeid.ID, chain []*x509.Certificat
 	if err := a.checkDomain(claimed.TrustDomain()); err != nil {
 		return spiffeid.ID{}, time.Time{}, err
 	}
-	if _, err := a.bundles.GetX509BundleForTrustDomain(claimed.TrustDomain()); err != nil {
+	bundle, err := a.bundles.GetX509BundleForTrustDomain(claimed.TrustDomain())
+	if err != nil {
 		return spiffeid.ID{}, time.Time{}, fmt.Errorf("%w: %w", ErrTrustDomain, err)
 	}
-	now := a.now()
-	id, _, err := x509svid.Verify(chain, a.bundles, x509svid.WithTime(now))
+	now, authorities := a.now(), bundle.X509Authorities()
+	if id, ok := a.verified.lookup(chain[0], authorities, now); ok {
+		return id, chain[0].NotAfter, nil
+	}
+	// The bundle itself is the source here: what is remembered must be what was
+	// verified against.
+	id, chains, err := x509svid.Verify(chain, x509bundle.FromX509Authorities(claimed.TrustDomain(), authorities), x509svid.WithTime(now))
 	if err != nil {
 		return spiffeid.ID{}, time.Time{}, fmt.Errorf("%w: %w", x509Reason(err), err)
 	}
+	a.verified.remember(id, chains[0], authorities)
 	return id, chain[0].NotAfter, nil
 }
 

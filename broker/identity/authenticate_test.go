@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"google.golang.org/grpc/credentials"
@@ -240,6 +241,45 @@ func TestCheckedOnEveryCall(t *testing.T) {
 	if v := l.check(t.Context(), t, client); v.err != nil {
 		t.Error(v.err)
 	}
+}
+
+// TestBundleCheckedOnEveryCall takes the authority of a good SVID away.
+func TestBundleCheckedOnEveryCall(t *testing.T) {
+	ours, impostor := newAuthority(t, ourDomain), newAuthority(t, ourDomain)
+	bundles := x509bundle.NewSet(ours.X509Bundle())
+	auth, err := identity.New(identity.Config{TrustDomains: []string{ourDomain}, PathTemplate: "/{name}"}, bundles, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := hour()
+	svid, err := ours.X509SVID(mustID(t, "spiffe://example.org/ann"), begin, end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := func() {
+		t.Helper()
+		for range 2 {
+			if agent, err := auth.AuthenticateX509(svid.Certificates); err != nil || agent.ID() != svid.ID {
+				t.Fatalf("got %v, %v", agent.ID(), err)
+			}
+		}
+	}
+	good()
+	bundles.Add(impostor.X509Bundle())
+	agent, err := auth.AuthenticateX509(svid.Certificates)
+	refused(t, agent, err, identity.ErrUnauthenticated)
+	bundles.Remove(ours.TrustDomain())
+	agent, err = auth.AuthenticateX509(svid.Certificates)
+	refused(t, agent, err, identity.ErrTrustDomain)
+	bundles.Add(ours.X509Bundle())
+	good()
+	if bundle, ok := bundles.Get(ours.TrustDomain()); ok { // changed in place
+		bundle.AddX509Authority(impostor.X509Bundle().X509Authorities()[0])
+		good()
+		bundle.RemoveX509Authority(ours.X509Bundle().X509Authorities()[0])
+	}
+	agent, err = auth.AuthenticateX509(svid.Certificates)
+	refused(t, agent, err, identity.ErrUnauthenticated)
 }
 
 func TestHandshake(t *testing.T) {

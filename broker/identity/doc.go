@@ -11,8 +11,9 @@
 //
 // Laws:
 //
-//  1. An SVID is verified again on every call: chain, bundle and expiry. A
-//     handshake that was good an hour ago proves nothing now.
+//  1. An SVID is held against the time and the newest bundle on every call. A
+//     handshake that was good an hour ago proves nothing now. Only signatures that
+//     were checked under the very same authorities are not computed again.
 //  2. A trust domain that is not on the list is refused, also when its bundle is
 //     known through federation.
 //  3. An ID that fits no template and is not on the list of exact IDs is refused.
