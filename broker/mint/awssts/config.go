@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -80,8 +82,8 @@ type Minter struct {
 
 var _ mint.Minter = (*Minter)(nil)
 
-// New checks the configuration. It loads the SDK's default chain where no credentials
-// are given, and calls no server.
+// New checks the configuration, and loads the SDK's own (environment, shared files). It
+// calls no server.
 func New(ctx context.Context, cfg Config) (*Minter, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("configuring AWS role %q: %w", cfg.Role, err)
@@ -98,30 +100,38 @@ func New(ctx context.Context, cfg Config) (*Minter, error) {
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = newHTTPClient()
 	}
-	sdk := aws.Config{Region: cfg.Region}
+	options := []func(*awsconfig.LoadOptions) error{
+		awsconfig.WithRegion(cfg.Region),
+		awsconfig.WithHTTPClient(cfg.HTTPClient),
+		// Repeating is this package's decision, not the SDK's: see Mint.
+		awsconfig.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
+	}
 	switch {
 	case cfg.WebIdentity != nil:
-		sdk.Credentials = aws.AnonymousCredentials{}
+		options = append(options, awsconfig.WithCredentialsProvider(aws.AnonymousCredentials{}))
 	case cfg.Credentials != nil:
-		sdk.Credentials = aws.NewCredentialsCache(cfg.Credentials)
-	default:
-		var err error
-		if sdk, err = awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(cfg.Region)); err != nil {
-			return nil, fmt.Errorf("configuring AWS role %q: loading default credentials: %w", cfg.Role, err)
-		}
+		options = append(options, awsconfig.WithCredentialsProvider(cfg.Credentials))
 	}
-	sdk.HTTPClient = cfg.HTTPClient
-	// Repeating is this package's decision, not the SDK's: see Mint.
-	sdk.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+	sdk, err := awsconfig.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("configuring AWS role %q: loading SDK configuration: %w", cfg.Role, err)
+	}
 	if cfg.Endpoint != "" {
 		sdk.BaseEndpoint = aws.String(cfg.Endpoint)
 	}
-	m := &Minter{cfg: cfg, sts: sts.NewFromConfig(sdk), http: cfg.HTTPClient}
+	m := &Minter{cfg: cfg, sts: sts.NewFromConfig(sdk), http: sdk.HTTPClient}
 	if cfg.WebIdentity == nil {
 		m.cred = sdk.Credentials
 	}
 	m.up = upstream.New("STS role "+cfg.Role, cfg.Timeout)
 	return m, nil
+}
+
+// newHTTPClient keeps a connection for each of many callers at once; the SDK keeps 10.
+func newHTTPClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = 256, 256
+	})
 }
 
 func (c Config) check() error {

@@ -39,9 +39,11 @@ func TestMinIO(t *testing.T) {
 	ctx := t.Context()
 	endpoint := minttest.StartMinIO(t)
 	root := s3Client(endpoint, minttest.MinIOUser, minttest.MinIOPassword, "")
-	if _, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("prod")}); err != nil {
-		t.Fatal(err)
-	}
+	// MinIO says that it is ready before its users are loaded.
+	minttest.Eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
+		_, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("prod")})
+		return err == nil
+	})
 	desk := minttest.NewDesk(t)
 	minter, err := awssts.New(ctx, awssts.Config{
 		Role: "test", RoleARN: "arn:aws:iam::123456789012:role/test", Endpoint: endpoint, S3Endpoint: endpoint,

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -24,8 +23,6 @@ import (
 
 // maxBody bounds what is read of an answer to a revocation.
 const maxBody = 64 << 10
-
-func newHTTPClient() *awshttp.BuildableClient { return awshttp.NewBuildableClient() }
 
 // revokeType adds MinIO's form field that names the lease, so that it alone can be ended.
 func revokeType(lease string) middleware.BuildMiddleware {
