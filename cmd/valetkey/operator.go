@@ -66,7 +66,7 @@ func (c *grantsCmd) pages(ctx context.Context, cl *valetkey.Client) (*valetkeyv1
 		if all.GetNextPageToken() == "" || len(resp.GetGrants()) == 0 {
 			break
 		}
-		left -= int32(min(len(resp.GetGrants()), 1000)) //nolint:gosec // at most 1,000
+		left -= int32(min(len(resp.GetGrants()), 1000))
 	}
 	return all, nil
 }
