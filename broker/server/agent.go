@@ -64,7 +64,14 @@ func (s *agentServer) ExplainScope(ctx context.Context, r *valetkeyv1.ExplainSco
 		Allowed: d.Outcome() == policy.Allow, Needs: needsOut(d.Needs()), Reasons: d.Reasons(), Ttl: durationpb.New(d.TTL()),
 	}
 	if req.Permissions().AWS != nil {
-		out.PolicySize, out.PolicyLimit = int32(req.PolicySize()), iam.MaxSize //nolint:gosec // Resolve keeps it under the limit
+		// A deadline has a fixed width, so any gives the size that minting will have.
+		bound, err := iam.Bind(*req.Permissions().AWS, iam.Limits{
+			NotAfter: d.At().Add(d.TTL()), SourceCIDRs: req.Scope().SourceCIDRs(), Dialect: iam.DialectAWS,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("measuring permissions: %w", err)
+		}
+		out.PolicySize, out.PolicyLimit = int32(iam.Size(bound)), iam.MaxSize //nolint:gosec // Resolve keeps it under the limit
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/valetkey/valetkey/broker"
 	"github.com/valetkey/valetkey/broker/store"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -106,4 +107,3 @@ func (s *operatorServer) GetConsistencyProof(ctx context.Context, r *valetkeyv1.
 	}
 	return out, nil
 }
-

@@ -196,8 +196,8 @@ func claimed(c broker.Caller, err error) string {
 		return c.Agent.ID().String()
 	}
 	var r *identity.Refusal
-	if errors.As(err, &r) && !r.ID.IsZero() {
-		return r.ID.String()
+	if errors.As(err, &r) && !r.Claimed.IsZero() {
+		return r.Claimed.String()
 	}
 	return ""
 }

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/valetkey/valetkey/scopes/iam"
+)
+
+// Config is the one file that valetkeyd reads. An unknown key is an error.
+type Config struct {
+	// Listen is the address for agents and operators: mTLS with SVIDs.
+	Listen string `yaml:"listen"`
+	// Catalog is the folder of scopes, with policies/ in it.
+	Catalog string `yaml:"catalog"`
+	// Store is where state and record are.
+	Store StoreConfig `yaml:"store"`
+	// Ledger is how the record is signed and served.
+	Ledger LedgerConfig `yaml:"ledger"`
+	// Identity is who the broker is, and who may call.
+	Identity IdentityConfig `yaml:"identity"`
+	// Operators are the SPIFFE IDs that may revoke, freeze, reload and look.
+	Operators []string `yaml:"operators"`
+	// Roles are what the catalog's scopes are minted from, by name.
+	Roles map[string]RoleConfig `yaml:"roles"`
+	// Guard limits how often an agent may ask.
+	Guard GuardConfig `yaml:"guard"`
+	// Floor is what policies can raise and not lower.
+	Floor FloorConfig `yaml:"floor"`
+	// Metrics is the Prometheus listener; empty for none.
+	Metrics ListenConfig `yaml:"metrics"`
+}
+
+// StoreConfig is the store's part.
+type StoreConfig struct {
+	// Path of the SQLite file.
+	Path string `yaml:"path"`
+}
+
+// LedgerConfig is the ledger's part.
+type LedgerConfig struct {
+	// KeyFile holds the note signing key; make it with "valetkeyd keygen".
+	KeyFile string `yaml:"key_file"`
+	// Listen serves the log as C2SP tlog-tiles over plain HTTP; empty for not at
+	// all. Records say who asked for what: keep it to loopback or your auditors.
+	Listen string `yaml:"listen"`
+}
+
+// IdentityConfig is step 1's part.
+type IdentityConfig struct {
+	// WorkloadAPI is SPIRE's socket, "unix:///run/spire/agent.sock".
+	WorkloadAPI string `yaml:"workload_api"`
+	// ID picks one SVID where the Workload API gives several.
+	ID string `yaml:"id"`
+	// CertFile, KeyFile and BundleFile stand in for a Workload API.
+	CertFile   string `yaml:"cert_file"`
+	KeyFile    string `yaml:"key_file"`
+	BundleFile string `yaml:"bundle_file"`
+	// FederatedBundleFiles are other trust domains' bundles, by domain.
+	FederatedBundleFiles map[string]string `yaml:"federated_bundle_files"`
+	// TrustDomains are those whose SVIDs are accepted.
+	TrustDomains []string `yaml:"trust_domains"`
+	// PathTemplates are the paths that agents have, "/agent/{user}/{session}".
+	PathTemplates []string `yaml:"path_templates"`
+	// JWT is the listener for callers behind a proxy that ends TLS.
+	JWT JWTConfig `yaml:"jwt"`
+}
+
+// JWTConfig is a listener where callers come by JWT-SVID alone.
+type JWTConfig struct {
+	// Listen is its address; empty for no such listener.
+	Listen string `yaml:"listen"`
+	// Audience must be in the JWT-SVID.
+	Audience string `yaml:"audience"`
+}
+
+// RoleConfig is one role at one provider.
+type RoleConfig struct {
+	// Provider is "aws" or "vault".
+	Provider string `yaml:"provider"`
+
+	// RoleARN, ExternalID, Region, MaxSession and Chained are AWS's.
+	RoleARN    string        `yaml:"role_arn"`
+	ExternalID string        `yaml:"external_id"`
+	Region     string        `yaml:"region"`
+	MaxSession time.Duration `yaml:"max_session"`
+	// Chained says that the broker itself runs on an assumed role: 1 h at most.
+	Chained bool `yaml:"chained"`
+	// Endpoint is the STS server; empty for AWS's own.
+	Endpoint string `yaml:"endpoint"`
+	// S3Endpoint is told to agents; empty for AWS's own.
+	S3Endpoint string `yaml:"s3_endpoint"`
+	// Dialect is "aws" or "s3-compatible".
+	Dialect string `yaml:"dialect"`
+	// WebIdentityAudience makes the broker use its own JWT-SVID instead of AWS
+	// credentials. Empty for the SDK's default chain.
+	WebIdentityAudience string `yaml:"web_identity_audience"`
+
+	// Address and Namespace are Vault's.
+	Address   string `yaml:"address"`
+	Namespace string `yaml:"namespace"`
+	// Auth is how the broker logs in to Vault.
+	Auth VaultAuthConfig `yaml:"auth"`
+}
+
+// VaultAuthConfig is a Vault login.
+type VaultAuthConfig struct {
+	// Method is "jwt", "cert" or "token".
+	Method string `yaml:"method"`
+	// Mount of the auth method; empty for the method's name.
+	Mount string `yaml:"mount"`
+	// Role to log in to.
+	Role string `yaml:"role"`
+	// Audience of the JWT-SVID, for "jwt".
+	Audience string `yaml:"audience"`
+	// TokenFile holds the token, for "token". It is read at every login.
+	TokenFile string `yaml:"token_file"`
+}
+
+// GuardConfig is step 4's part.
+type GuardConfig struct {
+	// RatePerMinute is each agent's in the long run; 0 for 60.
+	RatePerMinute int `yaml:"rate_per_minute"`
+	// Burst is each agent's at once; 0 for 20.
+	Burst int `yaml:"burst"`
+}
+
+// FloorConfig is what an operator has to say in so many words.
+type FloorConfig struct {
+	// DestructiveApprovals is how many people destructive and admin work needs,
+	// whatever the policies say. Unset for 2; 0 is unattended destruction.
+	DestructiveApprovals *int `yaml:"destructive_approvals"`
+}
+
+// ListenConfig is a listener.
+type ListenConfig struct {
+	// Listen is its address; empty for none.
+	Listen string `yaml:"listen"`
+}
+
+func loadConfig(path string) (Config, error) {
+	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return Config{}, err
+	}
+	var c Config
+	dec := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
+	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return Config{}, fmt.Errorf("%s: %s", path, strings.TrimSpace(yaml.FormatError(err, false, true)))
+	}
+	if err := c.check(); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// check finds every fault at once.
+func (c Config) check() error {
+	var errs []error
+	need := func(ok bool, text string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(text, args...))
+		}
+	}
+	addr := func(key, a string, required bool) {
+		if a == "" && !required {
+			return
+		}
+		_, _, err := net.SplitHostPort(a)
+		need(err == nil, "%s: %q is not host:port", key, a)
+	}
+	addr("listen", c.Listen, true)
+	addr("ledger.listen", c.Ledger.Listen, false)
+	addr("metrics.listen", c.Metrics.Listen, false)
+	addr("identity.jwt.listen", c.Identity.JWT.Listen, false)
+	need(c.Catalog != "", "catalog: the folder is required")
+	need(c.Store.Path != "", "store.path is required")
+	need(c.Ledger.KeyFile != "", "ledger.key_file is required; make one with \"valetkeyd keygen\"")
+	need(len(c.Identity.TrustDomains) > 0, "identity.trust_domains: at least one is required")
+	need(len(c.Identity.PathTemplates) > 0, "identity.path_templates: at least one is required")
+	need(c.Identity.JWT.Listen == "" || c.Identity.JWT.Audience != "", "identity.jwt.audience is required with identity.jwt.listen")
+	need(len(c.Roles) > 0, "roles: at least one is required")
+	for name, r := range c.Roles {
+		switch r.Provider {
+		case "aws":
+			need(r.RoleARN != "", "roles.%s.role_arn is required", name)
+			need(slices.Contains([]string{string(iam.DialectAWS), string(iam.DialectS3)}, r.Dialect), "roles.%s.dialect: %q is not aws or s3-compatible", name, r.Dialect)
+		case "vault":
+			need(r.Address != "", "roles.%s.address is required", name)
+			need(slices.Contains([]string{"jwt", "cert", "token"}, r.Auth.Method), "roles.%s.auth.method: %q is not jwt, cert or token", name, r.Auth.Method)
+		default:
+			need(false, "roles.%s.provider: %q is not aws or vault", name, r.Provider)
+		}
+	}
+	return errors.Join(errs...)
+}

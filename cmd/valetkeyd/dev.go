@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/valetkey/valetkey/broker/identity/devauthority"
+	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/mint"
+	example "github.com/valetkey/valetkey/testdata/catalog"
+)
+
+// devDomain can be nobody's production: RFC 2606 keeps .test free.
+const devDomain = "dev.valetkey.test"
+
+type devCmd struct {
+	Dir     string `help:"Keep everything here instead of in a temporary folder. It must be empty or an earlier dev folder." placeholder:"DIR"`
+	Listen  string `help:"Where to serve; loopback alone." default:"127.0.0.1:8700"`
+	Ledger  string `help:"Where to serve the ledger; loopback alone." default:"127.0.0.1:8701"`
+	Catalog string `help:"Serve this catalog instead of the example." placeholder:"DIR"`
+	S3      string `name:"s3-endpoint" help:"An S3-compatible server with STS, such as MinIO. The broker signs with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." default:"http://127.0.0.1:9000" placeholder:"URL"`
+	Vault   string `name:"vault-addr" help:"A Vault in dev mode." default:"http://127.0.0.1:8200" placeholder:"URL"`
+	Token   string `name:"vault-token-file" help:"A file with the broker's token for that Vault." placeholder:"FILE"`
+	Agent   string `help:"The path of the agent's SPIFFE ID." default:"/agent/alice/dev"`
+}
+
+func (d *devCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
+	for _, a := range []string{d.Listen, d.Ledger} {
+		if !onLoopback(a) {
+			return fmt.Errorf("dev mode listens on loopback only, not on %q; use \"valetkeyd serve\" with a configuration", a)
+		}
+	}
+	if d.Dir == "" {
+		if d.Dir, err = os.MkdirTemp("", "valetkey-dev-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(d.Dir)) }()
+	}
+	if d.Dir, err = d.prepare(); err != nil {
+		return err
+	}
+	auth, err := devauthority.New(devauthority.Config{TrustDomain: devDomain, SocketDir: d.Dir})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, auth.Close()) }()
+	agent, err := spiffeid.FromPath(auth.TrustDomain(), d.Agent)
+	if err != nil {
+		return err
+	}
+	operator, err := auth.ID("operator")
+	if err != nil {
+		return err
+	}
+	self, err := auth.ID("valetkeyd")
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 2)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for sock, id := range map[string]spiffeid.ID{"agent.sock": agent, "operator.sock": operator} {
+		go func() {
+			if err := auth.Serve(ctx, filepath.Join(d.Dir, sock), id); err != nil && ctx.Err() == nil {
+				failed <- err
+				cancel()
+			}
+		}()
+	}
+	src := auth.Source(self)
+	c := d.config(operator.String())
+	err = serve(ctx, c, src, log, func(at addresses, k *ledger.Key) {
+		if werr := d.banner(at, k, self); werr != nil {
+			failed <- werr
+			cancel()
+		}
+	})
+	select {
+	case ferr := <-failed:
+		return errors.Join(ferr, err)
+	default:
+		return err
+	}
+}
+
+// prepare makes the folder, or takes an earlier dev folder up again.
+func (d *devCmd) prepare() (string, error) {
+	dir, err := filepath.Abs(d.Dir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	marker := filepath.Join(dir, "DEV-ONLY")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(marker); err != nil && len(entries) > 0 {
+		return "", fmt.Errorf("%s is neither empty nor an earlier dev folder: dev mode will not touch it", dir)
+	}
+	if err := os.WriteFile(marker, []byte("Made by valetkeyd dev. Its authority, key and store prove nothing to anybody.\n"), 0o600); err != nil {
+		return "", err
+	}
+	if d.Catalog == "" {
+		d.Catalog = filepath.Join(dir, "catalog")
+		if err := writeExample(d.Catalog); err != nil {
+			return "", err
+		}
+	}
+	key := filepath.Join(dir, "ledger.key")
+	if _, err := os.Stat(key); errors.Is(err, fs.ErrNotExist) {
+		return dir, ledger.GenerateKey(key, devDomain+"/log")
+	}
+	return dir, nil
+}
+
+func writeExample(dir string) error {
+	return fs.WalkDir(example.Files, ".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, path)
+		if e.IsDir() {
+			return os.MkdirAll(to, 0o700)
+		}
+		raw, err := fs.ReadFile(example.Files, path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, raw, 0o600)
+	})
+}
+
+func (d *devCmd) config(operator string) Config {
+	token := d.Token
+	if token == "" {
+		token = filepath.Join(d.Dir, "vault-token")
+	}
+	return Config{
+		Listen: d.Listen, Catalog: d.Catalog,
+		Store:  StoreConfig{Path: filepath.Join(d.Dir, "valetkey.db")},
+		Ledger: LedgerConfig{KeyFile: filepath.Join(d.Dir, "ledger.key"), Listen: d.Ledger},
+		Identity: IdentityConfig{
+			TrustDomains: []string{devDomain}, PathTemplates: []string{"/agent/{user}/{session}"},
+		},
+		Operators: []string{operator},
+		Guard:     GuardConfig{RatePerMinute: 600, Burst: 100},
+		Roles: map[string]RoleConfig{
+			"s3":    {Provider: mint.ProviderAWS, RoleARN: "arn:aws:iam::000000000000:role/dev", Region: "us-east-1", Endpoint: d.S3, S3Endpoint: d.S3, Dialect: "s3-compatible"},
+			"vault": {Provider: mint.ProviderVault, Address: d.Vault, Auth: VaultAuthConfig{Method: "token", TokenFile: token}},
+		},
+	}
+}
+
+// banner says what to type next, and leaves the same in a file to source.
+func (d *devCmd) banner(at addresses, k *ledger.Key, self spiffeid.ID) error {
+	env := fmt.Sprintf("export VALETKEY_ADDR=%s\nexport VALETKEY_BROKER_ID=%s\nexport SPIFFE_ENDPOINT_SOCKET=unix://%s\nexport VALETKEY_LEDGER_KEY=%s\n",
+		at.grpc, self, filepath.Join(d.Dir, "agent.sock"), k.VerifierKey())
+	file := filepath.Join(d.Dir, "env")
+	if err := os.WriteFile(file, []byte(env), 0o600); err != nil {
+		return err
+	}
+	fmt.Printf(`valetkeyd DEV MODE: its identities and its ledger prove nothing. Never for production.
+
+In another terminal:
+  . %s
+  valetkey scopes
+  valetkey task open --environment production --purpose "try it"
+
+As the operator: SPIFFE_ENDPOINT_SOCKET=unix://%s valetkey grants
+The record:      valetkey ledger verify http://%s --key "$VALETKEY_LEDGER_KEY"
+`, file, filepath.Join(d.Dir, "operator.sock"), at.ledger)
+	return nil
+}

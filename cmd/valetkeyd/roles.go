@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+
+	"github.com/valetkey/valetkey/broker/identity"
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/mint/awssts"
+	"github.com/valetkey/valetkey/broker/mint/vault"
+	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/iam"
+)
+
+// minters makes one Minter a role. They share the verifier, so that a permit is
+// spent once whichever it reaches.
+func minters(ctx context.Context, roles map[string]RoleConfig, src identity.Source, permits *mint.Verifier) (mint.ByRole, error) {
+	jwt := func(ctx context.Context, audience string) (string, error) {
+		svid, err := src.FetchJWTSVID(ctx, audience)
+		if err != nil {
+			return "", err
+		}
+		return svid.Marshal(), nil
+	}
+	out := mint.ByRole{}
+	for name, r := range roles {
+		m, err := minter(ctx, name, r, src, jwt, permits)
+		if err != nil {
+			return nil, fmt.Errorf("role %q: %w", name, err)
+		}
+		out[name] = m
+	}
+	return out, nil
+}
+
+func minter(ctx context.Context, name string, r RoleConfig, src identity.Source, jwt func(context.Context, string) (string, error), permits *mint.Verifier) (mint.Minter, error) {
+	if r.Provider == mint.ProviderVault {
+		cfg := vault.Config{Role: name, Address: r.Address, Namespace: r.Namespace, Permits: permits, Auth: vault.Auth{
+			Method: vault.Method(r.Auth.Method), Mount: r.Auth.Mount, Role: r.Auth.Role, Audience: r.Auth.Audience,
+		}}
+		switch cfg.Auth.Method {
+		case vault.MethodJWT:
+			cfg.Auth.JWT = jwt
+		case vault.MethodToken:
+			cfg.Auth.Token = func(context.Context) (string, error) {
+				raw, err := os.ReadFile(r.Auth.TokenFile)
+				return strings.TrimSpace(string(raw)), err
+			}
+		case vault.MethodCert:
+			cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: tlsconfig.GetClientCertificate(src)}
+		}
+		return vault.New(ctx, cfg)
+	}
+	cfg := awssts.Config{
+		Role: name, RoleARN: r.RoleARN, ExternalID: r.ExternalID, Region: r.Region, Endpoint: r.Endpoint, S3Endpoint: r.S3Endpoint,
+		Dialect: iam.Dialect(r.Dialect), MaxSession: r.MaxSession, Chained: r.Chained, Permits: permits,
+	}
+	if r.WebIdentityAudience != "" {
+		cfg.WebIdentity = &awssts.WebIdentity{Audience: r.WebIdentityAudience, Fetch: jwt}
+	}
+	return awssts.New(ctx, cfg)
+}
+
+// rolesFor refuses a catalog that names a role nobody configured, or one of
+// another provider: it would fail at the first mint, in front of an agent.
+func rolesFor(cat *scopes.Catalog, roles map[string]RoleConfig) error {
+	for _, s := range cat.Scopes() {
+		r, ok := roles[s.Role()]
+		switch {
+		case !ok:
+			return fmt.Errorf("%w: scope %q names role %q, which the config does not have", scopes.ErrCatalog, s.Name(), s.Role())
+		case r.Provider != string(s.Provider()):
+			return fmt.Errorf("%w: scope %q is for %s, but role %q is of %s", scopes.ErrCatalog, s.Name(), s.Provider(), s.Role(), r.Provider)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/valetkey/valetkey/broker"
+	"github.com/valetkey/valetkey/broker/guard"
+	"github.com/valetkey/valetkey/broker/identity"
+	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/policy"
+	"github.com/valetkey/valetkey/broker/server"
+	"github.com/valetkey/valetkey/broker/store/sqlite"
+	"github.com/valetkey/valetkey/scopes"
+)
+
+// drainTimeout bounds a graceful stop; then running calls are cut off. What
+// they had begun upstream is on the record all the same.
+const drainTimeout = 30 * time.Second
+
+// loadRules loads the catalog and the policies, and holds them against the
+// config.
+func (c Config) loadRules() (broker.Rules, error) {
+	cat, err := scopes.Load(c.Catalog)
+	if err != nil {
+		return broker.Rules{}, err
+	}
+	if err := rolesFor(cat, c.Roles); err != nil {
+		return broker.Rules{}, err
+	}
+	engine, err := policy.New(policy.Config{
+		Dir: c.Catalog, Catalog: cat, DestructiveApprovals: c.Floor.DestructiveApprovals, AgentPaths: c.Identity.PathTemplates,
+	})
+	if err != nil {
+		return broker.Rules{}, err
+	}
+	return broker.Rules{Catalog: cat, Policy: engine}, nil
+}
+
+// addresses are where the daemon has come to listen.
+type addresses struct{ grpc, jwt, ledger, metrics string }
+
+// serve runs the daemon until ctx is done. ready is called once, when it serves.
+func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger, ready func(addresses, *ledger.Key)) (err error) {
+	key, err := ledger.LoadKey(c.Ledger.KeyFile)
+	if err != nil {
+		return err
+	}
+	st, err := sqlite.Open(ctx, sqlite.Config{Path: c.Store.Path, Seal: key.Seal})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	if err := key.Check(ctx, st); err != nil {
+		return err
+	}
+	signer, err := mint.NewSigner()
+	if err != nil {
+		return err
+	}
+	permits, err := mint.NewVerifier(signer.Public(), time.Now)
+	if err != nil {
+		return err
+	}
+	minter, err := minters(ctx, c.Roles, src, permits)
+	if err != nil {
+		return err
+	}
+	g, err := guard.New(guard.Config{RatePerMinute: c.Guard.RatePerMinute, Burst: c.Guard.Burst})
+	if err != nil {
+		return err
+	}
+	b, err := broker.New(ctx, broker.Config{
+		Store: st, Guard: g, Minter: minter, Signer: signer, Load: c.loadRules, Reason: server.Reason, Now: time.Now, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+
+	d := &daemon{log: log}
+	defer func() { err = errors.Join(err, d.stop()) }()
+	var at addresses
+	if at.grpc, err = d.grpc(c, b, src, c.Listen, false); err != nil {
+		return err
+	}
+	if c.Identity.JWT.Listen != "" {
+		if at.jwt, err = d.grpc(c, b, src, c.Identity.JWT.Listen, true); err != nil {
+			return err
+		}
+	}
+	if c.Ledger.Listen != "" {
+		if at.ledger, err = d.http(ctx, c.Ledger.Listen, b.Ledger().Handler()); err != nil {
+			return err
+		}
+	}
+	if c.Metrics.Listen != "" {
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+		if at.metrics, err = d.http(ctx, c.Metrics.Listen, mux); err != nil {
+			return err
+		}
+	}
+	log.InfoContext(ctx, "serving", slog.String("grpc", at.grpc), slog.String("ledger", at.ledger), slog.String("catalog", b.Catalog().Version()))
+	ready(at, key)
+	select {
+	case <-ctx.Done():
+		log.InfoContext(ctx, "draining")
+		return nil
+	case err := <-d.failed():
+		return err
+	}
+}
+
+// daemon holds the listeners.
+type daemon struct {
+	log   *slog.Logger
+	mu    sync.Mutex
+	stops []func(context.Context) error
+	errs  chan error
+}
+
+func (d *daemon) failed() chan error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.errs == nil {
+		d.errs = make(chan error, 8)
+	}
+	return d.errs
+}
+
+func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen string, byJWT bool) (string, error) {
+	auth, err := identity.New(identity.Config{
+		TrustDomains: c.Identity.TrustDomains, PathTemplates: c.Identity.PathTemplates, AllowedIDs: c.Operators,
+		AllowJWT: byJWT, JWTAudience: c.Identity.JWT.Audience,
+	}, src, src)
+	if err != nil {
+		return "", err
+	}
+	conf := identity.ServerTLS(src, c.Identity.TrustDomains)
+	if byJWT {
+		conf = identity.ServerTLSWithoutClient(src)
+	}
+	s, err := server.New(server.Config{Broker: b, Auth: auth, Operators: c.Operators, Log: d.log}, grpc.Creds(credentials.NewTLS(alpn(conf))))
+	if err != nil {
+		return "", err
+	}
+	healthpb.RegisterHealthServer(s, health.NewServer())
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return "", fmt.Errorf("listening for gRPC: %w", err)
+	}
+	errs := d.failed()
+	go func() { errs <- s.Serve(l) }()
+	d.stops = append(d.stops, func(ctx context.Context) error {
+		done := make(chan struct{})
+		go func() { s.GracefulStop(); close(done) }()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			s.Stop()
+		}
+		return nil
+	})
+	return l.Addr().String(), nil
+}
+
+// alpn says HTTP/2, which grpc-go's clients insist on.
+func alpn(c *tls.Config) *tls.Config {
+	c.NextProtos = []string{"h2"}
+	return c
+}
+
+func (d *daemon) http(ctx context.Context, listen string, h http.Handler) (string, error) {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return "", fmt.Errorf("listening for HTTP: %w", err)
+	}
+	s := &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	errs := d.failed()
+	go func() {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			errs <- err
+		}
+	}()
+	d.stops = append(d.stops, s.Shutdown)
+	return l.Addr().String(), nil
+}
+
+func (d *daemon) stop() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	for _, stop := range d.stops {
+		err = errors.Join(err, stop(ctx))
+	}
+	return err
+}
