@@ -37,6 +37,7 @@ lint: ## Vet and lint the Go code and the wire contract.
 	go vet ./...
 	@. .ci/tools.sh; "$$(golangci_bin)" run ./...
 	@.ci/buf.sh lint
+	@.ci/conformance.sh
 
 .PHONY: generate
 generate: ## Generate Go from the proto files.
