@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/valetkey/valetkey/broker/brokertest/servers"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/mint/awssts"
 	"github.com/valetkey/valetkey/broker/mint/internal/minttest"
@@ -37,8 +38,9 @@ func put(ctx context.Context, c *s3.Client, key string) error {
 
 func TestMinIO(t *testing.T) {
 	ctx := t.Context()
-	endpoint := minttest.StartMinIO(t)
-	root := s3Client(endpoint, minttest.MinIOUser, minttest.MinIOPassword, "")
+	minio := servers.MinIO(t)
+	endpoint := minio.Endpoint
+	root := s3Client(endpoint, minio.AccessKey, minio.SecretKey, "")
 	// MinIO says that it is ready before its users are loaded.
 	minttest.Eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
 		_, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("prod")})
@@ -48,7 +50,7 @@ func TestMinIO(t *testing.T) {
 	minter, err := awssts.New(ctx, awssts.Config{
 		Role: "test", RoleARN: "arn:aws:iam::123456789012:role/test", Endpoint: endpoint, S3Endpoint: endpoint,
 		Dialect: iam.DialectS3, Permits: desk.Verifier,
-		Credentials: credentials.NewStaticCredentialsProvider(minttest.MinIOUser, minttest.MinIOPassword, ""),
+		Credentials: credentials.NewStaticCredentialsProvider(minio.AccessKey, minio.SecretKey, ""),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/hashicorp/vault/api"
 
+	"github.com/valetkey/valetkey/broker/brokertest/servers"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/mint/internal/minttest"
 	"github.com/valetkey/valetkey/broker/mint/vault"
@@ -41,8 +42,9 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{address: minttest.StartVault(t), desk: minttest.NewDesk(t)}
-	w.root = w.client(t, minttest.VaultRoot)
+	server := servers.Vault(t)
+	w := &world{address: server.Addr, desk: minttest.NewDesk(t)}
+	w.root = w.client(t, server.RootToken)
 	var err error
 	if w.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		t.Fatal(err)

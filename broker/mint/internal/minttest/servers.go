@@ -2,6 +2,9 @@ package minttest
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,25 +17,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// binary finds a server that `make servers` built.
-func binary(t *testing.T, name string) string {
-	t.Helper()
-	dir := os.Getenv("VALETKEY_SERVERS")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		dir = filepath.Join(home, ".cache", "valetkey", "servers")
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("%s is missing, run `make servers`: %v", name, err)
-	}
-	return path
-}
+	"github.com/valetkey/valetkey/broker/brokertest/servers"
+)
 
 // FreeAddr returns a loopback address that nothing listens on.
 func FreeAddr(t *testing.T) string {
@@ -76,48 +63,34 @@ func run(t *testing.T, cmd *exec.Cmd) {
 	})
 }
 
-func healthy(t *testing.T, url string) {
+// StartVaultTLS returns the address of a fresh Vault in dev mode with TLS, its root token, and
+// the roots to trust it by. (brokertest/servers starts the one with plain HTTP.)
+func StartVaultTLS(t *testing.T) (address, token string, roots *x509.CertPool) {
 	t.Helper()
-	client := &http.Client{Timeout: time.Second}
-	Eventually(t, 30*time.Second, url+" is healthy", func() bool {
-		resp, err := client.Get(url) //nolint:noctx // bounded by the client
+	path, err := servers.Binary("vault")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, dir, token := FreeAddr(t), t.TempDir(), rand.Text()
+	cmd := exec.Command(path, "server", "-dev", "-dev-tls", "-dev-tls-cert-dir="+dir, "-dev-tls-san=127.0.0.1", //nolint:gosec // a test server
+		"-dev-listen-address="+addr, "-dev-no-store-token")
+	cmd.Env = append(os.Environ(), "VAULT_DEV_ROOT_TOKEN_ID="+token, "VAULT_DISABLE_MLOCK=true", "HOME="+dir)
+	run(t, cmd)
+	roots = x509.NewCertPool()
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
+	Eventually(t, 30*time.Second, "Vault has made its certificate", func() bool {
+		pem, err := os.ReadFile(filepath.Join(dir, "vault-ca.pem")) //nolint:gosec // the test's own folder
+		return err == nil && roots.AppendCertsFromPEM(pem)
+	})
+	Eventually(t, 30*time.Second, "Vault is healthy", func() bool {
+		resp, err := client.Get("https://" + addr + "/v1/sys/health") //nolint:noctx // bounded by the client
 		if err != nil {
 			return false
 		}
 		_ = resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-}
-
-// The root user of StartMinIO.
-const (
-	MinIOUser     = "valetkeyroot"
-	MinIOPassword = "valetkeyroot-password"
-)
-
-// StartMinIO returns the URL of a fresh MinIO.
-func StartMinIO(t *testing.T) string {
-	t.Helper()
-	addr := FreeAddr(t)
-	cmd := exec.Command(binary(t, "minio"), "server", "--quiet", "--address", addr, t.TempDir()) //nolint:gosec // a test server
-	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+MinIOUser, "MINIO_ROOT_PASSWORD="+MinIOPassword, "MINIO_UPDATE=off", "MINIO_BROWSER=off")
-	run(t, cmd)
-	healthy(t, "http://"+addr+"/minio/health/ready")
-	return "http://" + addr
-}
-
-// VaultRoot is StartVault's root token.
-const VaultRoot = "valetkey-root-token"
-
-// StartVault returns the URL of a fresh Vault in dev mode.
-func StartVault(t *testing.T) string {
-	t.Helper()
-	addr := FreeAddr(t)
-	cmd := exec.Command(binary(t, "vault"), "server", "-dev", "-dev-root-token-id="+VaultRoot, "-dev-listen-address="+addr, "-dev-no-store-token") //nolint:gosec // a test server
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
-	run(t, cmd)
-	healthy(t, "http://"+addr+"/v1/sys/health")
-	return "http://" + addr
+	return "https://" + addr, token, roots
 }
 
 // StartPostgres returns the address of a fresh PostgreSQL that trusts the user "postgres". It
