@@ -408,6 +408,13 @@ func TestJWT(t *testing.T) {
 			agent, err := auth.Authenticate(metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", c.scheme+token)))
 			if c.want != nil {
 				refused(t, agent, err, c.want)
+				// A name is believed only with a good signature.
+				var refusal *identity.Refusal
+				named := errors.As(err, &refusal)
+				signed := errors.Is(c.want, identity.ErrExpired) || errors.Is(c.want, identity.ErrAudience) || errors.Is(c.want, identity.ErrNotAllowed)
+				if named != signed || named && refusal.Claimed != c.id {
+					t.Errorf("got %v, names the caller: %v, want %v", err, named, signed)
+				}
 				return
 			}
 			if err != nil {

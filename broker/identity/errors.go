@@ -31,9 +31,10 @@ var ErrNoJWT = errors.New("source holds no JWT-SVID")
 
 // Refusal is the error of [Authenticator.Authenticate] where the caller named
 // itself. It wraps one of the sentinels.
-type Refusal struct {
-	// Claimed is the ID that the caller's SVID carries. It is evidence for the
-	// record, and proven only where the cause is ErrNotAllowed.
+type Refusal struct { //nolint:errname // the word of the wire contract: a refusal is an answer
+	// Claimed is the ID that the caller's SVID carries: evidence for the record.
+	// A JWT-SVID's is given only where its signature is good. An X509-SVID's is only
+	// as good as the handshake before, unless the cause is ErrNotAllowed.
 	Claimed spiffeid.ID
 
 	// Cause is never nil.

@@ -91,7 +91,7 @@ func (s *fileSource) readLocked() error {
 }
 
 func readBundle(domain spiffeid.TrustDomain, file string) (*spiffebundle.Bundle, error) {
-	data, err := os.ReadFile(file) //nolint:gosec // the operator's own config names the file
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading bundle of %q: %w", domain, err)
 	}

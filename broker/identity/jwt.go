@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
@@ -37,11 +39,7 @@ func (a *Authenticator) AuthenticateJWT(token string) (Agent, error) {
 	bundles := &listedBundles{authenticator: a}
 	svid, err := jwtsvid.ParseAndValidate(token, bundles, []string{a.audience})
 	if err != nil {
-		err = fmt.Errorf("%w: %w", jwtReason(token, bundles), err)
-		if bundles.asked.IsZero() {
-			return Agent{}, err
-		}
-		return Agent{}, fmt.Errorf("authenticating a token of %q: %w", bundles.asked, err)
+		return Agent{}, jwtRefusal(token, bundles, err)
 	}
 	// The library allows a minute of leeway; a token that ended is over.
 	if !a.now().Before(svid.Expiry) {
@@ -50,22 +48,46 @@ func (a *Authenticator) AuthenticateJWT(token string) (Agent, error) {
 	return a.admit(svid.ID, svid.Expiry, MethodJWT)
 }
 
-// jwtReason finds the sentinel for a token that ParseAndValidate refused. The
+// jwtRefusal finds the sentinel for a token that ParseAndValidate refused. The
 // library's errors are texts, so it asks again without the audience: a token
 // that passes then was made for somebody else. The answer never lets anyone in.
-func jwtReason(token string, bundles *listedBundles) error {
+//
+// The caller is named only where the signature was good: on a listener that asks
+// for no certificate, anybody can write anybody's name into a token.
+func jwtRefusal(token string, bundles *listedBundles, err error) error {
 	if bundles.refusal != nil {
-		return ErrTrustDomain
+		return fmt.Errorf("authenticating a token of %q: %w: %w", bundles.asked, ErrTrustDomain, err)
 	}
 	_, again := jwtsvid.ParseAndValidate(token, bundles, nil)
 	switch {
 	case again == nil:
-		return ErrAudience
+		return &Refusal{Claimed: subject(token), Cause: fmt.Errorf("%w: %w", ErrAudience, err)}
 	case strings.Contains(again.Error(), "token has expired"):
-		return ErrExpired
+		// The library looks at the time after the signature.
+		return &Refusal{Claimed: subject(token), Cause: fmt.Errorf("%w: %w", ErrExpired, again)}
 	default:
-		return ErrUnauthenticated
+		return fmt.Errorf("authenticating a token: %w: %w", ErrUnauthenticated, again)
 	}
+}
+
+// subject reads the ID of a token whose signature is known to be good, whatever
+// else is wrong with it. Zero where it has none.
+func subject(token string) spiffeid.ID {
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{
+		jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512, jose.PS256, jose.PS384, jose.PS512,
+	})
+	if err != nil {
+		return spiffeid.ID{}
+	}
+	var claims jwt.Claims
+	if err := parsed.UnsafeClaimsWithoutVerification(&claims); err != nil {
+		return spiffeid.ID{}
+	}
+	id, err := spiffeid.FromString(claims.Subject)
+	if err != nil {
+		return spiffeid.ID{}
+	}
+	return id
 }
 
 // listedBundles gives bundles of listed trust domains alone, and remembers the

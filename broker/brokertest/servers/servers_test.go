@@ -1,11 +1,12 @@
 package servers_test
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
@@ -17,7 +18,9 @@ func TestMinIO(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	if err := resp.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if resp.StatusCode != http.StatusForbidden {
 		t.Errorf("anonymous listing of buckets: %s, want 403", resp.Status)
 	}
@@ -54,8 +57,6 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-var errFatal = errors.New("fatal")
-
 // recorder is a TB that keeps what Fatalf said.
 type recorder struct {
 	*testing.T
@@ -64,21 +65,16 @@ type recorder struct {
 
 func (r *recorder) Fatalf(format string, args ...any) {
 	r.fatal = fmt.Sprintf(format, args...)
-	panic(errFatal)
+	runtime.Goexit()
 }
 
 // fatalOf runs f and gives what it was fatal about.
 func fatalOf(t *testing.T, f func(servers.TB)) string {
 	t.Helper()
 	r := &recorder{T: t}
-	func() {
-		defer func() {
-			if err, ok := recover().(error); ok && !errors.Is(err, errFatal) {
-				t.Fatal(err)
-			}
-		}()
-		f(r)
-	}()
+	var wg sync.WaitGroup
+	wg.Go(func() { f(r) })
+	wg.Wait()
 	return r.fatal
 }
 

@@ -3,6 +3,7 @@ package devauthority_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -49,6 +50,15 @@ func newAuthority(t *testing.T, cfg devauthority.Config) *devauthority.Authority
 	return a
 }
 
+func closeLater(t *testing.T, c io.Closer) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // serve gives a client of a fresh socket and the socket's path.
 func serve(t *testing.T, a *devauthority.Authority) (*workloadapi.Client, string) {
 	t.Helper()
@@ -60,11 +70,7 @@ func serve(t *testing.T, a *devauthority.Authority) (*workloadapi.Client, string
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	closeLater(t, client)
 	return client, path
 }
 
@@ -117,7 +123,7 @@ func TestSecurityHeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	closeLater(t, conn)
 	client := workload.NewSpiffeWorkloadAPIClient(conn)
 	for name, pairs := range map[string][]string{
 		"missing": nil,
@@ -148,7 +154,7 @@ func TestRenewal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer src.Close()
+	closeLater(t, src)
 	first, err := src.GetX509SVID()
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +194,7 @@ func TestServeRefused(t *testing.T) {
 	if err := os.Mkdir(shared, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(shared, 0o777); err != nil { //nolint:gosec // the fault under test
+	if err := os.Chmod(shared, 0o777); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "file")
@@ -299,11 +305,15 @@ func TestOIDC(t *testing.T) {
 
 func getJSON(t *testing.T, url string, into any) {
 	t.Helper()
-	resp, err := http.Get(url) //nolint:gosec // our own test server
+	resp, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() {
+		if err := resp.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 		t.Fatal(err)
 	}
