@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -55,6 +56,12 @@ func Bind(p Policy, l Limits) (Policy, error) {
 	actions, resources, err := granted(p)
 	if err != nil {
 		return Policy{}, fmt.Errorf("binding policy: %w", err)
+	}
+
+	if l.Dialect == DialectS3 {
+		if i := slices.IndexFunc(actions, func(a string) bool { return !strings.HasPrefix(a, "s3:") }); i >= 0 {
+			return Policy{}, fmt.Errorf("binding policy: %w: action %q in dialect %q", ErrPolicy, actions[i], l.Dialect)
+		}
 	}
 
 	out := p.Clone()
