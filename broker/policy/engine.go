@@ -25,8 +25,8 @@ type Config struct {
 	Catalog *scopes.Catalog
 	// DestructiveApprovals replaces DefaultFloor; nil keeps it. 0 is no floor, and has to be written out.
 	DestructiveApprovals *int
-	// AgentPaths are the path templates that the broker's identity step uses. Where it is not nil it has to equal
-	// agent_paths of policies/policy.yaml, or policies would be checked against attributes that do not come.
+	// AgentPaths are the path templates that the broker's identity step tries, in order. Where it is not nil it has
+	// to equal agent_paths of policies/policy.yaml, or policies would be checked against attributes that do not come.
 	AgentPaths []string
 }
 
@@ -62,7 +62,7 @@ func New(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLoad, err)
 	}
-	if cfg.AgentPaths != nil && !slices.Equal(slices.Sorted(slices.Values(cfg.AgentPaths)), slices.Sorted(slices.Values(s.AgentPaths))) {
+	if cfg.AgentPaths != nil && !slices.Equal(cfg.AgentPaths, s.AgentPaths) {
 		return nil, fmt.Errorf("%w: %s: agent_paths %q differ from the broker's path templates %q", ErrLoad,
 			filepath.Join(cfg.Dir, policiesDir, settingsFile), s.AgentPaths, cfg.AgentPaths)
 	}
@@ -153,7 +153,7 @@ func (e *Engine) Decide(ctx context.Context, in Input) (Decision, error) {
 	subject := Subject{ID: in.Agent.ID(), Attributes: in.Agent.Attributes()}
 	verdict, err := e.judge(question{subject, wishOf(in.Request), in.Task, in.Approvals, in.Now, in.TTL})
 	if err != nil {
-		return Decision{}, fmt.Errorf("%w: deciding scope for agent %q: %w", ErrPolicy, in.Agent.ID(), err)
+		return Decision{}, fmt.Errorf("%w: deciding for agent %q: %w", ErrPolicy, in.Agent.ID(), err)
 	}
 	return Decision{
 		verdict: verdict, agent: in.Agent, request: in.Request, task: in.Task,
