@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"valetkey": main})
+}
+
+// TestScript runs the binary as a shell would.
+func TestScript(t *testing.T) {
+	catalog, err := filepath.Abs("../../testdata/catalog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("CATALOG", catalog)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits,
+		},
+	})
+}
+
+// exits runs valetkey and holds its exit code: exits CODE ARG...
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: exits CODE ARG...")
+	}
+	err := ts.Exec("valetkey", args[1:]...)
+	got := "0"
+	if err != nil {
+		got = exitStatus(err)
+	}
+	if got != args[0] {
+		ts.Fatalf("valetkey %q leaves with %s, want %s", args[1:], got, args[0])
+	}
+}
+
+func exitStatus(err error) string {
+	var e *exec.ExitError
+	if !errors.As(err, &e) {
+		return err.Error()
+	}
+	return strconv.Itoa(e.ExitCode())
+}
