@@ -17,8 +17,9 @@ import (
 	example "github.com/valetkey/valetkey/testdata/catalog"
 )
 
-// devDomain can be nobody's production: RFC 2606 keeps .test free.
-const devDomain = "dev.valetkey.test"
+// devDomain can be nobody's production: RFC 2606 reserves it. The example policies
+// are written for it.
+const devDomain = "example.org"
 
 type devCmd struct {
 	Dir     string `help:"Keep everything here instead of in a temporary folder. It must be empty or an earlier dev folder." placeholder:"DIR"`
@@ -118,7 +119,7 @@ func (d *devCmd) prepare() (string, error) {
 	}
 	key := filepath.Join(dir, "ledger.key")
 	if _, err := os.Stat(key); errors.Is(err, fs.ErrNotExist) {
-		return dir, ledger.GenerateKey(key, devDomain+"/log")
+		return dir, ledger.GenerateKey(key, "dev.valetkey.example.org/log")
 	}
 	return dir, nil
 }
@@ -174,7 +175,7 @@ func (d *devCmd) banner(at addresses, k *ledger.Key, self spiffeid.ID) error {
 In another terminal:
   . %s
   valetkey scopes
-  valetkey task open --environment production --purpose "try it"
+  valetkey task open -e production "try it"
 
 As the operator: SPIFFE_ENDPOINT_SOCKET=unix://%s valetkey grants
 The record:      valetkey ledger verify http://%s --key "$VALETKEY_LEDGER_KEY"

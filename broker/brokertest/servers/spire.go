@@ -37,6 +37,7 @@ const spireServerConf = `server {
   jwt_key_type = "ec-p256"
   default_x509_svid_ttl = "10m"
   default_jwt_svid_ttl = "5m"
+  jwt_issuer = "%s"
 }
 plugins {
   DataStore "sql" {
@@ -69,6 +70,13 @@ plugins {
 // attests itself with a join token, and workloads by the unix attestor.
 func SPIRE(t TB, trustDomain string) *SPIREServer {
 	t.Helper()
+	return SPIREWithIssuer(t, trustDomain, "")
+}
+
+// SPIREWithIssuer is SPIRE with an iss claim in JWT-SVIDs, for verifiers that
+// find the keys by OIDC discovery.
+func SPIREWithIssuer(t TB, trustDomain, issuer string) *SPIREServer {
+	t.Helper()
 	// Not t.TempDir: the name of a long test would not fit a socket's path.
 	dir, err := os.MkdirTemp("", "vk-spire-")
 	if err != nil {
@@ -87,16 +95,16 @@ func SPIRE(t TB, trustDomain string) *SPIREServer {
 		serverSocket: filepath.Join(dir, "server.sock"),
 		agentID:      "spiffe://" + trustDomain + "/test-node",
 	}
-	ports := s.startServer()
+	ports := s.startServer(issuer)
 	s.startAgent(ports[0])
 	return s
 }
 
-func (s *SPIREServer) startServer() []int {
+func (s *SPIREServer) startServer(issuer string) []int {
 	s.t.Helper()
 	return launch(s.t, "spire-server", s.Dir, 1, func(ports []int) launchPlan {
 		conf := fmt.Sprintf(spireServerConf, ports[0], s.serverSocket, s.TrustDomain,
-			filepath.Join(s.Dir, "server"), filepath.Join(s.Dir, "datastore.sqlite3"))
+			filepath.Join(s.Dir, "server"), issuer, filepath.Join(s.Dir, "datastore.sqlite3"))
 		return launchPlan{
 			args: []string{"run", "-config", s.write("server.conf", conf)},
 			ready: func(ctx context.Context) error {

@@ -1,0 +1,242 @@
+// Package brokertest runs a whole broker for tests: the real gRPC server with
+// its interceptors, mTLS with real SVIDs, SQLite on disk, the example catalog,
+// and an upstream that fails on demand.
+package brokertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/valetkey/valetkey/broker"
+	"github.com/valetkey/valetkey/broker/guard"
+	"github.com/valetkey/valetkey/broker/identity"
+	"github.com/valetkey/valetkey/broker/identity/devauthority"
+	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/policy"
+	"github.com/valetkey/valetkey/broker/server"
+	"github.com/valetkey/valetkey/broker/store"
+	"github.com/valetkey/valetkey/broker/store/sqlite"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+	"github.com/valetkey/valetkey/scopes"
+	example "github.com/valetkey/valetkey/testdata/catalog"
+)
+
+// TrustDomain is the harness's; the example policies are written for it.
+const TrustDomain = "example.org"
+
+// Agent and Operator are the IDs that the harness's broker knows.
+const (
+	Agent    = "spiffe://" + TrustDomain + "/agent/alice/s1"
+	Operator = "spiffe://" + TrustDomain + "/operator"
+)
+
+// Config changes what New runs. The zero value is fine.
+type Config struct {
+	Guard guard.Config
+	// Wrap puts something between the broker and its store.
+	Wrap func(store.Store) store.Store
+}
+
+// Harness is a running broker.
+type Harness struct {
+	T         *testing.T
+	Dir       string
+	Catalog   string
+	Key       *ledger.Key
+	Clock     *Clock
+	Minter    *Minter
+	Authority *devauthority.Authority
+	Broker    *broker.Broker
+	Store     store.Store
+
+	cfg    Config
+	signer *mint.Signer
+	logs   syncBuffer
+	server *grpc.Server
+	addr   string
+	stop   func()
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+// Logs is all that the broker has logged.
+func (h *Harness) Logs() string {
+	h.logs.mu.Lock()
+	defer h.logs.mu.Unlock()
+	return h.logs.b.String()
+}
+
+// New starts a broker and stops it with the test.
+func New(t *testing.T, cfg Config) *Harness {
+	t.Helper()
+	h := &Harness{T: t, Dir: t.TempDir(), Clock: &Clock{now: time.Now()}, cfg: cfg}
+	h.Catalog = filepath.Join(h.Dir, "catalog")
+	must(t, CopyExample(h.Catalog))
+	keyFile := filepath.Join(h.Dir, "ledger.key")
+	must(t, ledger.GenerateKey(keyFile, "valetkey.test/log"))
+	var err error
+	h.Key, err = ledger.LoadKey(keyFile)
+	must(t, err)
+	h.Authority, err = devauthority.New(devauthority.Config{TrustDomain: TrustDomain})
+	must(t, err)
+	t.Cleanup(func() { must(t, h.Authority.Close()) })
+	h.signer, err = mint.NewSigner()
+	must(t, err)
+	permits, err := mint.NewVerifier(h.signer.Public(), h.Clock.Now)
+	must(t, err)
+	h.Minter = &Minter{permits: permits, live: map[string]mint.Order{}}
+	h.Start()
+	t.Cleanup(h.Stop)
+	return h
+}
+
+// CopyExample writes the example catalog to dir.
+func CopyExample(dir string) error {
+	return fs.WalkDir(example.Files, ".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, path)
+		if e.IsDir() {
+			return os.MkdirAll(to, 0o700)
+		}
+		raw, err := fs.ReadFile(example.Files, path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, raw, 0o600)
+	})
+}
+
+// Start starts the broker on what is on disk, after Stop.
+func (h *Harness) Start() {
+	t := h.T
+	t.Helper()
+	ctx := context.Background()
+	st, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(h.Dir, "valetkey.db"), Seal: h.Key.Seal})
+	must(t, err)
+	must(t, h.Key.Check(ctx, st))
+	h.Store = st
+	if h.cfg.Wrap != nil {
+		h.Store = h.cfg.Wrap(st)
+	}
+	g, err := guard.New(h.cfg.Guard)
+	must(t, err)
+	log := slog.New(slog.NewJSONHandler(&h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	h.Broker, err = broker.New(ctx, broker.Config{
+		Store: h.Store, Guard: g, Minter: h.Minter, Signer: h.signer, Reason: server.Reason, Now: h.Clock.Now, Log: log,
+		Load: func() (broker.Rules, error) {
+			cat, err := scopes.Load(h.Catalog)
+			if err != nil {
+				return broker.Rules{}, err
+			}
+			engine, err := policy.Load(h.Catalog, cat)
+			return broker.Rules{Catalog: cat, Policy: engine}, err
+		},
+	})
+	must(t, err)
+	self, err := h.Authority.ID("valetkeyd")
+	must(t, err)
+	src := h.Authority.Source(self)
+	auth, err := identity.New(identity.Config{
+		TrustDomains: []string{TrustDomain}, PathTemplates: []string{"/agent/{user}/{session}"}, AllowedIDs: []string{Operator}, Now: h.Clock.Now,
+	}, src, src)
+	must(t, err)
+	conf := identity.ServerTLS(src, []string{TrustDomain})
+	conf.NextProtos = []string{"h2"}
+	h.server, err = server.New(server.Config{Broker: h.Broker, Auth: auth, Operators: []string{Operator}, Log: log}, grpc.Creds(credentials.NewTLS(conf)))
+	must(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	h.addr = l.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- h.server.Serve(l) }()
+	h.stop = sync.OnceFunc(func() {
+		h.server.Stop()
+		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.Error(err)
+		}
+		if err := h.Broker.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Stop stops the broker. Its state stays on disk.
+func (h *Harness) Stop() { h.stop() }
+
+// Dial connects as id, with an SVID of the harness's authority.
+func (h *Harness) Dial(id string) *grpc.ClientConn {
+	h.T.Helper()
+	sid, err := spiffeid.FromString(id)
+	must(h.T, err)
+	return h.DialFrom(h.Authority.Source(sid))
+}
+
+// DialFrom connects with any source of SVIDs.
+func (h *Harness) DialFrom(src *devauthority.Source) *grpc.ClientConn {
+	h.T.Helper()
+	conf := tlsconfig.MTLSClientConfig(src, h.Authority.X509Bundle(), tlsconfig.AuthorizeAny())
+	conn, err := grpc.NewClient(h.addr, grpc.WithTransportCredentials(credentials.NewTLS(conf)))
+	must(h.T, err)
+	h.T.Cleanup(func() { must(h.T, conn.Close()) })
+	return conn
+}
+
+// AgentClient is a client for agents, as id.
+func (h *Harness) AgentClient(id string) valetkeyv1.AgentServiceClient {
+	return valetkeyv1.NewAgentServiceClient(h.Dial(id))
+}
+
+// OperatorClient is the operator's client.
+func (h *Harness) OperatorClient() valetkeyv1.OperatorServiceClient {
+	return valetkeyv1.NewOperatorServiceClient(h.Dial(Operator))
+}
+
+// Records returns every leaf.
+func (h *Harness) Records() []string {
+	h.T.Helper()
+	var out []string
+	must(h.T, h.Store.View(context.Background(), func(r store.Reader) error {
+		leaves, err := r.Records(0, 1_000_000)
+		for _, l := range leaves {
+			out = append(out, string(l))
+		}
+		return err
+	}))
+	return out
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
