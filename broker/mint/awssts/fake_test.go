@@ -213,6 +213,18 @@ func TestShorterLifeIsTold(t *testing.T) {
 	}
 }
 
+func TestClocksApart(t *testing.T) {
+	for _, off := range []time.Duration{-10 * time.Minute, 10 * time.Minute} {
+		f, desk := newFakeSTS(t, good(nil)), minttest.NewDesk(t)
+		m := newMinter(t, desk, f.url, func(c *awssts.Config) { c.Now = func() time.Time { return time.Now().Add(off) } })
+		_, err := m.Mint(t.Context(), desk.Permit(minttest.Order(prefixPermissions(), 20*time.Minute)))
+		check(t, err, mint.ErrInvalid, true)
+		if err == nil || !strings.Contains(err.Error(), "clock") {
+			t.Errorf("off by %v: %v", off, err)
+		}
+	}
+}
+
 func TestConnectionRefusedAndBreaker(t *testing.T) {
 	desk := minttest.NewDesk(t)
 	m := newMinter(t, desk, "http://"+minttest.FreeAddr(t), nil)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go/middleware"
@@ -24,7 +25,8 @@ const maxPause = 250 * time.Millisecond
 type answer struct {
 	accessKeyID, secret, token string
 	expires                    time.Time
-	session                    string // the assumed role's session name; empty when the server tells none
+	session                    string    // the assumed role's session name; empty when the server tells none
+	at                         time.Time // the server's clock; zero when it does not tell
 }
 
 // Mint implements mint.Minter.
@@ -108,7 +110,7 @@ func (m *Minter) once(ctx context.Context, o mint.Order, pl plan) (answer, error
 	if err != nil {
 		return answer{}, classify(ctx, err)
 	}
-	return read(out.Credentials, out.AssumedRoleUser, m.cfg.Dialect)
+	return m.read(out.Credentials, out.AssumedRoleUser, out.ResultMetadata)
 }
 
 func (m *Minter) withWebIdentity(ctx context.Context, o mint.Order, pl plan) (answer, error) {
@@ -126,7 +128,7 @@ func (m *Minter) withWebIdentity(ctx context.Context, o mint.Order, pl plan) (an
 	if err != nil {
 		return answer{}, classify(ctx, err)
 	}
-	return read(out.Credentials, out.AssumedRoleUser, m.cfg.Dialect)
+	return m.read(out.Credentials, out.AssumedRoleUser, out.ResultMetadata)
 }
 
 func (m *Minter) options(o mint.Order) func(*sts.Options) {
@@ -140,7 +142,7 @@ func (m *Minter) options(o mint.Order) func(*sts.Options) {
 	}
 }
 
-func read(c *types.Credentials, u *types.AssumedRoleUser, d iam.Dialect) (answer, error) {
+func (m *Minter) read(c *types.Credentials, u *types.AssumedRoleUser, meta middleware.Metadata) (answer, error) {
 	if c == nil {
 		return answer{}, fmt.Errorf("answer has no session: %w", mint.ErrInvalid)
 	}
@@ -148,7 +150,10 @@ func read(c *types.Credentials, u *types.AssumedRoleUser, d iam.Dialect) (answer
 		accessKeyID: aws.ToString(c.AccessKeyId), secret: aws.ToString(c.SecretAccessKey),
 		token: aws.ToString(c.SessionToken), expires: aws.ToTime(c.Expiration),
 	}
-	if d == iam.DialectAWS && u != nil {
+	if at, ok := awsmiddleware.GetServerTime(meta); ok {
+		a.at = at
+	}
+	if m.cfg.Dialect == iam.DialectAWS && u != nil {
 		// arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
 		arn := aws.ToString(u.Arn)
 		a.session = arn[strings.LastIndex(arn, "/")+1:]

@@ -106,8 +106,8 @@ func sourceIdentity(agentID string) string {
 	return "vk-" + hex.EncodeToString(sum[:16])
 }
 
-// skew is how much later than asked a session may end: the clocks differ, and the
-// server starts counting after us.
+// skew is how far apart the clocks may be. The deadline in the policy is by our clock and is
+// kept by theirs, so with clocks further apart it would not mean what was approved.
 const skew = 2 * time.Minute
 
 var errAnswer = errors.New("session lacks a field")
@@ -119,6 +119,9 @@ func (p plan) accept(a answer, o mint.Order, now time.Time) (time.Time, error) {
 	}
 	if a.session != "" && a.session != o.SessionName {
 		return time.Time{}, fmt.Errorf("session has another name: %w", mint.ErrInvalid)
+	}
+	if off := a.at.Sub(now); !a.at.IsZero() && off.Abs() > skew {
+		return time.Time{}, fmt.Errorf("the server's clock is off by %v: %w", off.Round(time.Second), mint.ErrInvalid)
 	}
 	if latest := now.Add(time.Duration(p.seconds)*time.Second + skew); a.expires.After(latest) {
 		return time.Time{}, fmt.Errorf("session ends at %v, asked for %d s: %w", a.expires.UTC(), p.seconds, mint.ErrInvalid)
