@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -28,10 +29,11 @@ var errClosed = errors.New("identity source is closed")
 type fileSource struct {
 	cfg SourceConfig
 
-	mu      sync.Mutex
+	mu      sync.Mutex // locks all below
 	closed  bool
 	checked time.Time
 	stamp   string // of the files that held was read from
+	refused string // stamp of a set that was left aside
 	held    heldFiles
 }
 
@@ -142,11 +144,19 @@ func (s *fileSource) fresh() (heldFiles, error) {
 	}
 	if now := time.Now(); now.Sub(s.checked) >= recheck {
 		s.checked = now
-		if s.stampFiles() != s.stamp {
-			_ = s.readLocked()
+		if stamp := s.stampFiles(); stamp != s.stamp {
+			s.rereadLocked(stamp)
 		}
 	}
 	return s.held, nil
+}
+
+// rereadLocked says once of each faulty set that it is faulty.
+func (s *fileSource) rereadLocked(stamp string) {
+	if err := s.readLocked(); err != nil && stamp != s.refused {
+		s.refused = stamp
+		s.cfg.Log.Warn("changed SVID files are left aside", slog.String("cause", err.Error()))
+	}
 }
 
 func (s *fileSource) GetX509SVID() (*x509svid.SVID, error) {

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
@@ -40,6 +41,10 @@ type SourceConfig struct {
 	// and the last good one stays.
 	CertFile, KeyFile, BundleFile string
 
+	// Log is told when the Workload API or the files stop giving anything new; nil
+	// says nothing. The last SVID stays in use until it ends.
+	Log *slog.Logger
+
 	// FederatedBundleFiles are other trust domains' bundles by domain name.
 	FederatedBundleFiles map[string]string
 }
@@ -47,6 +52,9 @@ type SourceConfig struct {
 // Open waits until the source holds an SVID and bundles, or ctx is done. Close
 // the source when it is not needed any more; ctx bounds the opening alone.
 func Open(ctx context.Context, cfg SourceConfig) (Source, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	files := cfg.CertFile != "" || cfg.KeyFile != "" || cfg.BundleFile != "" || len(cfg.FederatedBundleFiles) > 0
 	switch {
 	case cfg.WorkloadAPI != "" && files:

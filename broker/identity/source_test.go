@@ -1,12 +1,15 @@
 package identity_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -148,6 +151,41 @@ func TestOpenWaitsForItsID(t *testing.T) {
 	}
 }
 
+// syncBuffer is a log to read while it is written.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// TestWorkloadAPIGone keeps the SVID and says so when the authority goes.
+func TestWorkloadAPIGone(t *testing.T) {
+	ours := newAuthority(t, ourDomain)
+	var log syncBuffer
+	src := open(t, identity.SourceConfig{
+		WorkloadAPI: serve(t, ours, mustID(t, "spiffe://example.org/valetkeyd")),
+		Log:         slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err := ours.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the complaint", func() bool { return strings.Contains(log.String(), "Workload API complains") })
+	if _, err := src.GetX509SVID(); err != nil {
+		t.Error(err)
+	}
+}
+
 // files is an SVID on disk.
 type files struct{ dir string }
 
@@ -199,6 +237,8 @@ func TestFileSource(t *testing.T) {
 	f.write(t, "partner", marshal(t, partner.Bundle())) // SPIFFE bundle document
 	cfg := f.config()
 	cfg.FederatedBundleFiles = map[string]string{"partner.test": filepath.Join(f.dir, "partner")}
+	var log syncBuffer
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 	src := open(t, cfg)
 
 	if _, err := src.GetX509BundleForTrustDomain(ours.TrustDomain()); err != nil {
@@ -217,9 +257,15 @@ func TestFileSource(t *testing.T) {
 	// A key that does not fit its certificate leaves the old pair in force.
 	f.writeSVID(t, ours, "spiffe://example.org/half")
 	f.write(t, "key.pem", []byte("half written"))
-	first, err := src.GetX509SVID()
-	if err != nil || first.ID.Path() != "/valetkeyd" {
-		t.Fatalf("got %v, %v", first, err)
+	eventually(t, "a word on the faulty files", func() bool {
+		svid, err := src.GetX509SVID()
+		if err != nil || svid.ID.Path() != "/valetkeyd" {
+			t.Fatalf("got %v, %v", svid, err)
+		}
+		return strings.Contains(log.String(), "left aside")
+	})
+	if strings.Contains(log.String(), "half written") {
+		t.Errorf("the log holds the key file: %s", log.String())
 	}
 	f.writeSVID(t, ours, "spiffe://example.org/second")
 	eventually(t, "the second SVID", func() bool {

@@ -20,7 +20,8 @@ func TestSPIRE(t *testing.T) {
 		agentID    = "spiffe://example.org/agent/ann/s1"
 		strangerID = "spiffe://example.org/batch/nightly"
 	)
-	spire := servers.SPIRE(t, ourDomain)
+	const issuer = "https://oidc.example.org"
+	spire := servers.SPIREWithIssuer(t, ourDomain, issuer)
 	for _, id := range []string{brokerID, agentID, strangerID} {
 		spire.Entry(id)
 	}
@@ -59,6 +60,9 @@ func TestSPIRE(t *testing.T) {
 			token, err := c.source.FetchJWTSVID(t.Context(), c.audience)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if token.Claims["iss"] != issuer {
+				t.Errorf("%s: issuer %v", name, token.Claims["iss"])
 			}
 			ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token.Marshal())
 			v := behindProxy.check(ctx, t, client)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
@@ -27,7 +28,7 @@ type workloadSource struct {
 }
 
 func openWorkload(ctx context.Context, cfg SourceConfig) (Source, error) {
-	last := new(lastComplaint)
+	last := &lastComplaint{log: cfg.Log}
 	s, err := dialWorkload(ctx, cfg, last)
 	if err != nil {
 		return nil, fmt.Errorf("opening Workload API %q: %w", cfg.WorkloadAPI, errors.Join(err, last.get()))
@@ -120,10 +121,13 @@ func (s *workloadSource) closeOnce() error {
 }
 
 // lastComplaint keeps the Workload API client's last error: while Open waits,
-// it is the only word on why ("no identity issued", no such socket).
+// it is the only word on why ("no identity issued", no such socket). Later ones
+// are for the log.
 type lastComplaint struct {
+	log *slog.Logger
+
 	mu  sync.Mutex
-	err error
+	err error // locked by mu
 }
 
 func (l *lastComplaint) Debugf(string, ...any) {}
@@ -131,9 +135,11 @@ func (l *lastComplaint) Infof(string, ...any)  {}
 func (l *lastComplaint) Warnf(string, ...any)  {}
 
 func (l *lastComplaint) Errorf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	l.log.Warn("Workload API complains", slog.String("cause", text))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.err = fmt.Errorf("last answer: %s", fmt.Sprintf(format, args...))
+	l.err = fmt.Errorf("last answer: %s", text)
 }
 
 func (l *lastComplaint) get() error {
