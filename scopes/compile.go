@@ -1,7 +1,6 @@
 package scopes
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -231,11 +230,13 @@ func (c *compiler) vault() error {
 		if err != nil {
 			return err
 		}
-		if err := vaultacl.Validate([]vaultacl.Rule{{Path: "x", Capabilities: p.Capabilities}}); err != nil {
-			if len(p.Capabilities) == 0 {
-				err = errors.Join(ErrEmpty, err)
+		if len(p.Capabilities) == 0 {
+			return atf(at0+".capabilities", "%w: path %q has no capabilities", ErrEmpty, p.Path)
+		}
+		for _, capability := range p.Capabilities {
+			if !slices.Contains(vaultacl.Capabilities(), capability) {
+				return atf(at0+".capabilities", "path %q: capability %q is not among %v", p.Path, capability, vaultacl.Capabilities())
 			}
-			return at(at0+".capabilities", err)
 		}
 		rule := vaultacl.Canonical([]vaultacl.Rule{{Path: p.Path, Capabilities: p.Capabilities}})[0]
 		c.scope.paths = append(c.scope.paths, vaultPath{path: t, capabilities: rule.Capabilities})

@@ -135,7 +135,9 @@ func arnPattern(arn string, types map[string]string) glob.Pattern {
 				}
 			}
 		}
-		p = append(p, hole)
+		first := hole
+		first.One = true // a variable is never empty
+		p = append(p, first, hole)
 	}
 	return p
 }
