@@ -1,11 +1,14 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/valetkey/valetkey/scopes"
 )
 
 type catalogCmd struct {
-	Check catalogCheckCmd `cmd:"" help:"Load a catalog as the broker would, and show it."`
+	Check  catalogCheckCmd  `cmd:"" help:"Load a catalog as the broker would, and show it."`
+	Schema catalogSchemaCmd `cmd:"" help:"Print the JSON Schema of a scope file, for editors."`
 }
 
 type catalogCheckCmd struct {
@@ -51,5 +54,18 @@ func (c *catalogCheckCmd) Run(out *output) error {
 		return err
 	}
 	out.say("%d scopes, catalog %s", len(res.Scopes), res.Version)
+	return nil
+}
+
+type catalogSchemaCmd struct{}
+
+func (c *catalogSchemaCmd) Run(out *output) error {
+	schema, err := scopes.JSONSchema()
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(out.stdout, "%s\n", schema); err != nil {
+		return fmt.Errorf("printing: %w", err)
+	}
 	return nil
 }
