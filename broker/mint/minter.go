@@ -11,9 +11,9 @@ type RevokeOutcome int
 const (
 	// RevokeUnspecified is the zero value: nothing is known.
 	RevokeUnspecified RevokeOutcome = iota
-	// RevokedUpstream: the upstream confirmed that it no longer works.
+	// RevokedUpstream says that the upstream confirmed that it no longer works.
 	RevokedUpstream
-	// DeadlineOnly: the upstream cannot end it early; it works until its deadline.
+	// DeadlineOnly says that the upstream cannot end it early; it works until its deadline.
 	DeadlineOnly
 )
 

@@ -110,7 +110,7 @@ func hangs(_ http.ResponseWriter, r *http.Request, _ url.Values) { <-r.Context()
 func cuts(w http.ResponseWriter, _ *http.Request, _ url.Values) {
 	w.Header().Set("Content-Length", "1000")
 	_, _ = fmt.Fprint(w, "<AssumeRoleResponse>"+marker)
-	panic(http.ErrAbortHandler)
+	panic(http.ErrAbortHandler) // how a handler cuts its connection
 }
 
 func newMinter(t *testing.T, desk *minttest.Desk, endpoint string, change func(*awssts.Config)) *awssts.Minter {

@@ -82,7 +82,7 @@ func (c Config) duration(need time.Duration) (int32, error) {
 		return 0, fmt.Errorf("%v of %v: %w", need, c.MaxSession, ErrRoleMaximum)
 	}
 	whole := (need + time.Second - 1).Truncate(time.Second)
-	return int32(max(whole, minSession) / time.Second), nil
+	return int32(max(whole, minSession) / time.Second), nil //nolint:gosec // at most 43,200: New checks MaxSession
 }
 
 func (c Config) policy(o mint.Order) (string, error) {

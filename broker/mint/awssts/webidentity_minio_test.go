@@ -5,7 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // MinIO names a role by it
+	"crypto/sha1" // MinIO names a role by it
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -62,7 +62,7 @@ func TestMinIOWebIdentity(t *testing.T) {
 		_, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("prod")})
 		return err == nil
 	})
-	role := sha1.Sum([]byte(audience)) //nolint:gosec // see above
+	role := sha1.Sum([]byte(audience))
 	desk := minttest.NewDesk(t)
 	m := newMinter(t, desk, minio.Endpoint, func(c *awssts.Config) {
 		c.Dialect, c.Credentials, c.Timeout = iam.DialectS3, nil, 0

@@ -70,15 +70,15 @@ func classify(ctx context.Context, err error) error {
 	status := resp.StatusCode
 	switch {
 	case status == http.StatusTooManyRequests:
-		return mint.Harmless(fmt.Errorf("Vault throttled (429): %w", mint.ErrUnavailable))
+		return mint.Harmless(fmt.Errorf("throttled by Vault (429): %w", mint.ErrUnavailable))
 	case status >= 500 || status == 472 || status == 473:
-		return fmt.Errorf("Vault answered %d: %w", status, mint.ErrUnavailable)
+		return fmt.Errorf("answered %d by Vault: %w", status, mint.ErrUnavailable)
 	case gone(resp):
-		return fmt.Errorf("Vault answered %d: %w: %w", status, mint.ErrRefused, errGone)
+		return fmt.Errorf("answered %d by Vault: %w: %w", status, mint.ErrRefused, errGone)
 	case status == http.StatusForbidden:
-		return fmt.Errorf("Vault answered 403: %w: %w", mint.ErrRefused, errForbidden)
+		return fmt.Errorf("answered 403 by Vault: %w: %w", mint.ErrRefused, errForbidden)
 	case status >= 400:
-		return fmt.Errorf("Vault answered %d: %w", status, mint.ErrRefused)
+		return fmt.Errorf("answered %d by Vault: %w", status, mint.ErrRefused)
 	default:
 		return fmt.Errorf("reading Vault answer %d: %w", status, mint.ErrInvalid)
 	}

@@ -72,14 +72,14 @@ func StartVaultTLS(t *testing.T) (address, token string, roots *x509.CertPool) {
 		t.Fatal(err)
 	}
 	addr, dir, token := FreeAddr(t), t.TempDir(), rand.Text()
-	cmd := exec.Command(path, "server", "-dev", "-dev-tls", "-dev-tls-cert-dir="+dir, "-dev-tls-san=127.0.0.1", //nolint:gosec // a test server
+	cmd := exec.Command(path, "server", "-dev", "-dev-tls", "-dev-tls-cert-dir="+dir, "-dev-tls-san=127.0.0.1",
 		"-dev-listen-address="+addr, "-dev-no-store-token")
 	cmd.Env = append(os.Environ(), "VAULT_DEV_ROOT_TOKEN_ID="+token, "VAULT_DISABLE_MLOCK=true", "HOME="+dir)
 	run(t, cmd)
 	roots = x509.NewCertPool()
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
 	Eventually(t, 30*time.Second, "Vault has made its certificate", func() bool {
-		pem, err := os.ReadFile(filepath.Join(dir, "vault-ca.pem")) //nolint:gosec // the test's own folder
+		pem, err := os.ReadFile(filepath.Join(dir, "vault-ca.pem"))
 		return err == nil && roots.AppendCertsFromPEM(pem)
 	})
 	Eventually(t, 30*time.Second, "Vault is healthy", func() bool {
@@ -113,21 +113,21 @@ func StartPostgres(t *testing.T) string {
 		if err := os.Chown(dir, uid, gid); err != nil {
 			t.Fatal(err)
 		}
-		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)} //nolint:gosec // ids of the system
+		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--no-sync") //nolint:gosec // a test server
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--no-sync")
 	initdb.SysProcAttr, initdb.Dir = attr, dir
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
 	}
 	addr := FreeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
-	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-h", "127.0.0.1", "-k", dir, "-F") //nolint:gosec // a test server
+	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-h", "127.0.0.1", "-k", dir, "-F")
 	server.SysProcAttr, server.Dir = attr, dir
 	run(t, server)
 	Eventually(t, 30*time.Second, "PostgreSQL answers", func() bool {
-		return exec.Command(filepath.Join(bin, "pg_isready"), "-h", "127.0.0.1", "-p", port).Run() == nil //nolint:gosec // a test server
+		return exec.Command(filepath.Join(bin, "pg_isready"), "-h", "127.0.0.1", "-p", port).Run() == nil
 	})
 	return addr
 }
