@@ -100,6 +100,21 @@ func TestMinIO(t *testing.T) {
 			t.Errorf("died %v after its deadline", late)
 		}
 	})
+	t.Run("source networks", func(t *testing.T) {
+		for cidr, allowed := range map[string]bool{"127.0.0.0/8": true, "192.0.2.0/24": false} {
+			o := minttest.Order(prefixPermissions(), 5*time.Minute)
+			o.SourceCIDRs = []string{cidr}
+			cred, err := minter.Mint(ctx, desk.Permit(o))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sec := cred.Reveal().AWS
+			err = put(ctx, s3Client(endpoint, sec.AccessKeyID, sec.SecretAccessKey, sec.SessionToken), "a/net")
+			if (err == nil) != allowed {
+				t.Errorf("bound to %s, from loopback: %v", cidr, err)
+			}
+		}
+	})
 	t.Run("revoke ends one lease at once", func(t *testing.T) {
 		cred, c := issue(t, 5*time.Minute)
 		_, other := issue(t, 5*time.Minute)
