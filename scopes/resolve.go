@@ -35,6 +35,9 @@ func (c *Catalog) Resolve(q Query) (Request, error) {
 	if r.permissions, err = s.render(r.params); err != nil {
 		return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
 	}
+	if err = r.fit(); err != nil {
+		return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
+	}
 	r.targets()
 	for _, reason := range s.reasons {
 		if reason.tier == s.tier {
@@ -97,7 +100,6 @@ func (s *Scope) renderAWS(values map[string][]string) (Permissions, error) {
 	p := iam.Policy{Version: iam.Version}
 	for _, st := range s.statements {
 		out := iam.Statement{Effect: iam.Allow, Action: slices.Clone(st.actions)}
-		var patterns []glob.Pattern
 		for _, t := range st.resources {
 			arns, err := t.render(values)
 			if err != nil {
@@ -107,13 +109,6 @@ func (s *Scope) renderAWS(values map[string][]string) (Permissions, error) {
 		}
 		slices.Sort(out.Resource)
 		out.Resource = slices.Compact(out.Resource)
-		for _, arn := range out.Resource {
-			patterns = append(patterns, wild(arn))
-		}
-		// Free text in a hole can make a resource of another type than the template's.
-		if action, resource := mismatch(st.actions, patterns, out.Resource); action != "" || resource != "" {
-			return Permissions{}, fmt.Errorf("%w: action %q and resource %q do not fit together", ErrParameter, action, resource)
-		}
 		for op, keys := range st.conditions {
 			for key, ts := range keys {
 				for _, t := range ts {
@@ -178,6 +173,27 @@ func (s *Scope) renderVault(values map[string][]string) (Permissions, error) {
 		return Permissions{}, fmt.Errorf("%w: %w", ErrParameter, err)
 	}
 	return Permissions{Vault: rules}, nil
+}
+
+// fit refuses values that make a resource of another type than the template's, which free text in a hole can do. The
+// other types were settled when the catalog was loaded.
+func (r *Request) fit() error {
+	free := func(p Param) bool { return p.Type == TypeARN || p.Type == TypePattern || p.Type == TypeEnum }
+	if r.permissions.AWS == nil || !slices.ContainsFunc(r.scope.params, free) {
+		return nil
+	}
+	for _, st := range r.permissions.AWS.Statements {
+		patterns := make([]glob.Pattern, len(st.Resource))
+		for i, arn := range st.Resource {
+			patterns[i] = wild(arn)
+		}
+		if action, resource := mismatch(st.Action, patterns, st.Resource); action != "" {
+			return fmt.Errorf("%w: %s cannot take any of %q", ErrParameter, action, st.Resource)
+		} else if resource != "" {
+			return fmt.Errorf("%w: none of the scope's actions can take %q", ErrParameter, resource)
+		}
+	}
+	return nil
 }
 
 // fits measures the policy as it will be minted in the larger dialect. Deadlines all have the same width.
