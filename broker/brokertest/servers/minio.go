@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // MinIOServer is a running MinIO with one empty disk.
@@ -33,12 +37,31 @@ func MinIO(t TB, env ...string) MinIOServer {
 				"--certs-dir", filepath.Join(dir, "certs"), filepath.Join(dir, "data"),
 			},
 			ready: func(ctx context.Context) error {
-				return httpReady(ctx, "http://"+loopback(ports[0])+"/minio/health/ready")
+				return minioReady(ctx, "http://"+loopback(ports[0]), s)
 			},
 		}
 	})
 	s.Endpoint = "http://" + loopback(ports[0])
 	return s
+}
+
+// minioReady asks for a session, which is what works last: MinIO's health pages
+// say yes while S3 still answers 503, and S3 answers before STS does.
+func minioReady(ctx context.Context, endpoint string, s MinIOServer) error {
+	client := sts.New(sts.Options{
+		Region:           "us-east-1",
+		BaseEndpoint:     aws.String(endpoint),
+		Credentials:      credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
+		RetryMaxAttempts: 1,
+	})
+	_, err := client.AssumeRole(ctx, &sts.AssumeRoleInput{
+		RoleArn:         aws.String("arn:aws:iam::000000000000:role/ready"),
+		RoleSessionName: aws.String("ready"),
+	})
+	if err != nil {
+		return fmt.Errorf("asking %s for a session: %w", endpoint, err)
+	}
+	return nil
 }
 
 func httpReady(ctx context.Context, url string) error {

@@ -1,6 +1,7 @@
 package servers_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -8,6 +9,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
 
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 )
@@ -43,6 +48,46 @@ func TestVault(t *testing.T) {
 		}
 		if resp.StatusCode != want {
 			t.Errorf("looking up the token: %s, want %d", resp.Status, want)
+		}
+	}
+}
+
+// TestSPIRE fetches two identities that one process has.
+func TestSPIRE(t *testing.T) {
+	s := servers.SPIRE(t, "example.org")
+	want := map[string]bool{"spiffe://example.org/a": true, "spiffe://example.org/b": true}
+	for id := range want {
+		s.Entry(id)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	src, err := workloadapi.NewX509Source(ctx,
+		workloadapi.WithClientOptions(workloadapi.WithAddr(s.WorkloadAPI())),
+		workloadapi.WithDefaultX509SVIDPicker(func(svids []*x509svid.SVID) *x509svid.SVID {
+			if len(svids) != len(want) {
+				return nil
+			}
+			for _, svid := range svids {
+				if !want[svid.ID.String()] {
+					t.Errorf("unexpected identity %q", svid.ID)
+				}
+			}
+			return svids[0]
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for {
+		if _, err := src.GetX509SVID(); err == nil {
+			return
+		}
+		if err := src.WaitUntilUpdated(ctx); err != nil {
+			t.Fatalf("waiting for both identities: %v", err)
 		}
 	}
 }
