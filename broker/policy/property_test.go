@@ -120,6 +120,44 @@ func TestIndexEqualsFullScan(t *testing.T) {
 	})
 }
 
+// A policy costs only the scopes that its head names, however it names them.
+func TestIndexLeavesOutOtherScopes(t *testing.T) {
+	const data, kv = `Valetkey::Action::"data-read"`, `Valetkey::Scope::"kv-read"`
+	for head, want := range map[string][]string{
+		"action, resource":                                                         {"data-read", "data-wipe", "kv-read"},
+		"action == " + data + ", resource":                                         {"data-read"},
+		"action in [" + data + "], resource":                                       {"data-read"},
+		"action in " + data + ", resource is Valetkey::Scope":                      {"data-read"},
+		"action, resource == " + kv:                                                {"kv-read"},
+		"action, resource in " + kv:                                                {"kv-read"},
+		"action, resource is Valetkey::Scope in " + kv:                             {"kv-read"},
+		`action in [` + data + `, Valetkey::Action::"kv-read"], resource == ` + kv: {"kv-read"},
+	} {
+		e := mustPolicies(t, `@id("p") permit (principal, `+head+`);`, 0)
+		var got []string
+		for _, name := range scopeNames {
+			if len(e.sets[name].policies) > 0 {
+				got = append(got, name)
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: indexed under %q, want %q", head, got, want)
+		}
+	}
+}
+
+func TestTooManyCombinationsDoNotLoad(t *testing.T) {
+	var text strings.Builder
+	for i := range maxApprovals {
+		for _, group := range []string{"any", "sre", "security"} {
+			fmt.Fprintf(&text, "@id(\"%s-%d\") permit (principal, action, resource) when { context.approvals.%s > %d };\n", group, i, group, i)
+		}
+	}
+	if _, err := tryPolicies(t, text.String(), 0); err == nil || !strings.Contains(err.Error(), "combinations") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Law 4.
 func TestMoreApprovalsAndShorterLivesNeverTurnYesIntoNo(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

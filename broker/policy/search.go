@@ -172,17 +172,12 @@ func (s *search) everyone() map[string]int {
 	return s.with(lack)
 }
 
-// needOf leaves out what is met already, and AnyGroup where the other groups bring as many people.
+// needOf leaves out what is met already. AnyGroup comes up only where the other groups bring fewer people: a lack with
+// a smaller count for it gives the same approvals, and lacks has that one first.
 func (s *search) needOf(lack []int) []Need {
-	largest := 0
-	for i, n := range lack {
-		if s.set.groups[i] != AnyGroup {
-			largest = max(largest, n)
-		}
-	}
 	var out []Need
 	for i, n := range lack {
-		if n > 0 && (s.set.groups[i] != AnyGroup || n > largest) {
+		if n > 0 {
 			out = append(out, Need{Group: s.set.groups[i], Approvals: n})
 		}
 	}

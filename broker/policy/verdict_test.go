@@ -90,6 +90,26 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// One person can be in both groups, so one of each group may be one person, and the floor wants two.
+func TestNeedsDoNotCountOnDistinctGroups(t *testing.T) {
+	e := mustPolicies(t, `@id("all") permit (principal, action, resource);
+@id("both") forbid (principal, action, resource) unless { context.approvals.sre >= 1 && context.approvals.security >= 1 };`, DefaultFloor)
+	for _, c := range []struct {
+		have map[string]int
+		want []Need
+	}{
+		{nil, need("any", 2, "security", 1, "sre", 1)},
+		{map[string]int{"sre": 1}, need("security", 1)},
+		{map[string]int{"sre": 1, "security": 1, "any": 1}, need("any", 1)},
+		{map[string]int{"sre": 1, "security": 1, "any": 2}, nil},
+	} {
+		got, err := e.judge(ask(func(q *question) { wipe(q); q.approvals = c.have }))
+		if err != nil || !reflect.DeepEqual(got.Needs, c.want) || (got.Outcome == Allow) != (c.want == nil) {
+			t.Errorf("with %v: %+v, %v", c.have, got, err)
+		}
+	}
+}
+
 func TestFloorIsLoweredOnlyInSoManyWords(t *testing.T) {
 	const all = `@id("all") permit (principal, action, resource);`
 	for floor, want := range map[int][]Need{0: nil, 1: need("any", 1), 2: need("any", 2), 3: need("any", 3)} {
