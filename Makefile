@@ -35,7 +35,7 @@ test: servers ## Run every test, with the race detector and on the real servers.
 .PHONY: lint
 lint: ## Vet and lint the Go code and the wire contract.
 	go vet ./...
-	@. .ci/tools.sh; "$$(golangci_bin)" run ./...
+	@.ci/golangci.sh
 	@.ci/buf.sh lint
 	@.ci/conformance.sh
 
