@@ -73,7 +73,7 @@ func start(name, dir string, env []string, args ...string) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	p.cmd = exec.Command(binary, args...) //nolint:gosec // a test server of our own cache folder
+	p.cmd = exec.Command(binary, args...)
 	p.cmd.Dir = dir
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out

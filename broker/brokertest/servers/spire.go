@@ -49,6 +49,7 @@ plugins {
 `
 
 // sync_interval is how late the agent learns of a new entry; its default is 5 s.
+// Workloads are known by path too, but not by a hash of what is there.
 const spireAgentConf = `agent {
   data_dir = "%s"
   log_level = "INFO"
@@ -62,7 +63,12 @@ const spireAgentConf = `agent {
 plugins {
   KeyManager "memory" { plugin_data {} }
   NodeAttestor "join_token" { plugin_data {} }
-  WorkloadAttestor "unix" { plugin_data {} }
+  WorkloadAttestor "unix" {
+    plugin_data {
+      discover_workload_path = true
+      workload_size_limit = -1
+    }
+  }
 }
 `
 
@@ -171,7 +177,7 @@ func (s *SPIREServer) run(ctx context.Context, name string, args ...string) (str
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // a test server of our own cache folder
+	cmd := exec.CommandContext(ctx, binary, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
