@@ -107,11 +107,16 @@ func (e *Engine) load(dir string, floor int) error {
 	}
 	l := &loader{
 		validator: validate.New(resolved, validate.WithStrict()),
-		names:     vocabulary{scopes: names, agentAttributes: []string{attrPath, attrTrustDomain}},
+		names:     vocabulary{scopes: names, agentAttributes: []string{attrPath, attrTrustDomain}, params: map[string]bool{}},
 		policies:  map[cedar.PolicyID]*policy{},
 	}
 	for _, a := range e.attrs {
 		l.names.agentAttributes = append(l.names.agentAttributes, a.name)
+	}
+	for _, f := range e.scopes {
+		for name := range f.params {
+			l.names.params[name] = true
+		}
 	}
 	if err := l.readFiles(dir); err != nil {
 		return err

@@ -31,6 +31,7 @@ func TestLoadRefuses(t *testing.T) {
 		"unknown context":    {`@id("x") permit (principal, action, resource) when { context.purpose like "*fix*" };`, "purpose"},
 		"justification":      {`@id("x") permit (principal, action, resource) when { context has justification && context.justification == "" };`, "context has justification"},
 		"principal has typo": {`@id("x") permit (principal, action, resource) unless { principal has usr && principal.usr == "eve" };`, "principal has usr"},
+		"params has typo":    {`@id("x") permit (principal, action, resource) unless { context.params has bukket && context.params.bukket == "x" };`, "context.params has bukket"},
 		"tier typo":          {`@id("x") permit (principal, action, resource) unless { context.tier == "destructve" };`, `context.tier is never "destructve"`},
 		"tier typo in set":   {`@id("x") permit (principal, action, resource) unless { ["admin", "destroy"].contains(context.tier) };`, `context.tier is never "destroy"`},
 		"wrong type":         {`@id("x") permit (principal, action, resource) when { context.ttl_seconds == "900" };`, "a.cedar:1:1: policy \"x\""},
@@ -125,6 +126,20 @@ func TestSchemaHasNoTextForPeople(t *testing.T) {
 	for _, word := range []string{`action "data-read"`, "ttl_seconds", "sre", "security", "any", "session"} {
 		if !strings.Contains(text, word) {
 			t.Errorf("the schema lacks %q:\n%s", word, text)
+		}
+	}
+}
+
+func TestParametersAcrossScopes(t *testing.T) {
+	e := mustPolicies(t, readable+`@id("not-prod") forbid (principal, action, resource) when { context.params has bucket && context.params.bucket == "prod" };`, 0)
+	for scope, want := range map[string]Outcome{"data-read": Deny, "kv-read": Allow} {
+		got, err := e.judge(ask(func(q *question) {
+			if q.wish.scope = scope; scope == "kv-read" {
+				q.wish.params = nil
+			}
+		}))
+		if err != nil || got.Outcome != want {
+			t.Errorf("%s: %+v, %v", scope, got, err)
 		}
 	}
 }

@@ -87,6 +87,7 @@ const (
 type vocabulary struct {
 	scopes          []string // sorted
 	agentAttributes []string
+	params          map[string]bool // of any scope
 }
 
 func (v vocabulary) isScope(name string) bool {
@@ -200,6 +201,9 @@ func (w *walker) has(of, attr any) error {
 			return fmt.Errorf("principal has %s: no path in agent_paths yields it", name)
 		}
 		return nil
+	}
+	if inner, params, ok := access(of); ok && isContext(inner) && params == ctxParams && !w.names.params[name] {
+		return fmt.Errorf("context.params has %s: no scope has that parameter", name)
 	}
 	return w.walk(of, fixed)
 }
