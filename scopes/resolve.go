@@ -149,6 +149,9 @@ func (s *Scope) renderVault(values map[string][]string) (Permissions, error) {
 		if err := vaultacl.Validate([]vaultacl.Rule{{Path: paths[0], Capabilities: []string{"read"}}}); err != nil {
 			return Permissions{}, fmt.Errorf("%w: %w", ErrParameter, err)
 		}
+		if t, why := dynamicTier(paths[0]); t > s.tier {
+			return Permissions{}, fmt.Errorf("%w: the values raise the scope's tier: %s", ErrParameter, why)
+		}
 		return Permissions{VaultRead: paths[0], VaultWrap: s.wrap}, nil
 	}
 	caps := map[string][]string{} // two templates can become one path
@@ -171,6 +174,12 @@ func (s *Scope) renderVault(values map[string][]string) (Permissions, error) {
 	rules = vaultacl.Canonical(rules)
 	if err := vaultacl.Validate(rules); err != nil {
 		return Permissions{}, fmt.Errorf("%w: %w", ErrParameter, err)
+	}
+	// A value can be a word that Vault gives a meaning, such as "roles".
+	for _, r := range rules {
+		if t, why := vaultTier(r.Path, r.Capabilities); t > s.tier {
+			return Permissions{}, fmt.Errorf("%w: the values raise the scope's tier: %s", ErrParameter, why)
+		}
 	}
 	return Permissions{Vault: rules}, nil
 }

@@ -195,6 +195,20 @@ func TestVaultValues(t *testing.T) {
 	}
 }
 
+// A value that is one of Vault's own words, alone or grown together with its neighbours, cannot lift the tier.
+func TestVaultValuesKeepTheTier(t *testing.T) {
+	text := "name: x\ndescription: d\nprovider: vault\nrole: vault\nparams: {p: {type: identifier}}\npaths: [{path: \"db/r{p}/a\", capabilities: [update]}, {path: \"db/{p}\", capabilities: [list]}]\nttl: {default: 1m, max: 1m}\n"
+	c, s := load(t, text)
+	if s.Tier() != scopes.TierWrite {
+		t.Fatalf("%s", s.Tier())
+	}
+	for v, ok := range map[string]bool{"x": true, "ole": false, "oles": false, "oot": false} {
+		if _, err := c.Resolve(scopes.Query{Scope: "x", Params: params{"p": {v}}}); ok != (err == nil) || (err != nil && !errors.Is(err, scopes.ErrParameter)) {
+			t.Errorf("%q: %v", v, err)
+		}
+	}
+}
+
 func TestVaultTiers(t *testing.T) {
 	for _, c := range []struct {
 		path, caps string
@@ -206,6 +220,8 @@ func TestVaultTiers(t *testing.T) {
 		{"sys/policies/acl/a", "read", scopes.TierRead}, {"sys/policies/acl/a", "update", scopes.TierAdmin}, {"ns1/sys/x", "create", scopes.TierAdmin},
 		{"auth/token/create", "update", scopes.TierAdmin}, {"identity/entity", "delete", scopes.TierAdmin}, {"secret/data/a", "read, sudo", scopes.TierAdmin},
 		{"aws/creds/a", "read", scopes.TierWrite}, {"aws/sts/a", "read", scopes.TierWrite},
+		{"database/*", "update", scopes.TierAdmin}, {"database/*", "read", scopes.TierWrite}, {"database/*", "list", scopes.TierRead}, {"a/+/b", "create", scopes.TierAdmin},
+		{"secret/data/*", "update", scopes.TierWrite}, {"secret/data/*", "read", scopes.TierRead}, {"data/*", "update", scopes.TierAdmin},
 		{"s*/x", "read", scopes.TierUnspecified}, {"+/x", "read", scopes.TierAdmin}, {"pki/issue/a", "update", scopes.TierWrite},
 	} {
 		text := "name: x\ndescription: d\nprovider: vault\nrole: vault\npaths: [{path: \"" + c.path + "\", capabilities: [" + c.caps + "]}]\nttl: {default: 1m, max: 1m}\n"

@@ -27,7 +27,9 @@ func vaultReserved() []string { return []string{"sys", "auth", "identity"} }
 //   - sudo, and any change under sys, auth or identity, or to a role, config or root of an engine, is admin;
 //   - delete, and any change under destroy, delete, metadata or trim, is destructive;
 //   - create, update and patch are write, and so is reading a path that makes credentials (creds, sts, static-creds);
-//   - read and list are read.
+//   - read and list are read;
+//   - a wildcard reaches what it could match: without a "data" or "metadata" segment before it, a change is admin and a
+//     read is write, since the same mount may hold roles, config and creds.
 func vaultTier(path string, capabilities []string) (Tier, string) {
 	tier, why := TierRead, ""
 	set := func(t Tier, text string) {
@@ -35,11 +37,13 @@ func vaultTier(path string, capabilities []string) (Tier, string) {
 			tier, why = t, path+": "+text
 		}
 	}
-	changes := false
+	changes, reads := false, false
 	for _, c := range capabilities {
 		switch c {
 		case "sudo":
 			set(TierAdmin, "sudo")
+		case "read":
+			reads = true
 		case "delete":
 			changes = true
 			set(TierDestructive, "delete")
@@ -63,14 +67,21 @@ func vaultTier(path string, capabilities []string) (Tier, string) {
 	if w := has("creds", "sts", "static-creds"); w != "" {
 		set(TierWrite, "reading under "+w+" makes credentials")
 	}
+	open := reachesAny(segs)
+	if open && reads {
+		set(TierWrite, "the wildcard can reach a path that makes credentials")
+	}
 	if !changes {
 		return tier, why
+	}
+	if open {
+		set(TierAdmin, "the wildcard can reach an engine's roles and config")
 	}
 	if w := has(vaultReserved()...); w != "" {
 		set(TierAdmin, "a change under "+w)
 	}
 	if !slices.Contains(segs, "data") && !slices.Contains(segs, "metadata") {
-		if w := has("role", "roles", "config", "root", "rotate-root", "static-role", "static-roles", "static-roles*", "roles*", "config*"); w != "" {
+		if w := has("role", "roles", "config", "root", "rotate-root", "static-role", "static-roles"); w != "" {
 			set(TierAdmin, "a change under "+w)
 		}
 	}
@@ -78,6 +89,20 @@ func vaultTier(path string, capabilities []string) (Tier, string) {
 		set(TierDestructive, "a change under "+w)
 	}
 	return tier, why
+}
+
+// reachesAny tells whether a wildcard stands where an engine's own words could: not behind the data or metadata of a KV
+// store. The first segment is the mount's name, which may be any word.
+func reachesAny(segs []string) bool {
+	for i, s := range segs {
+		if i > 0 && (s == "data" || s == "metadata") {
+			return false
+		}
+		if strings.ContainsAny(s, "*+") {
+			return true
+		}
+	}
+	return false
 }
 
 // dynamicTier classifies reading a dynamic secret: it makes an account or a key upstream, so it is a write whatever
