@@ -29,7 +29,8 @@ type passage struct {
 
 // grant records a decided request, and with Mint the intent to mint from it.
 func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
-	repeat, err := p.repeated(ask.Key, contentOf("grant", ask.TaskID, ask.Scope, ask.ScopeVersion, ask.Params, ask.TTL, ask.Justification, ask.Mint))
+	content := contentOf("grant", ask.TaskID, ask.Scope, ask.ScopeVersion, ask.Params, ask.TTL, ask.Justification, ask.Mint)
+	repeat, err := p.repeated(ask.Key, content)
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
 	if err := p.tx.PutGrant(p.grant); err != nil {
 		return err
 	}
-	if err := p.remember(ask.Key, contentOf("grant", ask.TaskID, ask.Scope, ask.ScopeVersion, ask.Params, ask.TTL, ask.Justification, ask.Mint), p.grant.ID); err != nil {
+	if err := p.remember(ask.Key, content, p.grant.ID); err != nil {
 		return err
 	}
 	if _, err := p.tx.Record(p.record); err != nil {
@@ -219,11 +220,8 @@ func describe(who Caller, task store.Task, d policy.Decision) ledger.Record {
 
 // contentOf is a digest of what an idempotency key stands for.
 func contentOf(parts ...any) string {
-	raw, err := json.Marshal(parts) // map keys are sorted, so equal content is equal bytes
-	if err != nil {
-		// Strings, maps of strings, numbers and booleans always marshal.
-		panic(err)
-	}
-	sum := sha256.Sum256(raw)
+	// Go syntax: strings are quoted and maps are in the order of their keys, so
+	// equal content, and only that, is equal text.
+	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", parts))
 	return hex.EncodeToString(sum[:])
 }

@@ -139,7 +139,7 @@ func newID(kind string, now time.Time) string {
 	var raw [16]byte
 	ms := now.UnixMilli()
 	for i := range 6 {
-		raw[i] = byte(ms >> (8 * (5 - i)))
+		raw[i] = byte(ms >> (8 * (5 - i)) & 0xff)
 	}
 	_, _ = rand.Read(raw[6:]) // never fails: crypto/rand ends the process instead
 	return kind + "_" + strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(raw[:]))

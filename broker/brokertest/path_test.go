@@ -154,7 +154,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		raw, err := os.ReadFile(path) //nolint:gosec // the test's own folder
+		raw, err := os.ReadFile(path)
 		places += string(raw)
 		return err
 	})
@@ -284,10 +284,9 @@ func TestTwoAtOnceWithOneKey(t *testing.T) {
 	}
 	delivered := 0
 	for range cap(errs) {
-		switch err := <-errs; {
-		case err == nil:
+		if err := <-errs; err == nil {
 			delivered++
-		default:
+		} else {
 			wantReason(t, err, codes.AlreadyExists, "ALREADY_ISSUED")
 		}
 	}

@@ -44,7 +44,7 @@ func GenerateKey(path, origin string) error {
 }
 
 func writeNew(path, text string, mode fs.FileMode) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode) //nolint:gosec // the operator names the file
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func LoadKey(path string) (*Key, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%w: %s has mode %v; others may not read it: chmod 600", ErrKey, path, info.Mode().Perm())
 	}
-	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}
@@ -72,7 +72,7 @@ func LoadKey(path string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s is not a note signing key", ErrKey, path)
 	}
-	pub, err := os.ReadFile(path + ".pub") //nolint:gosec // beside the key
+	pub, err := os.ReadFile(path + ".pub")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}

@@ -82,7 +82,7 @@ func (s *agentServer) RequestGrant(ctx context.Context, r *valetkeyv1.RequestGra
 		Params: paramsIn(r.GetParameters()), TTL: r.GetTtl().AsDuration(), Justification: r.GetJustification(), Mint: r.GetMint(),
 	})
 	if err != nil {
-		return nil, &refusedGrant{error: err, id: out.Grant.ID}
+		return nil, &refusedGrantError{error: err, id: out.Grant.ID}
 	}
 	return &valetkeyv1.RequestGrantResponse{
 		Grant: grantOut(out.Grant), Credential: credentialOut(out.Credential), Receipt: receiptOut(out.Receipt),
@@ -105,7 +105,7 @@ func (s *agentServer) WatchGrant(r *valetkeyv1.WatchGrantRequest, ss grpc.Server
 func (s *agentServer) MintCredential(ctx context.Context, r *valetkeyv1.MintCredentialRequest) (*valetkeyv1.MintCredentialResponse, error) {
 	out, err := s.b.MintCredential(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetGrantId())
 	if err != nil {
-		return nil, &refusedGrant{error: err, id: r.GetGrantId()}
+		return nil, &refusedGrantError{error: err, id: r.GetGrantId()}
 	}
 	return &valetkeyv1.MintCredentialResponse{Credential: credentialOut(out.Credential), Receipt: receiptOut(out.Receipt)}, nil
 }

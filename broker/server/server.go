@@ -172,7 +172,7 @@ func (s *checkedStream) alive() error {
 
 // refuse turns err into the caller's answer, and sees to log and record.
 func (e *edge) refuse(ctx context.Context, c broker.Caller, method string, began time.Time, err error) error {
-	var named *refusedGrant
+	var named *refusedGrantError
 	grantID := ""
 	if errors.As(err, &named) {
 		grantID = named.id
@@ -221,10 +221,10 @@ func guardPanic(fn func() (any, error)) (resp any, err error) {
 	return fn()
 }
 
-// refusedGrant names the grant that a refusal left on the record.
-type refusedGrant struct {
+// refusedGrantError names the grant that a refusal left on the record.
+type refusedGrantError struct {
 	error
 	id string
 }
 
-func (r *refusedGrant) Unwrap() error { return r.error }
+func (r *refusedGrantError) Unwrap() error { return r.error }

@@ -148,7 +148,7 @@ type ListenConfig struct {
 }
 
 func loadConfig(path string) (Config, error) {
-	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return Config{}, err
 	}

@@ -64,16 +64,13 @@ func (d *devCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 2)
+	failed := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for sock, id := range map[string]spiffeid.ID{"agent.sock": agent, "operator.sock": operator} {
-		go func() {
-			if err := auth.Serve(ctx, filepath.Join(d.Dir, sock), id); err != nil && ctx.Err() == nil {
-				failed <- err
-				cancel()
-			}
-		}()
+		if err := auth.Serve(ctx, filepath.Join(d.Dir, sock), id); err != nil {
+			return err
+		}
 	}
 	src := auth.Source(self)
 	c := d.config(operator.String())

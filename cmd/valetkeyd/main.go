@@ -40,7 +40,8 @@ func (s *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	defer cancel()
 	src, err := identity.Open(open, identity.SourceConfig{
 		WorkloadAPI: c.Identity.WorkloadAPI, ID: c.Identity.ID, CertFile: c.Identity.CertFile, KeyFile: c.Identity.KeyFile,
-		BundleFile: c.Identity.BundleFile, FederatedBundleFiles: c.Identity.FederatedBundleFiles,
+		BundleFile: c.Identity.BundleFile, Log: log,
+		FederatedBundleFiles: c.Identity.FederatedBundleFiles,
 	})
 	if err != nil {
 		return err
