@@ -7,7 +7,8 @@ count=0
 while IFS=: read -r file target; do
   pkg=./$(dirname "$file")
   # A target behind a build tag, or renamed since, would pass without running.
-  go test -list "^$target\$" "$pkg" | grep -qx "$target" || { echo "$pkg has no $target" >&2; exit 1; }
+  listed=$(go test -list "^$target\$" "$pkg")
+  grep -qx "$target" <<< "$listed" || { echo "$pkg has no $target" >&2; exit 1; }
   echo "fuzz: $pkg $target"
   go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "$pkg"
   count=$((count + 1))
