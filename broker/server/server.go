@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
@@ -44,12 +45,15 @@ type Config struct {
 	// Operators are the SPIFFE IDs that may call OperatorService.
 	Operators []string
 	Log       *slog.Logger
+	// Metrics takes the server's counters; nil for none.
+	Metrics prometheus.Registerer
 }
 
 type edge struct {
 	cfg       Config
 	operators map[string]bool
 	validator protovalidate.Validator
+	metrics   *metrics
 }
 
 // New returns a gRPC server with both services registered. opts carry the
@@ -62,7 +66,14 @@ func New(cfg Config, opts ...grpc.ServerOption) (*grpc.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compiling the schema's rules: %w", err)
 	}
-	e := &edge{cfg: cfg, operators: map[string]bool{}, validator: v}
+	if cfg.Metrics == nil {
+		cfg.Metrics = prometheus.NewRegistry()
+	}
+	m, err := newMetrics(cfg.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	e := &edge{cfg: cfg, operators: map[string]bool{}, validator: v, metrics: m}
 	for _, id := range cfg.Operators {
 		e.operators[id] = true
 	}
@@ -127,6 +138,7 @@ func (e *edge) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, n
 	if err != nil {
 		return nil, e.refuse(ctx, c, info.FullMethod, began, err)
 	}
+	e.metrics.count(info.FullMethod, "OK", began)
 	e.cfg.Log.InfoContext(ctx, "call", logCall(c, info.FullMethod, began)...)
 	return resp, nil
 }
@@ -145,6 +157,7 @@ func (e *edge) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 	if err != nil {
 		return e.refuse(ctx, c, info.FullMethod, began, err)
 	}
+	e.metrics.count(info.FullMethod, "OK", began)
 	return nil
 }
 
@@ -178,6 +191,7 @@ func (e *edge) refuse(ctx context.Context, c broker.Caller, method string, began
 		grantID = named.id
 	}
 	r := rowOf(err)
+	e.metrics.count(method, Reason(err), began)
 	attrs := append(logCall(c, method, began), slog.String("reason", Reason(err)), slog.String("error", err.Error()))
 	if r.ours {
 		e.cfg.Log.ErrorContext(ctx, "call failed", attrs...)

@@ -94,7 +94,9 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 
-	d := &daemon{log: log}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	d := &daemon{log: log, reg: reg}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	var at addresses
 	if at.grpc, err = d.grpc(c, b, src, c.Listen, false); err != nil {
@@ -111,8 +113,6 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 		}
 	}
 	if c.Metrics.Listen != "" {
-		reg := prometheus.NewRegistry()
-		reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 		if at.metrics, err = d.http(ctx, c.Metrics.Listen, mux); err != nil {
@@ -133,6 +133,7 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 // daemon holds the listeners.
 type daemon struct {
 	log   *slog.Logger
+	reg   *prometheus.Registry
 	mu    sync.Mutex
 	stops []func(context.Context) error
 	errs  chan error
@@ -159,7 +160,10 @@ func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen st
 	if byJWT {
 		conf = identity.ServerTLSWithoutClient(src)
 	}
-	s, err := server.New(server.Config{Broker: b, Auth: auth, Operators: c.Operators, Log: d.log}, grpc.Creds(credentials.NewTLS(alpn(conf))))
+	s, err := server.New(server.Config{
+		Broker: b, Auth: auth, Operators: c.Operators, Log: d.log,
+		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"listener": listenerName(byJWT)}, d.reg),
+	}, grpc.Creds(credentials.NewTLS(alpn(conf))))
 	if err != nil {
 		return "", err
 	}
@@ -181,6 +185,13 @@ func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen st
 		return nil
 	})
 	return l.Addr().String(), nil
+}
+
+func listenerName(byJWT bool) string {
+	if byJWT {
+		return "jwt"
+	}
+	return "mtls"
 }
 
 // alpn says HTTP/2, which grpc-go's clients insist on.

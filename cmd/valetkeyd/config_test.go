@@ -1,0 +1,75 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const good = `
+listen: 127.0.0.1:8700
+catalog: /etc/valetkey/catalog
+store: {path: /var/lib/valetkey/valetkey.db}
+ledger: {key_file: /etc/valetkey/ledger.key}
+identity:
+  workload_api: unix:///run/spire/agent.sock
+  trust_domains: [example.org]
+  path_templates: ["/agent/{user}/{session}"]
+roles:
+  s3: {provider: aws, role_arn: "arn:aws:iam::111122223333:role/r", dialect: aws}
+`
+
+func load(t *testing.T, text string) error {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := loadConfig(file)
+	return err
+}
+
+func TestConfig(t *testing.T) {
+	if err := load(t, good); err != nil {
+		t.Fatal(err)
+	}
+	for want, text := range map[string]string{
+		"colour":                               good + "colour: blue\n",
+		"[4:":                                  strings.Replace(good, "store: {path:", "store: {pth:", 1),
+		"listen: \"8700\" is not host:port":    strings.Replace(good, "127.0.0.1:8700", "\"8700\"", 1),
+		"roles.s3.dialect: \"\" is not aws":    strings.Replace(good, ", dialect: aws", "", 1),
+		"roles.s3.provider: \"gcp\" is not":    strings.Replace(good, "provider: aws", "provider: gcp", 1),
+		"identity.trust_domains: at least one": strings.Replace(good, "[example.org]", "[]", 1),
+		"listen: \"\" is not host:port":        "\n",
+	} {
+		if err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want it to say %q", err, want)
+		}
+	}
+}
+
+func TestDevModeStaysOnLoopback(t *testing.T) {
+	for listen, want := range map[string]bool{
+		"127.0.0.1:1": true, "[::1]:1": true, "localhost:1": true,
+		"0.0.0.0:1": false, ":1": false, "10.0.0.1:1": false, "example.org:1": false, "127.0.0.1": false, "[::]:1": false,
+	} {
+		if onLoopback(listen) != want {
+			t.Errorf("%s: %v", listen, !want)
+		}
+	}
+}
+
+func TestDevModeTouchesNoOtherFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := devCmd{Dir: dir}
+	if _, err := d.prepare(); err == nil {
+		t.Fatal("it took a folder that is not its own")
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
