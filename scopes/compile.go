@@ -86,6 +86,10 @@ func parseTTL(s string) (time.Duration, error) {
 }
 
 func (c *compiler) bindings() error {
+	if c.scope.provider == ProviderVault && len(c.doc.Bindings.SourceCIDRs) > 0 {
+		// Vault binds networks to token roles, not to tokens, so the limit could not be kept.
+		return atf("$.bindings.source_cidrs", "source_cidrs go with provider %q", ProviderAWS)
+	}
 	for i, s := range c.doc.Bindings.SourceCIDRs {
 		p, err := netip.ParsePrefix(s)
 		if err != nil || p.Masked() != p || p.Bits() == 0 || p.String() != s {
