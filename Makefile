@@ -7,7 +7,7 @@ export GOFLAGS := -mod=readonly -buildvcs=false
 VALETKEY_SERVERS ?= $(HOME)/.cache/valetkey/servers
 export VALETKEY_SERVERS
 FUZZTIME ?= 30s
-BENCHTIME ?= 2s
+BENCHTIME ?= 4s
 
 .PHONY: help
 help: ## Show the targets.
@@ -49,7 +49,9 @@ check-generate: ## Fail where the generated code differs from the proto files.
 
 .PHONY: bench
 bench: servers ## Run the benchmarks, each beside its reference.
-	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./...
+	@mkdir -p bin
+	@go build -trimpath -o bin/ ./cmd/...
+	@go run ./broker/brokertest/bench -valetkeyd bin/valetkeyd -each $(BENCHTIME)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (30s).
