@@ -39,6 +39,9 @@ import (
 // TrustDomain is the harness's; the example policies are written for it.
 const TrustDomain = "example.org"
 
+// Audience is what JWT-SVIDs for the harness's broker name.
+const Audience = "valetkey"
+
 // Agent and Operator are the IDs that the harness's broker knows.
 const (
 	Agent    = "spiffe://" + TrustDomain + "/agent/alice/s1"
@@ -64,12 +67,14 @@ type Harness struct {
 	Broker    *broker.Broker
 	Store     store.Store
 
-	cfg    Config
-	signer *mint.Signer
-	logs   syncBuffer
-	server *grpc.Server
-	addr   string
-	stop   func()
+	cfg     Config
+	signer  *mint.Signer
+	logs    syncBuffer
+	proxied *grpc.Server
+	server  *grpc.Server
+	addr    string
+	jwt     string
+	stop    func()
 }
 
 type syncBuffer struct {
@@ -170,15 +175,29 @@ func (h *Harness) Start() {
 	conf.NextProtos = []string{"h2"}
 	h.server, err = server.New(server.Config{Broker: h.Broker, Auth: auth, Operators: []string{Operator}, Log: log}, grpc.Creds(credentials.NewTLS(conf)))
 	must(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	byJWT, err := identity.New(identity.Config{
+		TrustDomains: []string{TrustDomain}, PathTemplates: []string{"/agent/{user}/{session}"}, AllowJWT: true, JWTAudience: Audience, Now: h.Clock.Now,
+	}, src, src)
 	must(t, err)
-	h.addr = l.Addr().String()
-	served := make(chan error, 1)
-	go func() { served <- h.server.Serve(l) }()
+	bare := identity.ServerTLSWithoutClient(src)
+	bare.NextProtos = []string{"h2"}
+	h.proxied, err = server.New(server.Config{Broker: h.Broker, Auth: byJWT, Log: log}, grpc.Creds(credentials.NewTLS(bare)))
+	must(t, err)
+	served := make(chan error, 2)
+	listen := func(s *grpc.Server) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		go func() { served <- s.Serve(l) }()
+		return l.Addr().String()
+	}
+	h.addr, h.jwt = listen(h.server), listen(h.proxied)
 	h.stop = sync.OnceFunc(func() {
 		h.server.Stop()
-		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			t.Error(err)
+		h.proxied.Stop()
+		for range cap(served) {
+			if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+				t.Error(err)
+			}
 		}
 		if err := h.Broker.Close(); err != nil {
 			t.Error(err)
@@ -205,6 +224,16 @@ func (h *Harness) DialFrom(src *devauthority.Source) *grpc.ClientConn {
 	h.T.Helper()
 	conf := tlsconfig.MTLSClientConfig(src, h.Authority.X509Bundle(), tlsconfig.AuthorizeAny())
 	conn, err := grpc.NewClient(h.addr, grpc.WithTransportCredentials(credentials.NewTLS(conf)))
+	must(h.T, err)
+	h.T.Cleanup(func() { must(h.T, conn.Close()) })
+	return conn
+}
+
+// DialJWT connects to the listener for callers behind a proxy, without an SVID.
+func (h *Harness) DialJWT() *grpc.ClientConn {
+	h.T.Helper()
+	conf := tlsconfig.TLSClientConfig(h.Authority.X509Bundle(), tlsconfig.AuthorizeAny())
+	conn, err := grpc.NewClient(h.jwt, grpc.WithTransportCredentials(credentials.NewTLS(conf)))
 	must(h.T, err)
 	h.T.Cleanup(func() { must(h.T, conn.Close()) })
 	return conn
