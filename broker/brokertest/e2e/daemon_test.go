@@ -38,7 +38,7 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{dir: shortDir(t)}
 	must(t, brokertest.CopyExample(s.path("catalog")))
-	out, code := run(t, nil, binary(t, "valetkeyd"), "keygen", s.path("ledger.key"), "--origin", origin)
+	out, code := run(t, nil, program(t, "valetkeyd"), "keygen", s.path("ledger.key"), "--origin", origin)
 	if code != 0 {
 		t.Fatalf("keygen exits %d: %s", code, out.stderr)
 	}
@@ -183,7 +183,7 @@ func run(t *testing.T, env []string, path string, args ...string) (output, int) 
 // verify runs the verifier that an auditor runs, on a URL or a database file.
 func verify(t *testing.T, s *site, log string) {
 	t.Helper()
-	out, code := run(t, nil, binary(t, "valetkey"), "ledger", "verify", log, "--key", s.vkey, "-q")
+	out, code := run(t, nil, program(t, "valetkey"), "ledger", "verify", log, "--key", s.vkey, "-q")
 	if code != 0 {
 		t.Errorf("ledger verify %s exits %d: %s", log, code, out.stderr)
 	}

@@ -53,8 +53,8 @@ func build(dir string) error {
 	return nil
 }
 
-// binary is the path of one of ours.
-func binary(t *testing.T, name string) string {
+// program is the path of one of ours.
+func program(t *testing.T, name string) string {
 	t.Helper()
 	if binaries == "" {
 		t.Fatalf("%s was not built; TestMain said why", name)

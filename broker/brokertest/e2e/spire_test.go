@@ -59,7 +59,7 @@ func newWorld(t *testing.T) *world {
 		site: newSite(t), programs: map[string]string{},
 		spire: servers.SPIRE(t, trustDomain), minio: servers.MinIO(t), vault: servers.Vault(t),
 	}
-	daemon, err := filepath.EvalSymlinks(binary(t, "valetkeyd"))
+	daemon, err := filepath.EvalSymlinks(program(t, "valetkeyd"))
 	must(t, err)
 	w.spire.Entry(brokerID, "unix:path:"+daemon)
 	for caller, id := range map[string]string{
@@ -86,7 +86,7 @@ func newWorld(t *testing.T) *world {
 // program copies the command to a path of its own.
 func (w *world) program(t *testing.T, caller string) string {
 	t.Helper()
-	raw, err := os.ReadFile(binary(t, "valetkey"))
+	raw, err := os.ReadFile(program(t, "valetkey"))
 	must(t, err)
 	dir, err := filepath.EvalSymlinks(w.dir)
 	must(t, err)
@@ -117,7 +117,7 @@ func (w *world) serve(t *testing.T, auth string) {
     provider: vault
     address: `+w.vault.Addr+`
     auth: `+auth+"\n")
-	w.broker = start(t, binary(t, "valetkeyd"),
+	w.broker = start(t, program(t, "valetkeyd"),
 		[]string{"AWS_ACCESS_KEY_ID=" + w.minio.AccessKey, "AWS_SECRET_ACCESS_KEY=" + w.minio.SecretKey},
 		"serve", "--config", path)
 }
