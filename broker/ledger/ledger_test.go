@@ -76,7 +76,7 @@ func TestKeyFiles(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(string) error{
 		"missing":          os.Remove,
-		"open to others":   func(f string) error { return os.Chmod(f, 0o644) }, //nolint:gosec // what is to be refused
+		"open to others":   func(f string) error { return os.Chmod(f, 0o644) },
 		"garbage":          func(f string) error { return os.WriteFile(f, []byte("PRIVATE+KEY+x"), 0o600) },
 		"no verifier":      func(f string) error { return os.Remove(f + ".pub") },
 		"another verifier": func(f string) error { return os.WriteFile(f+".pub", []byte(key(t, t.TempDir()).VerifierKey()), 0o600) },
