@@ -70,7 +70,7 @@ func Load(dir string) (*Catalog, error) {
 	slices.SortFunc(c.scopes, func(a, b *Scope) int { return strings.Compare(a.name, b.name) })
 	h := sha256.New()
 	for _, s := range c.scopes {
-		fmt.Fprintf(h, "%s %s\n", s.name, s.version)
+		h.Write(fmt.Appendf(nil, "%s %s\n", s.name, s.version)) // a hash takes every write
 	}
 	c.version = "sha256:" + hex.EncodeToString(h.Sum(nil))
 	return c, nil

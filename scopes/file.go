@@ -168,7 +168,7 @@ func (p *placed) GetToken() *token.Token { return p.token }
 // locate puts file, line and column before an error.
 func (s *source) locate(err error) error {
 	line, col := 1, 1
-	text := err.Error()
+	var text string
 	var f *fault
 	var y yaml.Error
 	var p *placed

@@ -58,7 +58,7 @@ var load = sync.OnceValue(mustUnpack)
 func mustUnpack() *table {
 	t, err := unpack(packed)
 	if err != nil {
-		panic("actions: " + err.Error())
+		panic("actions: " + err.Error()) //nolint:forbidigo // Must*
 	}
 	return t
 }

@@ -92,7 +92,7 @@ func (w *world) program(t *testing.T, caller string) string {
 	must(t, err)
 	must(t, os.Mkdir(filepath.Join(dir, caller), 0o700))
 	path := filepath.Join(dir, caller, "valetkey")
-	must(t, os.WriteFile(path, raw, 0o700)) //nolint:gosec // it is a program
+	must(t, os.WriteFile(path, raw, 0o700))
 	return path
 }
 
