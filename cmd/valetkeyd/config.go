@@ -38,6 +38,16 @@ type Config struct {
 	Floor FloorConfig `yaml:"floor"`
 	// Metrics is the Prometheus listener; empty for none.
 	Metrics ListenConfig `yaml:"metrics"`
+	// Traces is the OpenTelemetry collector; unset for none.
+	Traces TracesConfig `yaml:"traces"`
+}
+
+// TracesConfig is the collector's part.
+type TracesConfig struct {
+	// Endpoint is its OTLP gRPC address, host:port; empty for no traces.
+	Endpoint string `yaml:"endpoint"`
+	// Insecure is plain text, for a collector on the same host.
+	Insecure bool `yaml:"insecure"`
 }
 
 // StoreConfig is the store's part.
@@ -181,6 +191,7 @@ func (c Config) check() error {
 	addr("listen", c.Listen, true)
 	addr("ledger.listen", c.Ledger.Listen, false)
 	addr("metrics.listen", c.Metrics.Listen, false)
+	addr("traces.endpoint", c.Traces.Endpoint, false)
 	addr("identity.jwt.listen", c.Identity.JWT.Listen, false)
 	need(c.Catalog != "", "catalog: the folder is required")
 	need(c.Store.Path != "", "store.path is required")

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,7 +97,11 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	d := &daemon{log: log, reg: reg}
+	traced, flush, err := tracing(ctx, c.Traces)
+	if err != nil {
+		return err
+	}
+	d := &daemon{log: log, reg: reg, traced: traced, stops: []func(context.Context) error{flush}}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	var at addresses
 	if at.grpc, err = d.grpc(c, b, src, c.Listen, false); err != nil {
@@ -132,11 +137,12 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 
 // daemon holds the listeners.
 type daemon struct {
-	log   *slog.Logger
-	reg   *prometheus.Registry
-	mu    sync.Mutex
-	stops []func(context.Context) error
-	errs  chan error
+	log    *slog.Logger
+	reg    *prometheus.Registry
+	traced grpc.ServerOption
+	mu     sync.Mutex
+	stops  []func(context.Context) error
+	errs   chan error
 }
 
 func (d *daemon) failed() chan error {
@@ -163,7 +169,7 @@ func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen st
 	s, err := server.New(server.Config{
 		Broker: b, Auth: auth, Operators: c.Operators, Log: d.log,
 		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"listener": listenerName(byJWT)}, d.reg),
-	}, grpc.Creds(credentials.NewTLS(alpn(conf))))
+	}, d.traced, grpc.Creds(credentials.NewTLS(alpn(conf))))
 	if err != nil {
 		return "", err
 	}
@@ -222,7 +228,7 @@ func (d *daemon) http(ctx context.Context, listen string, h http.Handler) (strin
 func (d *daemon) stop() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	for _, stop := range d.stops {
+	for _, stop := range slices.Backward(d.stops) { // last started, first stopped; traces flush at the end
 		err = errors.Join(err, stop(ctx))
 	}
 	return err
