@@ -22,7 +22,8 @@ demo: ## Replay the incident: once with the operator's rights, once through vale
 	@testdata/servers/build.sh minio
 	@mkdir -p bin
 	@go build -trimpath -o bin/ ./cmd/...
-	@PATH="$(CURDIR)/bin:$$PATH" testdata/demo/demo.sh
+	@go build -trimpath -o bin/demo ./testdata/demo
+	@PATH="$(CURDIR)/bin:$$PATH" bin/demo
 
 .PHONY: servers
 servers: ## Build the real servers that the tests run (cached).

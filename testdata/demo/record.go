@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	_ "modernc.org/sqlite" // registers the "sqlite" driver
+)
+
+// record verifies the ledger over HTTP, as any third party can.
+func (p *player) record(ctx context.Context) error {
+	p.say("$ valetkey ledger verify %s --key \"$VALETKEY_LEDGER_KEY\"", p.broker.ledger)
+	a, err := p.broker.valetkey(ctx, "ledger", "verify", p.broker.ledger)
+	if err != nil {
+		return err
+	}
+	p.show(a.stdout)
+	p.show(a.stderr)
+	if a.code != 0 || !strings.Contains(a.stdout, "verified") {
+		return fmt.Errorf("verifying the ledger: exit code %d", a.code)
+	}
+	p.ok("every record is in the signed tree")
+	files, err := p.noSecrets()
+	if err != nil {
+		return err
+	}
+	p.ok("no secret of any credential is in the broker's %d files", files)
+	return nil
+}
+
+// noSecrets searches every file of the broker.
+func (p *player) noSecrets() (files int, err error) {
+	err = filepath.WalkDir(p.broker.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		files++
+		for _, s := range p.secrets {
+			if bytes.Contains(raw, []byte(s)) {
+				return fmt.Errorf("%s holds a secret", filepath.Base(path))
+			}
+		}
+		return nil
+	})
+	if err == nil && (files == 0 || len(p.secrets) == 0) {
+		err = errors.New("there was nothing to search")
+	}
+	return files, err
+}
+
+// forgery changes one byte of one record behind the broker's back.
+func (p *player) forgery(ctx context.Context) error {
+	if err := p.broker.stop(); err != nil {
+		return fmt.Errorf("stopping valetkeyd: %w", err)
+	}
+	db := filepath.Join(p.broker.dir, "valetkey.db")
+	p.say("The broker is stopped. $ valetkey ledger verify valetkey.db --key \"$VALETKEY_LEDGER_KEY\"")
+	a, err := p.broker.valetkey(ctx, "ledger", "verify", db)
+	if err != nil {
+		return err
+	}
+	if a.code != 0 {
+		return fmt.Errorf("verifying the untouched database: exit code %d: %s", a.code, a.stderr)
+	}
+	p.ok("the database file verifies")
+	idx, err := p.forge(ctx, db)
+	if err != nil {
+		return fmt.Errorf("changing a record: %w", err)
+	}
+	p.say("$ valetkey ledger verify valetkey.db --key \"$VALETKEY_LEDGER_KEY\"")
+	if a, err = p.broker.valetkey(ctx, "ledger", "verify", db); err != nil {
+		return err
+	}
+	p.show(a.stdout)
+	p.show(a.stderr)
+	if a.code != exitLedger || !strings.Contains(a.stderr, fmt.Sprintf("record %d:", idx)) {
+		return fmt.Errorf("the verifier left with exit code %d, want %d and the name of record %d", a.code, exitLedger, idx)
+	}
+	p.ok("the verifier names record %d and leaves with exit code %d", idx, exitLedger)
+	return nil
+}
+
+// forge puts the request for the rebuild on somebody else: "alice" becomes
+// "alicf" in the record, so that it stays well-formed JSON of the same length.
+func (p *player) forge(ctx context.Context, file string) (idx int64, err error) {
+	db, err := sql.Open("sqlite", "file:"+file)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var data []byte
+	err = db.QueryRowContext(ctx, `SELECT idx, data FROM records
+		WHERE instr(CAST(data AS TEXT), 's3-bucket-rebuild') > 0 AND instr(CAST(data AS TEXT), '/agent/alice/') > 0
+		ORDER BY idx LIMIT 1`).Scan(&idx, &data)
+	if err != nil {
+		return 0, fmt.Errorf("finding the request for the rebuild: %w", err)
+	}
+	forged := bytes.Replace(data, []byte("/agent/alice/"), []byte("/agent/alicf/"), 1)
+	if len(forged) != len(data) || bytes.Equal(forged, data) || !json.Valid(forged) {
+		return 0, errors.New("the forged record is not one changed byte")
+	}
+	res, err := db.ExecContext(ctx, `UPDATE records SET data = ? WHERE idx = ?`, forged, idx)
+	if err != nil {
+		return 0, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return 0, errors.Join(fmt.Errorf("%d rows were changed, want 1", n), err)
+	}
+	p.say("One byte of record %d (the request for the rebuild) is changed in SQLite: agent \"alice\" is now \"alicf\".", idx)
+	return idx, nil
+}
