@@ -235,7 +235,7 @@ func (b *Broker) issue(ctx context.Context, g store.Grant, intent ledger.Intent)
 	})
 	if err = errors.Join(mintErr, ended, err); err != nil {
 		// Not delivered. What may exist is in the work table, or, when even that
-		// could not be written, is an open intent that the next start revokes.
+		// could not be written, is an open intent that is revoked when it is stale.
 		b.wake()
 		return Issued{Grant: g}, err
 	}
@@ -287,6 +287,14 @@ func (b *Broker) conclude(t *ledger.Tx, r *ledger.Record, iss *store.Issuance, c
 			return g, nil, err
 		}
 	}
+	open, err := t.Issuance(iss.ID)
+	if err != nil {
+		return g, nil, err
+	}
+	_, frozen, err := t.Frozen(g.Agent)
+	if err != nil {
+		return g, nil, err
+	}
 	switch {
 	case mintErr != nil && !mint.Maybe(mintErr):
 		r.Type, r.Reason, iss.State = ledger.IssuanceFailed, b.cfg.Reason(mintErr), store.IssuanceAbandoned
@@ -294,9 +302,12 @@ func (b *Broker) conclude(t *ledger.Tx, r *ledger.Record, iss *store.Issuance, c
 	case mintErr != nil:
 		r.Type, r.Reason, iss.State = ledger.IssuanceFailed, b.cfg.Reason(mintErr), store.IssuanceOrphaned
 		return g, nil, b.toRevoke(t, *iss, "the minting failed and may have left a credential")
-	case !g.State.Live():
+	case !g.State.Live() || open.State != store.IssuanceIntended:
 		r.Type, r.Reason, iss.State = ledger.IssuanceOrphaned, b.cfg.Reason(ErrGrantEnded), store.IssuanceOrphaned
 		return g, ErrGrantEnded, b.toRevoke(t, *iss, "the grant ended while its credential was minted")
+	case frozen:
+		r.Type, r.Reason, iss.State = ledger.IssuanceOrphaned, b.cfg.Reason(guard.ErrFrozen), store.IssuanceOrphaned
+		return g, guard.ErrFrozen, b.toRevoke(t, *iss, "the agent was frozen while its credential was minted")
 	}
 	r.Type, iss.State = ledger.IssuanceIssued, store.IssuanceIssued
 	g.State = store.GrantActive

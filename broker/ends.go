@@ -98,18 +98,57 @@ func (b *Broker) recover(ctx context.Context, catalog string) error {
 			return err
 		}
 		for _, iss := range open {
-			na := iss.NotAfter
-			iss.State = store.IssuanceOrphaned
-			if iss.Index, err = t.Record(ledger.Record{
-				Type: ledger.IssuanceOrphaned, Agent: iss.Agent, Grant: iss.GrantID, Issuance: iss.ID, NotAfter: &na,
-				Cause: "the broker stopped before the outcome was on the record",
-			}); err != nil {
+			if err := b.orphan(t, iss, "the broker stopped before the outcome was on the record"); err != nil {
 				return err
 			}
-			if err := t.PutIssuance(iss); err != nil {
+		}
+		return nil
+	})
+	return err
+}
+
+// orphan closes an open intent whose outcome nobody will write any more, and
+// revokes what it may have left.
+func (b *Broker) orphan(t *ledger.Tx, iss store.Issuance, cause string) (err error) {
+	na := iss.NotAfter
+	iss.State = store.IssuanceOrphaned
+	if iss.Index, err = t.Record(ledger.Record{
+		Type: ledger.IssuanceOrphaned, Agent: iss.Agent, Grant: iss.GrantID, Issuance: iss.ID, NotAfter: &na, Cause: cause,
+	}); err != nil {
+		return err
+	}
+	if err := t.PutIssuance(iss); err != nil {
+		return err
+	}
+	return b.toRevoke(t, iss, cause)
+}
+
+// orphanStale closes intents whose outcome could not be written while the
+// broker went on running: the store was down, or the call panicked.
+func (b *Broker) orphanStale(ctx context.Context) error {
+	var stale []store.Issuance
+	err := b.cfg.Store.View(ctx, func(r store.Reader) error {
+		open, err := r.Issuances(store.IssuanceFilter{State: store.IssuanceIntended})
+		for _, iss := range open {
+			if b.cfg.Now().Sub(iss.At) > staleIntent {
+				stale = append(stale, iss)
+			}
+		}
+		return err
+	})
+	if err != nil || len(stale) == 0 {
+		return err
+	}
+	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		for _, iss := range stale {
+			now, err := t.Issuance(iss.ID)
+			if err != nil {
 				return err
 			}
-			if err := b.toRevoke(t, iss, "orphaned by a stop of the broker"); err != nil {
+			if now.State != store.IssuanceIntended {
+				continue // its call was only slow
+			}
+			if err := b.orphan(t, now, "the outcome was never on the record"); err != nil {
 				return err
 			}
 		}
@@ -119,6 +158,10 @@ func (b *Broker) recover(ctx context.Context, catalog string) error {
 }
 
 const (
+	// staleIntent is well past what a call takes to mint and conclude. A slower
+	// one finds its intent closed, and delivers nothing.
+	staleIntent = 2 * (mintTimeout + commitTimeout)
+
 	tick        = time.Second
 	workBatch   = 64
 	revokeLimit = 10 * time.Second
@@ -131,7 +174,7 @@ func (b *Broker) background(ctx context.Context) {
 	every := time.NewTicker(tick)
 	defer every.Stop()
 	for {
-		if err := errors.Join(b.expire(ctx), b.work(ctx), b.flushDueRefusals(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.work(ctx), b.flushDueRefusals(ctx)); err != nil && ctx.Err() == nil {
 			b.cfg.Log.ErrorContext(ctx, "background work; it is tried again", slogErr(err))
 		}
 		select {

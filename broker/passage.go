@@ -136,7 +136,7 @@ func (p *passage) intend(c approval.Clearance) (err error) {
 
 // refuse turns the grant and its record into those of a refusal.
 func (p *passage) refuse(err error, reason string) {
-	p.refusal = err
+	p.refusal, p.grant.Frozen = err, errors.Is(err, guard.ErrFrozen)
 	p.grant.State, p.grant.ExpiresAt, p.grant.EndedAt = store.GrantDenied, p.grant.RequestedAt, p.grant.RequestedAt
 	p.record.Type, p.record.Reason = ledger.GrantDenied, reason
 	var needed *approval.NeededError
@@ -161,6 +161,8 @@ func (p *passage) answerRepeat(grantID string, minted bool) (err error) {
 			needed.Needs = append(needed.Needs, policy.Need{Group: n.Group, Approvals: n.Approvals})
 		}
 		p.refusal = needed
+	case p.grant.Frozen:
+		p.refusal = guard.ErrFrozen
 	case p.grant.State == store.GrantDenied:
 		p.refusal = approval.ErrDenied
 	case minted:

@@ -48,6 +48,16 @@ func (r *refusals) take() map[string]int64 {
 	return out
 }
 
+// putBack keeps what could not be recorded for the next try.
+func (r *refusals) putBack(counts map[string]int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for reason, n := range r.counts {
+		counts[reason] += n
+	}
+	r.counts = counts
+}
+
 func (r *refusals) due(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,5 +102,8 @@ func (b *Broker) flushRefusals(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err != nil {
+		b.refused.putBack(counts)
+	}
 	return err
 }

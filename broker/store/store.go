@@ -127,10 +127,12 @@ type Grant struct {
 	State               GrantState
 	Reasons             []string `json:",omitempty"`
 	Needs               []Need   `json:",omitempty"`
-	TTL                 time.Duration
-	RequestedAt         time.Time
-	ExpiresAt           time.Time
-	EndedAt             time.Time
+	// Frozen says that it was denied because its agent was frozen.
+	Frozen      bool `json:",omitempty"`
+	TTL         time.Duration
+	RequestedAt time.Time
+	ExpiresAt   time.Time
+	EndedAt     time.Time
 }
 
 // GrantFilter selects grants, newest first. Zero fields select all.
