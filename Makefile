@@ -49,10 +49,8 @@ check-generate: ## Fail where the generated code differs from the proto files.
 	@.ci/buf.sh check
 
 .PHONY: bench
-bench: servers ## Run the benchmarks, each beside its reference.
-	@mkdir -p bin
-	@go build -trimpath -o bin/ ./cmd/...
-	@go run ./broker/brokertest/bench -valetkeyd bin/valetkeyd -each $(BENCHTIME)
+bench: servers build ## Print one table of what a grant costs, each row beside its reference.
+	go run ./broker/brokertest/bench -valetkeyd bin/valetkeyd -each $(BENCHTIME)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (30s).

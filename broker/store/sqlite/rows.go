@@ -24,6 +24,9 @@ type tx struct {
 	reader
 	// n is the ledger's size inside the transaction.
 	n int64
+	// known are stored hashes that the transaction has read or written. Each new
+	// record needs those at the tree's right edge again.
+	known map[int64]tlog.Hash
 }
 
 func (r *reader) row(query string, dst []any, args ...any) error {
@@ -271,12 +274,41 @@ func (t *tx) Append(leaf []byte) (int64, error) {
 		return 0, err
 	}
 	for i, h := range hashes {
-		if err := t.exec("INSERT INTO hashes (idx, hash) VALUES (?, ?)", tlog.StoredHashIndex(0, t.n)+int64(i), h[:]); err != nil {
+		at := tlog.StoredHashIndex(0, t.n) + int64(i)
+		if err := t.exec("INSERT INTO hashes (idx, hash) VALUES (?, ?)", at, h[:]); err != nil {
 			return 0, err
 		}
+		t.known[at] = h
 	}
 	t.n++
 	return t.n - 1, nil
+}
+
+// ReadHashes implements tlog.HashReader.
+func (t *tx) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, len(indexes))
+	var missing []int64
+	for i, at := range indexes {
+		h, ok := t.known[at]
+		if !ok {
+			missing = append(missing, at)
+		}
+		out[i] = h
+	}
+	if len(missing) == 0 {
+		return out, nil
+	}
+	read, err := t.reader.ReadHashes(missing)
+	if err != nil {
+		return nil, err
+	}
+	for i, at := range missing {
+		t.known[at] = read[i]
+	}
+	for i, at := range indexes {
+		out[i] = t.known[at]
+	}
+	return out, nil
 }
 
 // ReadHashes implements tlog.HashReader.

@@ -30,8 +30,12 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// maxBatch bounds how many updates wait for one fsync.
-const maxBatch = 256
+const (
+	// maxBatch bounds how many updates wait for one fsync.
+	maxBatch = 256
+	// maxReaders bounds how many Views run at once.
+	maxReaders = 8
+)
 
 // Config configures Open.
 type Config struct {
@@ -45,9 +49,11 @@ type Config struct {
 type DB struct {
 	read  *sql.DB
 	write *sql.DB
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
+	w     *session // the writer goroutine's alone
 	seal  store.SealFunc
+	// idle holds the readers that nobody uses: as many as there may be, nil for
+	// one that is not opened yet.
+	idle chan *session
 
 	ops  chan *op
 	quit chan struct{}
@@ -82,7 +88,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	dsn := func(extra string) string {
 		u := url.URL{Scheme: "file", Opaque: url.PathEscape(cfg.Path)}
-		return u.String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" + extra
+		return u.String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-16384)" + extra
 	}
 	write, err := sql.Open("sqlite", dsn("&_txlock=immediate"))
 	if err != nil {
@@ -100,11 +106,12 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(unavailable("opening the store", err), conn.Close(), write.Close())
 	}
-	read.SetMaxOpenConns(8)
-	read.SetMaxIdleConns(8)
 	db := &DB{
-		read: read, write: write, conn: conn, stmts: map[string]*sql.Stmt{}, seal: cfg.Seal,
+		read: read, write: write, w: newSession(conn), seal: cfg.Seal, idle: make(chan *session, maxReaders),
 		ops: make(chan *op, maxBatch), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	for range maxReaders {
+		db.idle <- nil
 	}
 	go db.run()
 	return db, nil
@@ -196,39 +203,41 @@ func (db *DB) commit(batch []*op) {
 
 func (db *DB) runBatch(batch []*op) (_ store.Head, err error) {
 	ctx := context.Background() // a batch belongs to many callers: none may cancel it
-	if err := db.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if err := db.w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return store.Head{}, unavailable("beginning a transaction", err)
 	}
 	defer func() {
 		if err != nil {
 			// The connection must not stay inside the transaction. If even
 			// this fails the next BEGIN fails too, and the store refuses.
-			if rerr := db.exec(ctx, "ROLLBACK"); rerr != nil {
+			if rerr := db.w.exec(ctx, "ROLLBACK"); rerr != nil {
 				err = errors.Join(err, unavailable("rolling back", rerr))
 			}
 		}
 	}()
-	t := &tx{reader: reader{ctx: ctx, q: db.prepared}}
+	t := &tx{reader: reader{ctx: ctx, q: db.w.prepared}, known: map[int64]tlog.Hash{}}
 	before, err := t.size()
 	if err != nil {
 		return store.Head{}, unavailable("reading the ledger's size", err)
 	}
 	t.n = before
 	for _, o := range batch {
-		if err := db.exec(ctx, "SAVEPOINT op"); err != nil {
+		if err := db.w.exec(ctx, "SAVEPOINT op"); err != nil {
 			return store.Head{}, unavailable("beginning a transaction", err)
 		}
 		n := t.n
 		if o.err = call(o.fn, t); o.err != nil {
 			t.n = n
-			if err := db.exec(ctx, "ROLLBACK TO op"); err != nil {
+			clear(t.known) // it may hold hashes that are rolled back
+			if err := db.w.exec(ctx, "ROLLBACK TO op"); err != nil {
 				return store.Head{}, unavailable("rolling back", err)
 			}
 		}
-		if err := db.exec(ctx, "RELEASE op"); err != nil {
+		if err := db.w.exec(ctx, "RELEASE op"); err != nil {
 			return store.Head{}, unavailable("ending a transaction", err)
 		}
 	}
+	var head store.Head
 	if t.n > before {
 		root, err := tlog.TreeHash(t.n, t)
 		if err != nil {
@@ -241,12 +250,11 @@ func (db *DB) runBatch(batch []*op) (_ store.Head, err error) {
 		if err := t.exec("INSERT INTO checkpoint (id, size, note) VALUES (0, ?, ?) ON CONFLICT (id) DO UPDATE SET size = excluded.size, note = excluded.note", t.n, note); err != nil {
 			return store.Head{}, err
 		}
-	}
-	head, err := t.Head()
-	if err != nil {
+		head = store.Head{Size: t.n, Checkpoint: note}
+	} else if head, err = t.Head(); err != nil {
 		return store.Head{}, err
 	}
-	if err := db.exec(ctx, "COMMIT"); err != nil {
+	if err := db.w.exec(ctx, "COMMIT"); err != nil {
 		return store.Head{}, unavailable("committing", err)
 	}
 	return head, nil
@@ -263,60 +271,19 @@ func call(fn func(store.Tx) error, t store.Tx) (err error) {
 	return fn(t)
 }
 
-func (db *DB) exec(ctx context.Context, query string) error {
-	s, err := db.prepared(ctx, query)
-	if err != nil {
-		return err
-	}
-	_, err = s.ExecContext(ctx)
-	return err
-}
-
-// prepared is used by the writer goroutine only.
-func (db *DB) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
-	if s, ok := db.stmts[query]; ok {
-		return s, nil
-	}
-	s, err := db.conn.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	db.stmts[query] = s
-	return s, nil
-}
-
-// View implements store.Store.
-func (db *DB) View(ctx context.Context, fn func(store.Reader) error) error {
-	t, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return unavailable("beginning a read", err)
-	}
-	defer func() { _ = t.Rollback() }() // a read has nothing to lose
-	var open []*sql.Stmt
-	defer func() {
-		for _, s := range open {
-			_ = s.Close() // nothing was written through it
-		}
-	}()
-	return fn(&reader{ctx: ctx, q: func(ctx context.Context, query string) (*sql.Stmt, error) {
-		s, err := t.PrepareContext(ctx, query)
-		if err == nil {
-			open = append(open, s)
-		}
-		return s, err
-	}})
-}
-
 // Close implements store.Store.
 func (db *DB) Close() error {
 	var err error
 	db.once.Do(func() {
 		close(db.quit)
 		<-db.done
-		for _, s := range db.stmts {
-			err = errors.Join(err, s.Close())
+		err = db.w.close()
+		for range maxReaders {
+			if r := <-db.idle; r != nil {
+				err = errors.Join(err, r.close())
+			}
 		}
-		err = errors.Join(err, db.conn.Close(), db.read.Close(), db.write.Close())
+		err = errors.Join(err, db.read.Close(), db.write.Close())
 	})
 	return err
 }
