@@ -22,7 +22,9 @@ import (
 	"buf.build/go/protovalidate"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/valetkey/valetkey/broker"
@@ -38,7 +40,7 @@ const (
 	operatorPrefix   = "/valetkey.v1.OperatorService/"
 )
 
-// Config configures New. Every field is required but Operators.
+// Config configures New. Every field is required but Operators and those that say what nil means.
 type Config struct {
 	Broker *broker.Broker
 	Auth   *identity.Authenticator
@@ -47,6 +49,9 @@ type Config struct {
 	Log       *slog.Logger
 	// Metrics takes the server's counters; nil for none.
 	Metrics prometheus.Registerer
+	// Draining is closed when the server is to end its streams, which would hold
+	// up a graceful stop for as long as a grant lives; nil for never.
+	Draining <-chan struct{}
 }
 
 type edge struct {
@@ -150,15 +155,43 @@ func (e *edge) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 	began := time.Now()
 	ctx, c, err := e.enter(ss.Context(), info.FullMethod)
 	if err == nil {
-		_, err = guardPanic(func() (any, error) {
-			return nil, next(srv, &checkedStream{ServerStream: ss, ctx: ctx, e: e})
+		err = e.streamUntilDrained(ctx, func(ctx context.Context) error {
+			_, err := guardPanic(func() (any, error) {
+				return nil, next(srv, &checkedStream{ServerStream: ss, ctx: ctx, e: e})
+			})
+			return err
 		})
+	}
+	if errors.Is(err, errDraining) {
+		// No refusal: to the caller it is a lost connection, to be made again.
+		e.metrics.count(info.FullMethod, "OK", began)
+		return status.Error(codes.Unavailable, errDraining.Error())
 	}
 	if err != nil {
 		return e.refuse(ctx, c, info.FullMethod, began, err)
 	}
 	e.metrics.count(info.FullMethod, "OK", began)
 	return nil
+}
+
+var errDraining = errors.New("the broker is stopping")
+
+// streamUntilDrained runs a stream's handler, and ends it when the server drains.
+func (e *edge) streamUntilDrained(ctx context.Context, handle func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-e.cfg.Draining:
+			cancel(errDraining)
+		case <-ctx.Done():
+		}
+	}()
+	err := handle(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errDraining) {
+		return errDraining
+	}
+	return err
 }
 
 // checkedStream validates what comes in, and knows whether the caller's SVID

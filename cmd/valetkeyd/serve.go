@@ -101,7 +101,7 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	if err != nil {
 		return err
 	}
-	d := &daemon{log: log, reg: reg, traced: traced, stops: []func(context.Context) error{flush}}
+	d := &daemon{log: log, reg: reg, traced: traced, stops: []func(context.Context) error{flush}, draining: make(chan struct{})}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	var at addresses
 	if at.grpc, err = d.grpc(c, b, src, c.Listen, false); err != nil {
@@ -143,6 +143,8 @@ type daemon struct {
 	mu     sync.Mutex
 	stops  []func(context.Context) error
 	errs   chan error
+	// draining is closed by stop, once.
+	draining chan struct{}
 }
 
 func (d *daemon) failed() chan error {
@@ -167,7 +169,7 @@ func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen st
 		conf = identity.ServerTLSWithoutClient(src)
 	}
 	s, err := server.New(server.Config{
-		Broker: b, Auth: auth, Operators: c.Operators, Log: d.log,
+		Broker: b, Auth: auth, Operators: c.Operators, Log: d.log, Draining: d.draining,
 		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"listener": listenerName(byJWT)}, d.reg),
 	}, d.traced, grpc.Creds(credentials.NewTLS(alpn(conf))))
 	if err != nil {
@@ -228,6 +230,7 @@ func (d *daemon) http(ctx context.Context, listen string, h http.Handler) (strin
 func (d *daemon) stop() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	close(d.draining)
 	for _, stop := range slices.Backward(d.stops) { // last started, first stopped; traces flush at the end
 		err = errors.Join(err, stop(ctx))
 	}
