@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,8 +107,14 @@ func start(t *testing.T, path string, env []string, args ...string) *daemon {
 // launch runs valetkeyd. ready is closed when it says that it serves.
 func launch(t *testing.T, path string, env []string, args ...string) (d *daemon, ready chan struct{}) {
 	t.Helper()
+	return launchAs(t, nil, path, env, args...)
+}
+
+// launchAs is launch as another user; nil for our own.
+func launchAs(t *testing.T, attr *syscall.SysProcAttr, path string, env []string, args ...string) (d *daemon, ready chan struct{}) {
+	t.Helper()
 	d = &daemon{cmd: exec.Command(path, args...), done: make(chan struct{})}
-	d.cmd.Env = append(os.Environ(), env...)
+	d.cmd.Env, d.cmd.SysProcAttr = append(os.Environ(), env...), attr
 	stderr, err := d.cmd.StderrPipe()
 	must(t, err)
 	must(t, d.cmd.Start())
@@ -154,7 +161,9 @@ func (d *daemon) kill() {
 // term asks it to end, and returns its exit code.
 func (d *daemon) term(t *testing.T) int {
 	t.Helper()
-	must(t, d.cmd.Process.Signal(syscall.SIGTERM))
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
 	limit := time.NewTimer(startLimit)
 	defer limit.Stop()
 	select {

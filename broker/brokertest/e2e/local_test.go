@@ -33,6 +33,23 @@ type fakeSTS struct {
 	mu      sync.Mutex
 	issued  map[string]string // access key id by session name; locked by mu
 	revoked map[string]bool   // by session name; locked by mu
+	// held and hold, when not nil, are for the next call: it closes the one and
+	// waits for the other. Locked by mu.
+	held, hold chan struct{}
+}
+
+// holdNext has the next call wait for until. The answer is closed when it waits.
+func (f *fakeSTS) holdNext(until chan struct{}) (held chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held, f.hold = make(chan struct{}), until
+	return f.held
+}
+
+func (f *fakeSTS) calls() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.issued)
 }
 
 type stsAnswer struct {
@@ -65,7 +82,13 @@ func (f *fakeSTS) assumeRole(w http.ResponseWriter, r *http.Request) {
 	id := "ASIA" + rand.Text()
 	f.mu.Lock()
 	f.issued[r.FormValue("RoleSessionName")] = id
+	held, hold := f.held, f.hold
+	f.held, f.hold = nil, nil
 	f.mu.Unlock()
+	if hold != nil {
+		close(held)
+		<-hold
+	}
 	<-time.After(stsPause)
 	w.Header().Set("Content-Type", "text/xml")
 	_ = xml.NewEncoder(w).Encode(stsAnswer{
