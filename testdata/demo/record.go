@@ -38,18 +38,23 @@ func (p *player) record(ctx context.Context) error {
 
 // noSecrets searches every file of the broker.
 func (p *player) noSecrets() (files int, err error) {
-	err = filepath.WalkDir(p.broker.dir, func(path string, e fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(p.broker.dir)
+	if err != nil {
+		return 0, fmt.Errorf("opening the broker's folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	err = fs.WalkDir(root.FS(), ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return err
 		}
-		raw, err := os.ReadFile(path)
+		raw, err := fs.ReadFile(root.FS(), path)
 		if err != nil {
 			return err
 		}
 		files++
 		for _, s := range p.secrets {
 			if bytes.Contains(raw, []byte(s)) {
-				return fmt.Errorf("%s holds a secret", filepath.Base(path))
+				return fmt.Errorf("%s holds a secret", path)
 			}
 		}
 		return nil
