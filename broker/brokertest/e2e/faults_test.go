@@ -122,8 +122,8 @@ func (s *site) exec(t *testing.T, statement string) {
 // mode binds: it binds not root.
 func TestReadOnlyDatabase(t *testing.T) {
 	dir := filepath.Join(shortDir(t), "dev")
-	must(t, os.Chmod(filepath.Dir(dir), 0o777)) //nolint:gosec // the other user makes the folder
-	must(t, os.Chmod(binaries, 0o755))          //nolint:gosec // and runs the program
+	must(t, os.Chmod(filepath.Dir(dir), 0o777)) // the other user makes the folder
+	must(t, os.Chmod(binaries, 0o755))          // and runs the program
 	attr := &syscall.SysProcAttr{}
 	if os.Getuid() == 0 {
 		attr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
