@@ -75,6 +75,8 @@ type Broker struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when a grant changes; guarded by mu
 
+	reload sync.Mutex // held from the load to the swap, so that the newest record names what serves
+
 	kick   chan struct{}
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -97,8 +99,8 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	}
 	bg, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b.cancel = cancel
-	b.wg.Add(1)
-	go b.background(bg)
+	b.wg.Go(func() { b.background(bg) })
+	b.wg.Go(func() { b.workLoop(bg) })
 	return b, nil
 }
 
@@ -291,9 +293,9 @@ func (b *Broker) conclude(t *ledger.Tx, r *ledger.Record, iss *store.Issuance, c
 	if err != nil {
 		return g, nil, err
 	}
-	_, frozen, err := t.Frozen(g.Agent)
-	if err != nil {
-		return g, nil, err
+	frozen := guard.Frozen(t, g.Agent)
+	if frozen != nil && !errors.Is(frozen, guard.ErrFrozen) {
+		return g, nil, frozen
 	}
 	switch {
 	case mintErr != nil && !mint.Maybe(mintErr):
@@ -305,7 +307,7 @@ func (b *Broker) conclude(t *ledger.Tx, r *ledger.Record, iss *store.Issuance, c
 	case !g.State.Live() || open.State != store.IssuanceIntended:
 		r.Type, r.Reason, iss.State = ledger.IssuanceOrphaned, b.cfg.Reason(ErrGrantEnded), store.IssuanceOrphaned
 		return g, ErrGrantEnded, b.toRevoke(t, *iss, "the grant ended while its credential was minted")
-	case frozen:
+	case frozen != nil:
 		r.Type, r.Reason, iss.State = ledger.IssuanceOrphaned, b.cfg.Reason(guard.ErrFrozen), store.IssuanceOrphaned
 		return g, guard.ErrFrozen, b.toRevoke(t, *iss, "the agent was frozen while its credential was minted")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/valetkey/valetkey/broker/ledger"
@@ -164,18 +165,39 @@ const (
 
 	tick        = time.Second
 	workBatch   = 64
+	workers     = 8
 	revokeLimit = 10 * time.Second
 	maxBackoff  = 5 * time.Minute
 )
 
-// background expires grants, carries their ends upstream, and sums refusals up.
+// background expires grants, closes stale intents, and sums refusals up.
 func (b *Broker) background(ctx context.Context) {
-	defer b.wg.Done()
 	every := time.NewTicker(tick)
 	defer every.Stop()
 	for {
-		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.work(ctx), b.flushDueRefusals(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.flushDueRefusals(ctx)); err != nil && ctx.Err() == nil {
 			b.cfg.Log.ErrorContext(ctx, "background work; it is tried again", slogErr(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+	}
+}
+
+// workLoop carries ends upstream. It is apart from background, so that an
+// upstream that hangs delays no expiry.
+func (b *Broker) workLoop(ctx context.Context) {
+	every := time.NewTicker(tick)
+	defer every.Stop()
+	for {
+		more, err := b.work(ctx)
+		if err != nil && ctx.Err() == nil {
+			b.cfg.Log.ErrorContext(ctx, "revoking upstream; it is tried again", slogErr(err))
+		}
+		if more && ctx.Err() == nil {
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -216,27 +238,38 @@ func (b *Broker) expire(ctx context.Context) error {
 
 // work carries ends upstream. The row is done only when the answer is on the
 // record; until then a crash repeats the call, which upstreams take as one.
-func (b *Broker) work(ctx context.Context) error {
+// more says that there may be more due than was taken.
+func (b *Broker) work(ctx context.Context) (more bool, err error) {
 	var due []store.Work
-	err := b.cfg.Store.View(ctx, func(r store.Reader) (err error) {
+	err = b.cfg.Store.View(ctx, func(r store.Reader) (err error) {
 		due, err = r.DueWork(b.cfg.Now(), workBatch)
 		return err
 	})
-	for _, w := range due {
-		err = errors.Join(err, b.workOne(ctx, w))
+	errs := make([]error, len(due))
+	var wg sync.WaitGroup
+	places := make(chan struct{}, workers)
+	for i, w := range due {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			errs[i] = b.workOne(ctx, w)
+		})
 	}
-	return err
+	wg.Wait()
+	err = errors.Join(err, errors.Join(errs...))
+	return err == nil && len(due) == workBatch, err
 }
 
 func (b *Broker) workOne(ctx context.Context, w store.Work) error {
 	var h mint.Handle
-	if err := json.Unmarshal(w.Handle, &h); err != nil {
-		return fmt.Errorf("reading the handle of %s: %w", w.ID, err)
-	}
+	var outcome mint.RevokeOutcome
 	began := b.cfg.Now()
-	rctx, cancel := context.WithTimeout(ctx, revokeLimit)
-	outcome, failed := b.cfg.Minter.Revoke(rctx, h)
-	cancel()
+	failed := json.Unmarshal(w.Handle, &h)
+	if failed == nil {
+		rctx, cancel := context.WithTimeout(ctx, revokeLimit)
+		outcome, failed = b.cfg.Minter.Revoke(rctx, h)
+		cancel()
+	}
 	if failed != nil {
 		w.Attempts++
 		w.NextAt = b.cfg.Now().Add(min(tick<<min(w.Attempts, 16), maxBackoff))
@@ -258,7 +291,7 @@ func (b *Broker) workOne(ctx context.Context, w store.Work) error {
 	return err
 }
 
-// wake runs the background work now.
+// wake carries ends upstream now.
 func (b *Broker) wake() {
 	select {
 	case b.kick <- struct{}{}:

@@ -108,6 +108,8 @@ func (b *Broker) SetFreeze(ctx context.Context, operator Caller, agent string, f
 // Reload loads the catalog and the policies again. On an error the old ones go
 // on serving. The change is on the record before it takes effect.
 func (b *Broker) Reload(ctx context.Context, operator Caller) (version string, err error) {
+	b.reload.Lock()
+	defer b.reload.Unlock()
 	rules, err := b.cfg.Load()
 	if err != nil {
 		return "", err

@@ -323,6 +323,20 @@ func TestGuard(t *testing.T) {
 	wantReason(t, err, codes.PermissionDenied, "FROZEN")
 	_, err = c.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-1", GrantId: first.GetGrant().GetId()})
 	wantReason(t, err, codes.PermissionDenied, "FROZEN")
+	// Another session of the same user is another agent, unless the user is frozen.
+	session := h.AgentClient("spiffe://" + brokertest.TrustDomain + "/agent/alice/s2")
+	other := openTask(t, session, "task-key-2")
+	if _, err := session.RequestGrant(t.Context(), ask(other, "grant-key-5")); err != nil {
+		t.Error(err)
+	}
+	if _, err := op.SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: "spiffe://" + brokertest.TrustDomain + "/agent/alice", Frozen: true, Cause: "incident"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = session.RequestGrant(t.Context(), ask(other, "grant-key-6"))
+	wantReason(t, err, codes.PermissionDenied, "FROZEN")
+	if _, err := op.SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: "spiffe://" + brokertest.TrustDomain + "/agent/alice", Cause: "over"}); err != nil {
+		t.Fatal(err)
+	}
 	wantRecord(t, h, "issuance.refused", "FROZEN")
 	wantRecord(t, h, "agent.frozen", "")
 	if _, err := op.SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: brokertest.Agent, Cause: "over"}); err != nil {

@@ -11,6 +11,7 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/valetkey/valetkey/broker/policy"
@@ -96,12 +97,33 @@ func (g *Guard) Admit(tx Tx, d policy.Decision) (Admission, error) {
 	if !d.Valid() {
 		return Admission{}, ErrNoAdmission
 	}
-	_, frozen, err := tx.Frozen(d.Agent().ID().String())
-	if err != nil {
+	if err := Frozen(tx, d.Agent().ID().String()); err != nil {
 		return Admission{}, err
 	}
-	if frozen {
-		return Admission{}, ErrFrozen
-	}
 	return Admission{decision: d}, nil
+}
+
+// Freezes is what Frozen needs of a transaction.
+type Freezes interface {
+	Frozen(agent string) (cause string, frozen bool, err error)
+}
+
+// Frozen returns ErrFrozen where agent, or any path above it, is frozen: a
+// freeze of spiffe://td/agent/alice holds for every session of alice's, so that
+// a new session is no way round it.
+func Frozen(tx Freezes, agent string) error {
+	for id := agent; strings.HasPrefix(id, "spiffe://"); {
+		switch _, frozen, err := tx.Frozen(id); {
+		case err != nil:
+			return err
+		case frozen:
+			return ErrFrozen
+		}
+		cut := strings.LastIndexByte(id, '/')
+		if cut < len("spiffe://") {
+			return nil
+		}
+		id = id[:cut]
+	}
+	return nil
 }

@@ -34,6 +34,8 @@ import (
 
 const (
 	maxMessage = 1 << 20
+	// maxStreams bounds what one connection can hold open.
+	maxStreams = 256
 	// maxConnectionAge makes callers shake hands again, with their newest SVID.
 	maxConnectionAge = 30 * time.Minute
 	healthPrefix     = "/grpc.health.v1.Health/"
@@ -84,6 +86,7 @@ func New(cfg Config, opts ...grpc.ServerOption) (*grpc.Server, error) {
 	}
 	opts = append(opts,
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: maxConnectionAge, MaxConnectionAgeGrace: time.Minute}),
 		grpc.ChainUnaryInterceptor(e.unary),
 		grpc.ChainStreamInterceptor(e.stream),

@@ -157,8 +157,12 @@ func (d *daemon) failed() chan error {
 }
 
 func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen string, byJWT bool) (string, error) {
+	operators := c.Operators
+	if byJWT {
+		operators = nil // a token can be replayed by whoever sees it: operators come by mTLS
+	}
 	auth, err := identity.New(identity.Config{
-		TrustDomains: c.Identity.TrustDomains, PathTemplates: c.Identity.PathTemplates, AllowedIDs: c.Operators,
+		TrustDomains: c.Identity.TrustDomains, PathTemplates: c.Identity.PathTemplates, AllowedIDs: operators,
 		AllowJWT: byJWT, JWTAudience: c.Identity.JWT.Audience,
 	}, src, src)
 	if err != nil {
@@ -169,7 +173,7 @@ func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen st
 		conf = identity.ServerTLSWithoutClient(src)
 	}
 	s, err := server.New(server.Config{
-		Broker: b, Auth: auth, Operators: c.Operators, Log: d.log, Draining: d.draining,
+		Broker: b, Auth: auth, Operators: operators, Log: d.log, Draining: d.draining,
 		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"listener": listenerName(byJWT)}, d.reg),
 	}, d.traced, grpc.Creds(credentials.NewTLS(alpn(conf))))
 	if err != nil {

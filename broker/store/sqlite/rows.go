@@ -227,7 +227,9 @@ func (t *tx) TakeToken(key string, now time.Time, interval time.Duration, burst 
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return 0, err
 	}
-	at := max(tat, now.UnixNano())
+	// No bucket is emptier than empty: a clock that jumped ahead and was put right
+	// must not lock agents out for the length of the jump.
+	at := min(max(tat, now.UnixNano()), now.UnixNano()+int64(burst)*int64(interval))
 	if wait := at - now.UnixNano() - int64(burst-1)*int64(interval); wait > 0 {
 		return time.Duration(wait), nil
 	}

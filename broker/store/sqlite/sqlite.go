@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 
 	"github.com/pressly/goose/v3"
@@ -265,7 +266,7 @@ func (db *DB) runBatch(batch []*op) (_ store.Head, err error) {
 func call(fn func(store.Tx) error, t store.Tx) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("panic in a transaction: %v", r)
+			err = fmt.Errorf("panic of type %T in a transaction: %s", r, debug.Stack()) // the value could hold anything
 		}
 	}()
 	return fn(t)

@@ -295,6 +295,13 @@ func bucket(t *testing.T, s store.Store, _ func() store.Store) {
 		if wait, err := tx.TakeToken("k", now.Add(time.Second), time.Second, 10); wait != 0 || err != nil {
 			t.Errorf("after the wait: %v, %v", wait, err)
 		}
+		ahead := now.Add(time.Hour)
+		if wait, err := tx.TakeToken("jump", ahead, time.Second, 10); wait != 0 || err != nil {
+			t.Errorf("in a clock's jump: %v, %v", wait, err)
+		}
+		if wait, err := tx.TakeToken("jump", now, time.Second, 10); wait != time.Second || err != nil {
+			t.Errorf("after a clock was put right: %v, %v", wait, err)
+		}
 		if wait, err := tx.TakeToken("other", now, time.Second, 10); wait != 0 || err != nil {
 			t.Errorf("another key: %v, %v", wait, err)
 		}

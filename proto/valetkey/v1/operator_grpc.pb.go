@@ -45,7 +45,7 @@ type OperatorServiceClient interface {
 	RevokeGrant(ctx context.Context, in *RevokeGrantRequest, opts ...grpc.CallOption) (*RevokeGrantResponse, error)
 	// Ends a task and its grants. Operators. Records task.revoked and each grant's end. TASK_NOT_FOUND.
 	RevokeTask(ctx context.Context, in *RevokeTaskRequest, opts ...grpc.CallOption) (*RevokeTaskResponse, error)
-	// Stops or resumes all grants of one agent. Operators. Records agent.frozen or agent.unfrozen.
+	// Stops or resumes all minting of one agent, or of all below a path such as spiffe://td/agent/alice. What was minted before goes on until RevokeTask or its deadline. Operators. Records agent.frozen or agent.unfrozen.
 	SetFreeze(ctx context.Context, in *SetFreezeRequest, opts ...grpc.CallOption) (*SetFreezeResponse, error)
 	// Loads the catalog and the policies again, all or nothing. Operators. Records catalog.reloaded. INVALID_CATALOG.
 	ReloadCatalog(ctx context.Context, in *ReloadCatalogRequest, opts ...grpc.CallOption) (*ReloadCatalogResponse, error)
@@ -170,7 +170,7 @@ type OperatorServiceServer interface {
 	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
 	// Ends a task and its grants. Operators. Records task.revoked and each grant's end. TASK_NOT_FOUND.
 	RevokeTask(context.Context, *RevokeTaskRequest) (*RevokeTaskResponse, error)
-	// Stops or resumes all grants of one agent. Operators. Records agent.frozen or agent.unfrozen.
+	// Stops or resumes all minting of one agent, or of all below a path such as spiffe://td/agent/alice. What was minted before goes on until RevokeTask or its deadline. Operators. Records agent.frozen or agent.unfrozen.
 	SetFreeze(context.Context, *SetFreezeRequest) (*SetFreezeResponse, error)
 	// Loads the catalog and the policies again, all or nothing. Operators. Records catalog.reloaded. INVALID_CATALOG.
 	ReloadCatalog(context.Context, *ReloadCatalogRequest) (*ReloadCatalogResponse, error)
