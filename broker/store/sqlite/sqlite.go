@@ -6,6 +6,8 @@
 //     fails is rolled back alone; a commit that fails fails the whole batch.
 //   - The checkpoint over a batch is signed inside its transaction.
 //   - The file and its folder are readable by the owner only.
+//   - One process at a time has the file open for writing: a second broker would
+//     take the first one's running intents for those of a crash.
 package sqlite
 
 import (
@@ -21,6 +23,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/gofrs/flock"
 	"github.com/pressly/goose/v3"
 	"golang.org/x/mod/sumdb/tlog"
 	_ "modernc.org/sqlite" // the driver
@@ -60,6 +63,7 @@ type DB struct {
 	quit chan struct{}
 	done chan struct{}
 	once sync.Once
+	lock *flock.Flock
 }
 
 type op struct {
@@ -79,12 +83,37 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o700); err != nil {
 		return nil, fmt.Errorf("creating the store's folder: %w", err)
 	}
-	// Created here, before SQLite would, so that its mode is never wider.
-	f, err := os.OpenFile(cfg.Path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, unavailable("opening the store", err)
+	lock := flock.New(cfg.Path+".lock", flock.SetPermissions(0o600))
+	switch got, err := lock.TryLock(); {
+	case err != nil:
+		return nil, unavailable("locking the store", err)
+	case !got:
+		return nil, unavailable("locking the store", fmt.Errorf("%s is another broker's; stop that one first", cfg.Path))
 	}
-	if err := f.Close(); err != nil {
+	db, err := open(ctx, cfg)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	db.lock = lock
+	return db, nil
+}
+
+// create makes the file before SQLite would, so that its mode is never wider,
+// and refuses one that others can read.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = fmt.Errorf("%s has mode %v; others may not read it: chmod 600", path, info.Mode().Perm())
+	}
+	return errors.Join(err, f.Close())
+}
+
+func open(ctx context.Context, cfg Config) (*DB, error) {
+	if err := create(cfg.Path); err != nil {
 		return nil, unavailable("opening the store", err)
 	}
 	dsn := func(extra string) string {
@@ -284,7 +313,7 @@ func (db *DB) Close() error {
 				err = errors.Join(err, r.close())
 			}
 		}
-		err = errors.Join(err, db.read.Close(), db.write.Close())
+		err = errors.Join(err, db.read.Close(), db.write.Close(), db.lock.Close())
 	})
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -121,5 +122,32 @@ func TestFullDisk(t *testing.T) {
 	db.LimitPages(t, 100_000)
 	if _, err := db.Update(t.Context(), func(tx store.Tx) error { _, err := tx.Append([]byte("a")); return err }); err != nil {
 		t.Errorf("after there is room again: %v", err)
+	}
+}
+
+func TestOneBrokerAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	db := open(t, path, storetest.Seal)
+	if _, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Seal: storetest.Seal}); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("a second broker: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path, storetest.Seal)
+}
+
+func TestFileThatOthersCanReadIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the refusal leaves no lock behind
+		if _, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Seal: storetest.Seal}); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "chmod 600") {
+			t.Fatalf("got %v", err)
+		}
 	}
 }
