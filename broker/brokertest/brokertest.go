@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -100,7 +99,7 @@ func New(t *testing.T, cfg Config) *Harness {
 	t.Helper()
 	h := &Harness{T: t, Dir: t.TempDir(), Clock: &Clock{now: time.Now()}, cfg: cfg}
 	h.Catalog = filepath.Join(h.Dir, "catalog")
-	must(t, CopyExample(h.Catalog))
+	must(t, os.CopyFS(h.Catalog, example.Files))
 	keyFile := filepath.Join(h.Dir, "ledger.key")
 	must(t, ledger.GenerateKey(keyFile, "valetkey.test/log"))
 	var err error
@@ -117,24 +116,6 @@ func New(t *testing.T, cfg Config) *Harness {
 	h.Start()
 	t.Cleanup(h.Stop)
 	return h
-}
-
-// CopyExample writes the example catalog to dir.
-func CopyExample(dir string) error {
-	return fs.WalkDir(example.Files, ".", func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(dir, path)
-		if e.IsDir() {
-			return os.MkdirAll(to, 0o700)
-		}
-		raw, err := fs.ReadFile(example.Files, path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(to, raw, 0o600)
-	})
 }
 
 // Start starts the broker on what is on disk, after Stop.

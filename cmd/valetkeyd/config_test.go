@@ -73,3 +73,21 @@ func TestDevModeTouchesNoOtherFolder(t *testing.T) {
 		t.Errorf("%v, %v", entries, err)
 	}
 }
+
+func TestDevModeKeepsAnEditedCatalog(t *testing.T) {
+	d := devCmd{Dir: t.TempDir()}
+	if _, err := d.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(d.Catalog, "s3-prefix-read.yaml")
+	if err := os.WriteFile(file, []byte("edited"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := devCmd{Dir: d.Dir}
+	if _, err := again.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := os.ReadFile(file); err != nil || string(raw) != "edited" {
+		t.Errorf("%q, %v", raw, err)
+	}
+}

@@ -110,8 +110,11 @@ func (d *devCmd) prepare() (string, error) {
 	}
 	if d.Catalog == "" {
 		d.Catalog = filepath.Join(dir, "catalog")
-		if err := writeExample(d.Catalog); err != nil {
-			return "", err
+		// An earlier dev folder's catalog stays: it may have been edited since.
+		if _, err := os.Stat(d.Catalog); errors.Is(err, fs.ErrNotExist) {
+			if err := os.CopyFS(d.Catalog, example.Files); err != nil {
+				return "", err
+			}
 		}
 	}
 	key := filepath.Join(dir, "ledger.key")
@@ -119,23 +122,6 @@ func (d *devCmd) prepare() (string, error) {
 		return dir, ledger.GenerateKey(key, "dev.valetkey.example.org/log")
 	}
 	return dir, nil
-}
-
-func writeExample(dir string) error {
-	return fs.WalkDir(example.Files, ".", func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(dir, path)
-		if e.IsDir() {
-			return os.MkdirAll(to, 0o700)
-		}
-		raw, err := fs.ReadFile(example.Files, path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(to, raw, 0o600)
-	})
 }
 
 func (d *devCmd) config(operator string) Config {

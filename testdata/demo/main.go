@@ -1,4 +1,4 @@
-// Demo replays a 13-hour outage twice on a real MinIO: an agent that is asked to
+// Command demo replays a 13-hour outage twice on a real MinIO: an agent that is asked to
 // fix one report deletes and recreates the environment. First it holds the
 // operator's own rights, then what valetkeyd gives it.
 //

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/valetkey/valetkey/broker/brokertest"
+	example "github.com/valetkey/valetkey/testdata/catalog"
 )
 
 const (
@@ -38,7 +38,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{dir: shortDir(t)}
-	must(t, brokertest.CopyExample(s.path("catalog")))
+	must(t, os.CopyFS(s.path("catalog"), example.Files))
 	out, code := run(t, nil, program(t, "valetkeyd"), "keygen", s.path("ledger.key"), "--origin", origin)
 	if code != 0 {
 		t.Fatalf("keygen exits %d: %s", code, out.stderr)
