@@ -3,7 +3,6 @@ package scopes
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gowebpki/jcs"
+	"github.com/valetkey/valetkey/scopes/jcs"
 )
 
 // maxFiles caps one catalog.
@@ -129,15 +128,11 @@ func fingerprint(s *Scope) (string, error) {
 		reasons = append(reasons, r.tier.String()+" "+r.text)
 	}
 	slices.Sort(reasons)
-	raw, err := json.Marshal(map[string]any{
+	canonical, err := jcs.Marshal(map[string]any{
 		"v": 1, "name": s.name, "description": s.description, "provider": s.provider, "role": s.role, "params": s.params,
 		"rules": rules, "read": s.read.text(), "wrap": s.wrap, "default_ttl": s.defaultTTL.String(), "max_ttl": s.maxTTL.String(),
 		"source_cidrs": s.sourceCIDRs, "tier": s.tier.String(), "tier_reasons": reasons, "sensitive": s.sensitive,
 	})
-	if err != nil {
-		return "", fmt.Errorf("hashing scope %q: %w", s.name, err)
-	}
-	canonical, err := jcs.Transform(raw)
 	if err != nil {
 		return "", fmt.Errorf("hashing scope %q: %w", s.name, err)
 	}

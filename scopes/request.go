@@ -1,15 +1,13 @@
 package scopes
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
-	"github.com/gowebpki/jcs"
-
 	"github.com/valetkey/valetkey/scopes/iam"
+	"github.com/valetkey/valetkey/scopes/jcs"
 	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
@@ -113,7 +111,7 @@ func (p Permissions) Canonical() ([]byte, error) {
 		}
 		p.Vault = vaultacl.Canonical(p.Vault)
 	}
-	raw, err := json.Marshal(struct {
+	out, err := jcs.Marshal(struct {
 		AWS       *iam.Policy     `json:"aws,omitempty"`
 		Vault     []vaultacl.Rule `json:"vault,omitempty"`
 		VaultRead string          `json:"vault_read,omitempty"`
@@ -121,10 +119,6 @@ func (p Permissions) Canonical() ([]byte, error) {
 	}{p.AWS, p.Vault, p.VaultRead, p.VaultWrap})
 	if err != nil {
 		return nil, fmt.Errorf("marshalling permissions: %w", err)
-	}
-	out, err := jcs.Transform(raw)
-	if err != nil {
-		return nil, fmt.Errorf("canonicalising permissions: %w", err)
 	}
 	return out, nil
 }

@@ -19,10 +19,9 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/gowebpki/jcs"
-
 	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/broker/policy"
+	"github.com/valetkey/valetkey/scopes/jcs"
 )
 
 var (
@@ -92,7 +91,7 @@ func Digest(d policy.Decision) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sealing the envelope: %w", err)
 	}
-	raw, err := json.Marshal(map[string]any{
+	canon, err := jcs.Marshal(map[string]any{
 		"v":            1,
 		"agent":        d.Agent().ID().String(),
 		"task":         d.Task().ID,
@@ -106,10 +105,6 @@ func Digest(d policy.Decision) (string, error) {
 		"source_cidrs": req.Scope().SourceCIDRs(),
 		"ttl_seconds":  int64(d.TTL().Seconds()),
 	})
-	if err != nil {
-		return "", fmt.Errorf("sealing the envelope: %w", err)
-	}
-	canon, err := jcs.Transform(raw)
 	if err != nil {
 		return "", fmt.Errorf("sealing the envelope: %w", err)
 	}

@@ -1,12 +1,11 @@
 package ledger
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/gowebpki/jcs"
+	"github.com/valetkey/valetkey/scopes/jcs"
 )
 
 // The types of records. CB4A's event_type is the part before the dot, with
@@ -95,13 +94,9 @@ type Record struct {
 
 // leaf is the canonical form of r.
 func (r Record) leaf() ([]byte, error) {
-	raw, err := json.Marshal(r)
+	b, err := jcs.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a record: %w", err)
-	}
-	b, err := jcs.Transform(raw)
-	if err != nil {
-		return nil, fmt.Errorf("canonicalising a record: %w", err)
 	}
 	if len(b) > maxLeaf {
 		return nil, fmt.Errorf("%w: %d bytes of at most %d", ErrRecordTooLarge, len(b), maxLeaf)

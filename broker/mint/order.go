@@ -8,9 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gowebpki/jcs"
-
 	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/jcs"
 )
 
 // The providers a Handle can name.
@@ -109,7 +108,7 @@ func (o Order) canonical() ([]byte, error) {
 		return nil, fmt.Errorf("marshalling permissions: %w", err)
 	}
 	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
-	raw, err := json.Marshal(map[string]any{
+	out, err := jcs.Marshal(map[string]any{
 		"domain": "valetkey permit v1",
 		"grant":  o.GrantID, "task": o.TaskID, "agent": o.AgentID,
 		"scope": o.ScopeName, "scope_version": o.ScopeVersion,
@@ -121,5 +120,5 @@ func (o Order) canonical() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshalling order: %w", err)
 	}
-	return jcs.Transform(raw)
+	return out, nil
 }

@@ -88,30 +88,46 @@ func (d *database) Records(ctx context.Context, _, bundle int64, width int) (_ [
 	return out, nil
 }
 
-func (d *database) Hashes(ctx context.Context, _, bundle int64, width int) (_ map[int64]tlog.Hash, err error) {
-	// What is stored for record n lies in front of the leaf of record n+1.
-	first := bundle * BundleWidth
-	from, to := tlog.StoredHashCount(first), tlog.StoredHashCount(first+int64(width))
-	rows, err := d.tx.QueryContext(ctx, `SELECT idx, hash FROM hashes WHERE idx >= ? AND idx < ?`, from, to)
+// chunkHashes is how many stored hashes a row of the database has, the last one
+// excepted: part of its format.
+const chunkHashes = 64
+
+// hashes reads the stored hashes of [from, to). Those that are missing are left out.
+func (d *database) hashes(ctx context.Context, from, to int64) (_ map[int64]tlog.Hash, err error) {
+	rows, err := d.tx.QueryContext(ctx, `SELECT chunk, data FROM hash_chunks WHERE chunk >= ? AND chunk <= ?`, from/chunkHashes, (to-1)/chunkHashes)
 	if err != nil {
 		return nil, fmt.Errorf("reading hashes from %d: %w", from, err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	out := make(map[int64]tlog.Hash, to-from)
 	for rows.Next() {
-		var idx int64
-		var hash []byte
-		if err := rows.Scan(&idx, &hash); err != nil {
-			return nil, fmt.Errorf("reading a hash from %d: %w", from, err)
+		var chunk int64
+		var data []byte
+		if err := rows.Scan(&chunk, &data); err != nil {
+			return nil, fmt.Errorf("reading hashes from %d: %w", from, err)
 		}
-		h, ok := toHash(hash)
-		if !ok {
-			return nil, fmt.Errorf("%w: stored hash %d has %d bytes", ErrVerification, idx, len(hash))
+		if len(data)%tlog.HashSize != 0 || len(data) > chunkHashes*tlog.HashSize {
+			return nil, fmt.Errorf("%w: chunk %d of stored hashes has %d bytes", ErrVerification, chunk, len(data))
 		}
-		out[idx] = h
+		for i := range int64(len(data) / tlog.HashSize) {
+			if at := chunk*chunkHashes + i; at >= from && at < to {
+				out[at] = tlog.Hash(data[i*tlog.HashSize:][:tlog.HashSize])
+			}
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("reading hashes from %d: %w", from, err)
+	}
+	return out, nil
+}
+
+func (d *database) Hashes(ctx context.Context, _, bundle int64, width int) (map[int64]tlog.Hash, error) {
+	// What is stored for record n lies in front of the leaf of record n+1.
+	first := bundle * BundleWidth
+	from, to := tlog.StoredHashCount(first), tlog.StoredHashCount(first+int64(width))
+	out, err := d.hashes(ctx, from, to)
+	if err != nil {
+		return nil, err
 	}
 	// This format stores every level, so a hole is a fault, not a choice.
 	for i := from; i < to; i++ {
@@ -127,25 +143,17 @@ func (d *database) Hashes(ctx context.Context, _, bundle int64, width int) (_ ma
 func (d *database) Peaks(ctx context.Context, _ tlog.Tree) tlog.HashReader {
 	return tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
 		out := make([]tlog.Hash, len(indexes))
-		for i, idx := range indexes {
-			var hash []byte
-			err := d.tx.QueryRowContext(ctx, `SELECT hash FROM hashes WHERE idx = ?`, idx).Scan(&hash)
-			if errors.Is(err, sql.ErrNoRows) {
-				return nil, fmt.Errorf("%w: stored hash %d is missing", ErrVerification, idx)
-			}
+		for i, at := range indexes {
+			found, err := d.hashes(ctx, at, at+1)
 			if err != nil {
-				return nil, fmt.Errorf("reading stored hash %d: %w", idx, err)
+				return nil, err
 			}
-			h, ok := toHash(hash)
+			h, ok := found[at]
 			if !ok {
-				return nil, fmt.Errorf("%w: stored hash %d has %d bytes", ErrVerification, idx, len(hash))
+				return nil, fmt.Errorf("%w: stored hash %d is missing", ErrVerification, at)
 			}
 			out[i] = h
 		}
 		return out, nil
 	})
-}
-
-func toHash(b []byte) (h tlog.Hash, ok bool) {
-	return h, copy(h[:], b) == tlog.HashSize && len(b) == tlog.HashSize
 }

@@ -138,3 +138,7 @@ func openCheckpoint(signed []byte, v note.Verifier) (tlog.Tree, error) {
 	}
 	return tlog.Tree{N: size, Hash: h}, nil
 }
+
+func toHash(b []byte) (h tlog.Hash, ok bool) {
+	return h, copy(h[:], b) == tlog.HashSize && len(b) == tlog.HashSize
+}

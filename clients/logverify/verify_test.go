@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,7 +119,7 @@ func (l *testLog) database() string {
 	name := filepath.Join(l.t.TempDir(), "state of things.db")
 	exec(l.t, name, `PRAGMA journal_mode=WAL`)
 	exec(l.t, name, `CREATE TABLE records(idx INTEGER PRIMARY KEY, data BLOB);
-		CREATE TABLE hashes(idx INTEGER PRIMARY KEY, hash BLOB);
+		CREATE TABLE hash_chunks(chunk INTEGER PRIMARY KEY, data BLOB);
 		CREATE TABLE checkpoint(id INTEGER PRIMARY KEY, note BLOB)`)
 	db, err := sql.Open("sqlite", name)
 	if err != nil {
@@ -131,14 +132,24 @@ func (l *testLog) database() string {
 	for i, r := range l.records {
 		must(l.t, tx, `INSERT INTO records VALUES (?, ?)`, i, r)
 	}
-	for i, h := range l.hashes {
-		must(l.t, tx, `INSERT INTO hashes VALUES (?, ?)`, i, h[:])
+	for chunk := range slices.Chunk(l.hashes, 64) {
+		var data []byte
+		for _, h := range chunk {
+			data = append(data, h[:]...)
+		}
+		must(l.t, tx, `INSERT INTO hash_chunks SELECT count(*), ? FROM hash_chunks`, data)
 	}
 	must(l.t, tx, `INSERT INTO checkpoint VALUES (0, ?)`, l.checkpointAt(int64(len(l.records))))
 	if err := errors.Join(tx.Commit(), db.Close()); err != nil {
 		l.t.Fatal(err)
 	}
 	return name
+}
+
+func setHash(t *testing.T, name string, at int64, h tlog.Hash) {
+	t.Helper()
+	exec(t, name, `UPDATE hash_chunks SET data = CAST(substr(data, 1, ?) || ? || substr(data, ?) AS BLOB) WHERE chunk = ?`,
+		at%64*tlog.HashSize, h[:], at%64*tlog.HashSize+tlog.HashSize+1, at/64)
 }
 
 type execer interface {
@@ -285,17 +296,20 @@ func TestTamperedDatabase(t *testing.T) {
 		{"a record and its leaf", func(t *testing.T, db string) {
 			h := tlog.RecordHash([]byte("x"))
 			exec(t, db, `UPDATE records SET data = CAST('x' AS BLOB) WHERE idx = 300`)
-			exec(t, db, `UPDATE hashes SET hash = ? WHERE idx = ?`, h[:], leaf(300))
+			setHash(t, db, leaf(300), h)
 		}, 300, 301},
 		{"a leaf", func(t *testing.T, db string) {
-			exec(t, db, `UPDATE hashes SET hash = zeroblob(32) WHERE idx = ?`, leaf(5))
+			setHash(t, db, leaf(5), tlog.Hash{})
 		}, 5, 5},
 		{"a node", func(t *testing.T, db string) {
-			exec(t, db, `UPDATE hashes SET hash = zeroblob(32) WHERE idx = ?`, tlog.StoredHashIndex(3, 2))
+			setHash(t, db, tlog.StoredHashIndex(3, 2), tlog.Hash{})
 		}, 16, 23},
 		{"a record gone", func(t *testing.T, db string) { exec(t, db, `DELETE FROM records WHERE idx = 256`) }, 256, 256},
 		{"the last record gone", func(t *testing.T, db string) { exec(t, db, `DELETE FROM records WHERE idx = 699`) }, 699, 699},
-		{"a hash gone", func(t *testing.T, db string) { exec(t, db, `DELETE FROM hashes WHERE idx = ?`, leaf(8)) }, 8, 8},
+		{"hashes gone", func(t *testing.T, db string) {
+			exec(t, db, `UPDATE hash_chunks SET data = substr(data, 1, ?) WHERE chunk = 0`, leaf(8)*tlog.HashSize)
+		}, 8, 8},
+		{"a row of hashes gone", func(t *testing.T, db string) { exec(t, db, `DELETE FROM hash_chunks WHERE chunk = 1`) }, 33, 33},
 		{"a record more", func(t *testing.T, db string) { exec(t, db, `INSERT INTO records VALUES (700, x'00')`) }, 700, 700},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -34,6 +34,7 @@ type bench struct {
 	ctx       context.Context //nolint:containedctx // a run is one call of main
 	valetkeyd string
 	each      time.Duration
+	ways      string
 	cleanups  []func()
 }
 
@@ -87,6 +88,9 @@ type way struct {
 func (t *bench) compare(row string, callers []int, ways ...way) {
 	for _, n := range callers {
 		for _, w := range ways {
+			if !strings.Contains(w.name, t.ways) {
+				continue
+			}
 			r, err := load(t.ctx, n, t.each, w.caller)
 			if err != nil {
 				t.Fatalf("(%s) %s with %d callers: %v", row, w.name, n, err)
@@ -112,6 +116,7 @@ func main() {
 	flag.StringVar(&t.valetkeyd, "valetkeyd", "bin/valetkeyd", "the daemon to measure")
 	flag.DurationVar(&t.each, "each", 4*time.Second, "how long to measure each line")
 	rows := flag.String("rows", "abcdef", "which rows")
+	flag.StringVar(&t.ways, "ways", "", "only the lines of rows a and b whose name holds this")
 	flag.Parse()
 	var stop context.CancelFunc
 	t.ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt)
@@ -152,7 +157,10 @@ func (t *bench) catalogDir() string {
 
 // grants is rows (a), (b) and (f).
 func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has func(string) bool) {
-	vault := servers.Vault(t)
+	vault := servers.VaultServer{}
+	if t.ways == "" {
+		vault = servers.Vault(t)
+	}
 	canned := serveUpstream(t, upstream{
 		name: "no-latency STS", key: "AKIABENCH00000000000", secret: "none", dialect: string(iam.DialectAWS), policy: t.document(cat, iam.DialectAWS),
 	}, noLatencySTS())
@@ -165,7 +173,7 @@ func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has fu
 			way{"gRPC mTLS echo", echoCaller(t, auth)},
 			way{"raw SDK AssumeRole", rawCaller(canned)},
 			way{"**RequestGrant, mint**", grantCaller(t, auth, d)},
-			way{"Vault aws/sts", vaultCaller(t, vault, canned, "canned")},
+			way{"Vault aws/sts", t.vaultCaller(vault, canned, "canned")},
 		)
 		if has("f") {
 			t.memory("after (a)", d, 0)
@@ -181,7 +189,7 @@ func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has fu
 		t.compare("b", []int{1, 16, 64},
 			way{"raw SDK AssumeRole, MinIO", rawCaller(real)},
 			way{"**RequestGrant, mint, MinIO**", grantCaller(t, auth, startDaemon(t, auth, real))},
-			way{"Vault aws/sts, MinIO", vaultCaller(t, vault, real, "minio")},
+			way{"Vault aws/sts, MinIO", t.vaultCaller(vault, real, "minio")},
 		)
 	}
 }

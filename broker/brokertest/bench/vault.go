@@ -13,7 +13,10 @@ import (
 
 // vaultCaller asks Vault's own AWS engine for a session of a role that is set up
 // with the same document. Dev mode: memory, plain HTTP, no audit device.
-func vaultCaller(t *bench, s servers.VaultServer, u upstream, mount string) func(int) (op, error) {
+func (t *bench) vaultCaller(s servers.VaultServer, u upstream, mount string) func(int) (op, error) {
+	if t.ways != "" {
+		return nil
+	}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConns: maxConns, MaxIdleConnsPerHost: maxConns}}
 	call := func(ctx context.Context, method, path string, in, out any) error {
 		raw, err := json.Marshal(in)

@@ -45,10 +45,10 @@ func TestDoesNotStart(t *testing.T) {
 			l.write(t, "valetkey.db", strings.Repeat("not a database ", 1000))
 		}, []string{"store unavailable"}},
 		"a stored hash is gone": {func(t *testing.T, l *local) {
-			l.exec(t, "DELETE FROM hashes WHERE idx = 0")
+			l.exec(t, "DELETE FROM hash_chunks WHERE chunk = 0")
 		}, []string{"stored hash 0 is missing"}},
 		"a stored hash is changed": {func(t *testing.T, l *local) {
-			l.exec(t, "UPDATE hashes SET hash = zeroblob(32) WHERE idx = (SELECT max(idx) FROM hashes)")
+			l.exec(t, "UPDATE hash_chunks SET data = CAST(substr(data, 1, length(data) - 32) || zeroblob(32) AS BLOB) WHERE chunk = (SELECT max(chunk) FROM hash_chunks)")
 		}, []string{"ledger verify"}},
 		"an unknown key in the configuration": {func(t *testing.T, l *local) {
 			l.append(t, "valetkeyd.yaml", "surprise: true\n")

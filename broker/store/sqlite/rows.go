@@ -1,104 +1,66 @@
 package sqlite
 
 import (
-	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+	"zombiezen.com/go/sqlite"
 
 	"github.com/valetkey/valetkey/broker/store"
 )
 
-// reader implements store.Reader on any source of statements.
-type reader struct {
-	ctx context.Context
-	q   func(ctx context.Context, query string) (*sql.Stmt, error)
-}
+// reader implements store.Reader inside a transaction of its connection.
+type reader struct{ c conn }
 
 // tx implements store.Tx on the writer's connection.
 type tx struct {
 	reader
-	// n is the ledger's size inside the transaction.
-	n int64
-	// known are stored hashes that the transaction has read or written. Each new
-	// record needs those at the tree's right edge again.
-	known map[int64]tlog.Hash
+	tree *tree
 }
 
-func (r *reader) row(query string, dst []any, args ...any) error {
-	s, err := r.q(r.ctx, query)
-	if err != nil {
-		return unavailable("preparing a query", err)
-	}
-	if err := s.QueryRowContext(r.ctx, args...).Scan(dst...); errors.Is(err, sql.ErrNoRows) {
-		return store.ErrNotFound
-	} else if err != nil {
+func (r *reader) row(query string, row func(*sqlite.Stmt) error, args ...any) error {
+	err := r.c.one(query, row, args...)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return unavailable("reading", err)
 	}
-	return nil
-}
-
-func (r *reader) rows(query string, scan func(*sql.Rows) error, args ...any) (err error) {
-	s, err := r.q(r.ctx, query)
-	if err != nil {
-		return unavailable("preparing a query", err)
-	}
-	rows, err := s.QueryContext(r.ctx, args...)
-	if err != nil {
-		return unavailable("reading", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return unavailable("reading", err)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return unavailable("reading", err)
-	}
-	return nil
+	return err
 }
 
 func (t *tx) exec(query string, args ...any) error {
-	s, err := t.q(t.ctx, query)
-	if err != nil {
-		return unavailable("preparing a write", err)
-	}
-	if _, err := s.ExecContext(t.ctx, args...); err != nil {
+	if err := t.c.exec(query, args...); err != nil {
 		return unavailable("writing", err)
 	}
 	return nil
 }
 
-func one[T any](r *reader, query string, args ...any) (v T, err error) {
-	var body string
-	if err := r.row(query, []any{&body}, args...); err != nil {
-		return v, err
-	}
-	if err := json.Unmarshal([]byte(body), &v); err != nil {
-		return v, unavailable("decoding a row", err)
+func decode[T any](s *sqlite.Stmt) (v T, err error) {
+	if err := json.Unmarshal(blob(s, 0), &v); err != nil {
+		return v, fmt.Errorf("decoding a row: %w", err)
 	}
 	return v, nil
 }
 
-func many[T any](r *reader, query string, args ...any) (vs []T, err error) {
-	err = r.rows(query, func(rows *sql.Rows) error {
-		var body string
-		if err := rows.Scan(&body); err != nil {
-			return err
-		}
-		var v T
-		if err := json.Unmarshal([]byte(body), &v); err != nil {
-			return err
-		}
-		vs = append(vs, v)
-		return nil
+func one[T any](r *reader, query string, args ...any) (v T, err error) {
+	err = r.row(query, func(s *sqlite.Stmt) (err error) {
+		v, err = decode[T](s)
+		return err
 	}, args...)
-	return vs, err
+	return v, err
+}
+
+func many[T any](r *reader, query string, args ...any) (vs []T, err error) {
+	err = r.c.each(query, func(s *sqlite.Stmt) error {
+		v, err := decode[T](s)
+		vs = append(vs, v)
+		return err
+	}, args...)
+	if err != nil {
+		return nil, unavailable("reading", err)
+	}
+	return vs, nil
 }
 
 // put writes a row whose last column is its JSON body.
@@ -147,9 +109,14 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 }
 
 func (t *tx) PutGrant(v store.Grant) error {
-	return t.put(`INSERT INTO grants (id, task, agent, live, expires, body) VALUES (?, ?, ?, ?, ?, ?)
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding a row: %w", err)
+	}
+	live, expires := v.State.Live(), v.ExpiresAt.UnixNano()
+	return t.exec(`INSERT INTO grants (id, task, agent, live, expires, body) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET live = excluded.live, expires = excluded.expires, body = excluded.body`,
-		v, v.ID, v.TaskID, v.Agent, v.State.Live(), v.ExpiresAt.UnixNano())
+		v.ID, v.TaskID, v.Agent, live, expires, string(body))
 }
 
 func (r *reader) Issuance(id string) (store.Issuance, error) {
@@ -195,21 +162,28 @@ func (t *tx) PutWork(v store.Work) error {
 	return t.put("INSERT INTO work (id, due, body) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET due = excluded.due, body = excluded.body", v, v.ID, due)
 }
 
-func (r *reader) Idempotency(agent, key string) (store.Idempotency, error) {
-	return one[store.Idempotency](r, "SELECT body FROM idempotency WHERE agent = ? AND key = ?", agent, key)
+func (r *reader) Idempotency(agent, key string) (v store.Idempotency, err error) {
+	v.Agent, v.Key = agent, key
+	err = r.row("SELECT content, result, at FROM idempotency WHERE agent = ? AND key = ?", func(s *sqlite.Stmt) error {
+		v.Content, v.Result, v.At = s.ColumnText(0), s.ColumnText(1), time.Unix(0, s.ColumnInt64(2)).UTC()
+		return nil
+	}, agent, key)
+	return v, err
 }
 
 func (t *tx) PutIdempotency(v store.Idempotency) error {
-	return t.put("INSERT INTO idempotency (agent, key, body) VALUES (?, ?, ?)", v, v.Agent, v.Key)
+	return t.exec("INSERT INTO idempotency (agent, key, content, result, at) VALUES (?, ?, ?, ?, ?)", v.Agent, v.Key, v.Content, v.Result, v.At.UnixNano())
 }
 
-func (r *reader) Frozen(agent string) (string, bool, error) {
-	var cause string
-	err := r.row("SELECT cause FROM frozen WHERE agent = ?", []any{&cause}, agent)
+func (r *reader) Frozen(agent string) (cause string, frozen bool, err error) {
+	err = r.row("SELECT cause FROM frozen WHERE agent = ?", func(s *sqlite.Stmt) error {
+		cause, frozen = s.ColumnText(0), true
+		return nil
+	}, agent)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", false, nil
 	}
-	return cause, err == nil, err
+	return cause, frozen, err
 }
 
 func (t *tx) SetFrozen(agent, cause string, frozen bool) error {
@@ -223,7 +197,7 @@ func (t *tx) SetFrozen(agent, cause string, frozen bool) error {
 // is in the past, empty when it is burst-1 intervals or more ahead.
 func (t *tx) TakeToken(key string, now time.Time, interval time.Duration, burst int) (time.Duration, error) {
 	var tat int64
-	err := t.row("SELECT tat FROM buckets WHERE key = ?", []any{&tat}, key)
+	err := t.row("SELECT tat FROM buckets WHERE key = ?", func(s *sqlite.Stmt) error { tat = s.ColumnInt64(0); return nil }, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return 0, err
 	}
@@ -236,115 +210,59 @@ func (t *tx) TakeToken(key string, now time.Time, interval time.Duration, burst 
 	return 0, t.exec("INSERT INTO buckets (key, tat) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET tat = excluded.tat", key, at+int64(interval))
 }
 
-func (r *reader) size() (int64, error) {
-	var n int64
-	err := r.row("SELECT coalesce(max(idx) + 1, 0) FROM records", []any{&n})
+func (r *reader) size() (n int64, err error) {
+	err = r.row("SELECT coalesce(max(idx) + 1, 0) FROM records", func(s *sqlite.Stmt) error { n = s.ColumnInt64(0); return nil })
 	return n, err
 }
 
-func (r *reader) Head() (store.Head, error) {
-	var h store.Head
-	err := r.row("SELECT size, note FROM checkpoint", []any{&h.Size, &h.Checkpoint})
+func (r *reader) Head() (h store.Head, err error) {
+	err = r.row("SELECT size, note FROM checkpoint", func(s *sqlite.Stmt) error {
+		h = store.Head{Size: s.ColumnInt64(0), Checkpoint: blob(s, 1)}
+		return nil
+	})
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Head{}, nil
 	}
 	return h, err
 }
 
-func (r *reader) Record(index int64) ([]byte, error) {
-	var data []byte
-	err := r.row("SELECT data FROM records WHERE idx = ?", []any{&data}, index)
+func (r *reader) Record(index int64) (data []byte, err error) {
+	err = r.row("SELECT data FROM records WHERE idx = ?", func(s *sqlite.Stmt) error { data = blob(s, 0); return nil }, index)
 	return data, err
 }
 
 func (r *reader) Records(index int64, n int) (out [][]byte, err error) {
-	err = r.rows("SELECT data FROM records WHERE idx >= ? ORDER BY idx LIMIT ?", func(rows *sql.Rows) error {
-		var data []byte
-		err := rows.Scan(&data)
-		out = append(out, data)
-		return err
+	err = r.c.each("SELECT data FROM records WHERE idx >= ? ORDER BY idx LIMIT ?", func(s *sqlite.Stmt) error {
+		out = append(out, blob(s, 0))
+		return nil
 	}, index, n)
-	return out, err
-}
-
-func (t *tx) Append(leaf []byte) (int64, error) {
-	hashes, err := tlog.StoredHashes(t.n, leaf, t)
 	if err != nil {
-		return 0, fmt.Errorf("hashing a record: %w", err)
-	}
-	if err := t.exec("INSERT INTO records (idx, data) VALUES (?, ?)", t.n, leaf); err != nil {
-		return 0, err
-	}
-	for i, h := range hashes {
-		at := tlog.StoredHashIndex(0, t.n) + int64(i)
-		if err := t.exec("INSERT INTO hashes (idx, hash) VALUES (?, ?)", at, h[:]); err != nil {
-			return 0, err
-		}
-		t.known[at] = h
-	}
-	t.n++
-	return t.n - 1, nil
-}
-
-// ReadHashes implements tlog.HashReader.
-func (t *tx) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	var missing []int64
-	for i, at := range indexes {
-		h, ok := t.known[at]
-		if !ok {
-			missing = append(missing, at)
-		}
-		out[i] = h
-	}
-	if len(missing) == 0 {
-		return out, nil
-	}
-	read, err := t.reader.ReadHashes(missing)
-	if err != nil {
-		return nil, err
-	}
-	for i, at := range missing {
-		t.known[at] = read[i]
-	}
-	for i, at := range indexes {
-		out[i] = t.known[at]
+		return nil, unavailable("reading", err)
 	}
 	return out, nil
 }
 
-// ReadHashes implements tlog.HashReader.
-func (r *reader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	if len(indexes) == 0 {
-		return nil, nil
+func (t *tx) Append(leaf []byte) (int64, error) {
+	n := t.tree.size
+	if err := t.tree.add(n, leaf); err != nil {
+		return 0, err
 	}
-	ids, err := json.Marshal(indexes)
-	if err != nil {
-		return nil, err
-	}
-	found := make(map[int64]tlog.Hash, len(indexes))
-	err = r.rows("SELECT h.idx, h.hash FROM json_each(?) j JOIN hashes h ON h.idx = j.value", func(rows *sql.Rows) error {
-		var i int64
-		var b []byte
-		if err := rows.Scan(&i, &b); err != nil {
-			return err
-		}
-		if len(b) != tlog.HashSize {
-			return fmt.Errorf("stored hash %d has %d bytes", i, len(b))
-		}
-		found[i] = tlog.Hash(b)
-		return nil
-	}, string(ids))
-	if err != nil {
-		return nil, err
-	}
+	return n, t.exec("INSERT INTO records (idx, data) VALUES (?, ?)", n, leaf)
+}
+
+// ReadHashes implements tlog.HashReader: what the batch has added is not
+// written yet.
+func (t *tx) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	out := make([]tlog.Hash, len(indexes))
-	for i, idx := range indexes {
-		h, ok := found[idx]
-		if !ok {
-			return nil, fmt.Errorf("%w: stored hash %d is missing", store.ErrUnavailable, idx)
+	for i, at := range indexes {
+		h, err := t.tree.onEdge(indexes[i : i+1])
+		if err != nil {
+			h, err = t.reader.ReadHashes([]int64{at})
 		}
-		out[i] = h
+		if err != nil {
+			return nil, err
+		}
+		out[i] = h[0]
 	}
 	return out, nil
 }

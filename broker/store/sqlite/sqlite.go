@@ -12,27 +12,18 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
 
 	"github.com/gofrs/flock"
-	"github.com/pressly/goose/v3"
 	"golang.org/x/mod/sumdb/tlog"
-	_ "modernc.org/sqlite" // the driver
 
 	"github.com/valetkey/valetkey/broker/store"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 const (
 	// maxBatch bounds how many updates wait for one fsync.
@@ -51,13 +42,14 @@ type Config struct {
 
 // DB is a store.Store in one SQLite file.
 type DB struct {
-	read  *sql.DB
-	write *sql.DB
-	w     *session // the writer goroutine's alone
-	seal  store.SealFunc
+	path string
+	seal store.SealFunc
+	// w and tree are the writer goroutine's alone.
+	w    conn
+	tree tree
 	// idle holds the readers that nobody uses: as many as there may be, nil for
 	// one that is not opened yet.
-	idle chan *session
+	idle chan *conn
 
 	ops  chan *op
 	quit chan struct{}
@@ -116,48 +108,25 @@ func open(ctx context.Context, cfg Config) (*DB, error) {
 	if err := create(cfg.Path); err != nil {
 		return nil, unavailable("opening the store", err)
 	}
-	dsn := func(extra string) string {
-		u := url.URL{Scheme: "file", Opaque: url.PathEscape(cfg.Path)}
-		return u.String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-16384)" + extra
+	if err := migrate(ctx, cfg.Path); err != nil {
+		return nil, unavailable("migrating the store", err)
 	}
-	write, err := sql.Open("sqlite", dsn("&_txlock=immediate"))
+	w, err := dial(cfg.Path, "journal_mode = WAL", "synchronous = FULL")
 	if err != nil {
 		return nil, unavailable("opening the store", err)
 	}
-	write.SetMaxOpenConns(1)
-	if err := migrate(ctx, write); err != nil {
-		return nil, errors.Join(unavailable("migrating the store", err), write.Close())
-	}
-	conn, err := write.Conn(ctx)
-	if err != nil {
-		return nil, errors.Join(unavailable("opening the store", err), write.Close())
-	}
-	read, err := sql.Open("sqlite", dsn("&_pragma=query_only(1)"))
-	if err != nil {
-		return nil, errors.Join(unavailable("opening the store", err), conn.Close(), write.Close())
-	}
 	db := &DB{
-		read: read, write: write, w: newSession(conn), seal: cfg.Seal, idle: make(chan *session, maxReaders),
+		path: cfg.Path, seal: cfg.Seal, w: w, idle: make(chan *conn, maxReaders),
 		ops: make(chan *op, maxBatch), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	if err := db.tree.load(&reader{c: w}); err != nil {
+		return nil, errors.Join(unavailable("reading the ledger's edge", err), w.c.Close())
 	}
 	for range maxReaders {
 		db.idle <- nil
 	}
 	go db.run()
 	return db, nil
-}
-
-func migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub)
-	if err != nil {
-		return err
-	}
-	_, err = p.Up(ctx)
-	return err
 }
 
 // Update implements store.Store. A cancelled ctx stops the wait for a place in
@@ -232,62 +201,73 @@ func (db *DB) commit(batch []*op) {
 }
 
 func (db *DB) runBatch(batch []*op) (_ store.Head, err error) {
-	ctx := context.Background() // a batch belongs to many callers: none may cancel it
-	if err := db.w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return store.Head{}, unavailable("beginning a transaction", err)
+	t := &tx{reader: reader{c: db.w}, tree: &db.tree}
+	if err := t.exec("BEGIN IMMEDIATE"); err != nil {
+		return store.Head{}, err
 	}
 	defer func() {
 		if err != nil {
-			// The connection must not stay inside the transaction. If even
-			// this fails the next BEGIN fails too, and the store refuses.
-			if rerr := db.w.exec(ctx, "ROLLBACK"); rerr != nil {
+			// The connection must not stay inside the transaction, nor the tree
+			// ahead of it. If even this fails the next BEGIN fails too, and the
+			// store refuses.
+			if rerr := db.w.exec("ROLLBACK"); rerr != nil {
 				err = errors.Join(err, unavailable("rolling back", rerr))
 			}
+			db.tree.discard(db.tree.durable)
 		}
 	}()
-	t := &tx{reader: reader{ctx: ctx, q: db.w.prepared}, known: map[int64]tlog.Hash{}}
-	before, err := t.size()
-	if err != nil {
-		return store.Head{}, unavailable("reading the ledger's size", err)
-	}
-	t.n = before
 	for _, o := range batch {
-		if err := db.w.exec(ctx, "SAVEPOINT op"); err != nil {
-			return store.Head{}, unavailable("beginning a transaction", err)
-		}
-		n := t.n
-		if o.err = call(o.fn, t); o.err != nil {
-			t.n = n
-			clear(t.known) // it may hold hashes that are rolled back
-			if err := db.w.exec(ctx, "ROLLBACK TO op"); err != nil {
-				return store.Head{}, unavailable("rolling back", err)
-			}
-		}
-		if err := db.w.exec(ctx, "RELEASE op"); err != nil {
-			return store.Head{}, unavailable("ending a transaction", err)
-		}
-	}
-	var head store.Head
-	if t.n > before {
-		root, err := tlog.TreeHash(t.n, t)
-		if err != nil {
-			return store.Head{}, unavailable("hashing the ledger", err)
-		}
-		note, err := db.seal(tlog.Tree{N: t.n, Hash: root})
-		if err != nil {
-			return store.Head{}, unavailable("signing the checkpoint", err)
-		}
-		if err := t.exec("INSERT INTO checkpoint (id, size, note) VALUES (0, ?, ?) ON CONFLICT (id) DO UPDATE SET size = excluded.size, note = excluded.note", t.n, note); err != nil {
+		if err := db.runOne(t, o); err != nil {
 			return store.Head{}, err
 		}
-		head = store.Head{Size: t.n, Checkpoint: note}
-	} else if head, err = t.Head(); err != nil {
+	}
+	head, edge, err := db.sealed(t)
+	if err != nil {
 		return store.Head{}, err
 	}
-	if err := db.w.exec(ctx, "COMMIT"); err != nil {
-		return store.Head{}, unavailable("committing", err)
+	if err := t.exec("COMMIT"); err != nil {
+		return store.Head{}, err
 	}
+	db.tree = tree{size: db.tree.size, durable: db.tree.size, edge: edge}
 	return head, nil
+}
+
+// runOne runs one op in a savepoint, so that its failure costs nobody else. An
+// error is the batch's.
+func (db *DB) runOne(t *tx, o *op) error {
+	if err := t.exec("SAVEPOINT op"); err != nil {
+		return err
+	}
+	n := db.tree.size
+	if o.err = call(o.fn, t); o.err != nil {
+		db.tree.discard(n)
+		if err := t.exec("ROLLBACK TO op"); err != nil {
+			return err
+		}
+	}
+	return t.exec("RELEASE op")
+}
+
+// sealed writes the hashes of the batch and the signed head over them. edge is
+// what the tree keeps.
+func (db *DB) sealed(t *tx) (store.Head, map[int64]tlog.Hash, error) {
+	if db.tree.size == db.tree.durable {
+		head, err := t.Head()
+		return head, db.tree.edge, err
+	}
+	if err := db.tree.write(db.w); err != nil {
+		return store.Head{}, nil, unavailable("writing hashes", err)
+	}
+	root, edge, err := db.tree.root(nil)
+	if err != nil {
+		return store.Head{}, nil, unavailable("hashing the ledger", err)
+	}
+	note, err := db.seal(tlog.Tree{N: db.tree.size, Hash: root})
+	if err != nil {
+		return store.Head{}, nil, unavailable("signing the checkpoint", err)
+	}
+	err = t.exec("INSERT INTO checkpoint (id, size, note) VALUES (0, ?, ?) ON CONFLICT (id) DO UPDATE SET size = excluded.size, note = excluded.note", db.tree.size, note)
+	return store.Head{Size: db.tree.size, Checkpoint: note}, edge, err
 }
 
 // call turns a panic of fn into an error, since it runs on the writer that
@@ -307,13 +287,12 @@ func (db *DB) Close() error {
 	db.once.Do(func() {
 		close(db.quit)
 		<-db.done
-		err = db.w.close()
 		for range maxReaders {
 			if r := <-db.idle; r != nil {
-				err = errors.Join(err, r.close())
+				err = errors.Join(err, r.c.Close())
 			}
 		}
-		err = errors.Join(err, db.read.Close(), db.write.Close(), db.lock.Close())
+		err = errors.Join(err, db.w.c.Close(), db.lock.Close())
 	})
 	return err
 }

@@ -137,11 +137,16 @@ func TestOneBrokerAFile(t *testing.T) {
 	open(t, path, storetest.Seal)
 }
 
-func TestFileThatOthersCanReadIsRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
+func makePrivate(t *testing.T, path string) {
+	t.Helper()
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestFileThatOthersCanReadIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	makePrivate(t, path)
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
