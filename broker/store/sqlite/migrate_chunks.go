@@ -11,7 +11,8 @@ import (
 )
 
 // chunkHashesMigration is version 2: hashes move from a row each into chunks, and
-// an idempotency key's row has columns in place of a JSON body. It is in Go since
+// an idempotency key's row has columns in place of a JSON body, and only live grants
+// are indexed by their task. It is in Go since
 // SQL cannot join blobs over rows. There is no way back.
 func chunkHashesMigration() *goose.Migration {
 	return goose.NewGoMigration(2, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
@@ -21,6 +22,8 @@ func chunkHashesMigration() *goose.Migration {
 			`INSERT INTO keys SELECT agent, key, body ->> 'Content', body ->> 'Result', unixepoch(body ->> 'At') * 1000000000 FROM idempotency`,
 			`DROP TABLE idempotency`,
 			`ALTER TABLE keys RENAME TO idempotency`,
+			`DROP INDEX grants_task`,
+			`CREATE INDEX grants_task ON grants (task) WHERE live = 1`,
 		} {
 			if _, err := tx.ExecContext(ctx, q); err != nil {
 				return err

@@ -28,6 +28,9 @@ import (
 const (
 	// maxBatch bounds how many updates wait for one fsync.
 	maxBatch = 256
+	// checkpointPages is how long the write-ahead log gets, 32 MiB, before it goes
+	// into the file. Batches rewrite the same pages, and each goes there once.
+	checkpointPages = 8000
 	// maxReaders bounds how many Views run at once.
 	maxReaders = 8
 )
@@ -111,7 +114,7 @@ func open(ctx context.Context, cfg Config) (*DB, error) {
 	if err := migrate(ctx, cfg.Path); err != nil {
 		return nil, unavailable("migrating the store", err)
 	}
-	w, err := dial(cfg.Path, "journal_mode = WAL", "synchronous = FULL")
+	w, err := dial(cfg.Path, "journal_mode = WAL", "synchronous = FULL", fmt.Sprintf("wal_autocheckpoint = %d", checkpointPages))
 	if err != nil {
 		return nil, unavailable("opening the store", err)
 	}
