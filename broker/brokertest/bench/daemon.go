@@ -49,10 +49,11 @@ roles:
   vault: {provider: vault, address: "http://127.0.0.1:1", auth: {method: token, token_file: %[1]s/none}}
 `
 
-func startDaemon(t *bench, auth *devauthority.Authority, u upstream) daemon {
+func startDaemon(t *bench, auth *devauthority.Authority, u upstream, h history) daemon {
 	d := daemon{dir: t.TempDir()}
 	t.must(os.CopyFS(filepath.Join(d.dir, "catalog"), example.Files))
 	t.must(ledger.GenerateKey(filepath.Join(d.dir, "ledger.key"), "bench.example.org/log"))
+	t.fill(d.dir, h)
 	self, err := auth.ID("valetkeyd")
 	t.must(err)
 	sock := filepath.Join(d.dir, "workload.sock")

@@ -115,7 +115,7 @@ func main() {
 	t := &bench{}
 	flag.StringVar(&t.valetkeyd, "valetkeyd", "bin/valetkeyd", "the daemon to measure")
 	flag.DurationVar(&t.each, "each", 4*time.Second, "how long to measure each line")
-	rows := flag.String("rows", "abcdef", "which rows")
+	rows := flag.String("rows", "abcdefg", "which rows")
 	flag.StringVar(&t.ways, "ways", "", "only the lines of rows a and b whose name holds this")
 	flag.Parse()
 	var stop context.CancelFunc
@@ -134,7 +134,7 @@ func (t *bench) run(rows string) {
 	auth, err := devauthority.New(devauthority.Config{TrustDomain: trustDomain})
 	t.must(err)
 	t.Cleanup(func() { t.note(auth.Close()) })
-	if has("a") || has("b") || has("f") {
+	if has("a") || has("b") || has("f") || has("g") {
 		t.grants(auth, cat, has)
 	}
 	if has("c") {
@@ -155,7 +155,7 @@ func (t *bench) catalogDir() string {
 	return dir
 }
 
-// grants is rows (a), (b) and (f).
+// grants is rows (a), (b), (f) and (g).
 func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has func(string) bool) {
 	vault := servers.VaultServer{}
 	if t.ways == "" {
@@ -164,9 +164,16 @@ func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has fu
 	canned := serveUpstream(t, upstream{
 		name: "no-latency STS", key: "AKIABENCH00000000000", secret: "none", dialect: string(iam.DialectAWS), policy: t.document(cat, iam.DialectAWS),
 	}, noLatencySTS())
-	d := startDaemon(t, auth, canned)
+	if has("g") {
+		t.grown(auth, canned)
+	}
 	if has("f") {
-		t.memory("idle", d, settle)
+		live := startDaemon(t, auth, canned, history{grants: manyLive, live: true})
+		t.memory(fmt.Sprintf("with %d live grants", manyLive), live, settle, false)
+	}
+	d := startDaemon(t, auth, canned, history{})
+	if has("f") {
+		t.memory("idle", d, settle, true)
 	}
 	if has("a") {
 		t.compare("a", []int{1, 16, 64},
@@ -176,7 +183,7 @@ func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has fu
 			way{"Vault aws/sts", t.vaultCaller(vault, canned, "canned")},
 		)
 		if has("f") {
-			t.memory("after (a)", d, 0)
+			t.memory("after (a)", d, 0, true)
 		}
 	}
 	if has("b") {
@@ -188,10 +195,24 @@ func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has fu
 		}, h)
 		t.compare("b", []int{1, 16, 64},
 			way{"raw SDK AssumeRole, MinIO", rawCaller(real)},
-			way{"**RequestGrant, mint, MinIO**", grantCaller(t, auth, startDaemon(t, auth, real))},
+			way{"**RequestGrant, mint, MinIO**", grantCaller(t, auth, startDaemon(t, auth, real, history{}))},
 			way{"Vault aws/sts, MinIO", t.vaultCaller(vault, real, "minio")},
 		)
 	}
+}
+
+// The stores of rows (f) and (g).
+const (
+	manyLive = 100_000
+	manyPast = 1_000_000
+)
+
+// grown is row (g): (a) on a new store and on one with a history.
+func (t *bench) grown(auth *devauthority.Authority, u upstream) {
+	t.compare("g", []int{1, 64},
+		way{"**RequestGrant, mint**, new store", grantCaller(t, auth, startDaemon(t, auth, u, history{}))},
+		way{fmt.Sprintf("**RequestGrant, mint**, %d past grants", manyPast), grantCaller(t, auth, startDaemon(t, auth, u, history{grants: manyPast}))},
+	)
 }
 
 // document is what the daemon sends as session policy, for the others to send too.
@@ -209,19 +230,23 @@ func query() scopes.Query {
 	return scopes.Query{Scope: scopeName, Params: map[string][]string{"bucket": {"bench"}, "prefix": {"reports/"}}}
 }
 
-// memory is a line of row (f): resident memory of the daemon beside Vault's.
-func (t *bench) memory(when string, d daemon, wait time.Duration) {
+// memory is a line of row (f): resident memory of the daemon, and beside it Vault's.
+func (t *bench) memory(when string, d daemon, wait time.Duration, beside bool) {
 	select {
 	case <-time.After(wait):
 	case <-t.ctx.Done():
 	}
 	ours, err := resident(d.pid)
 	t.must(err)
+	fmt.Printf("| f | **valetkeyd** resident, %s: %.0f MiB | | | | |\n", when, ours)
+	if !beside {
+		return
+	}
 	pid, err := childNamed("vault")
 	t.must(err)
 	theirs, err := resident(pid)
 	t.must(err)
-	fmt.Printf("| f | **valetkeyd** resident, %[1]s: %.0[2]f MiB | | | | |\n| f | Vault resident, %[1]s: %.0[3]f MiB | | | | |\n", when, ours, theirs)
+	fmt.Printf("| f | Vault resident, %s: %.0f MiB | | | | |\n", when, theirs)
 }
 
 // machine names what the numbers are of, and what else it was doing.
