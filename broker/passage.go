@@ -171,25 +171,6 @@ func (p *passage) answerRepeat(grantID string, minted bool) (err error) {
 	return nil
 }
 
-// repeated returns what key made before, or "".
-func (p *passage) repeated(key, content string) (string, error) {
-	prev, err := p.tx.Idempotency(p.who.id(), key)
-	if errors.Is(err, store.ErrNotFound) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if prev.Content != content {
-		return "", ErrConflict
-	}
-	return prev.Result, nil
-}
-
-func (p *passage) remember(key, content, result string) error {
-	return p.tx.PutIdempotency(store.Idempotency{Agent: p.who.id(), Key: key, Content: content, Result: result, At: p.tx.Now()})
-}
-
 // openTask checks the task again, in the transaction: it may have been closed
 // since the call began.
 func (p *passage) openTask(id string) error {

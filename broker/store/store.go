@@ -193,7 +193,8 @@ type Idempotency struct {
 	Agent, Key string
 	// Content is a digest of the request.
 	Content string
-	// Result is the id of what it made.
+	// Result begins with the id of the task or grant that it is about, if there
+	// is one; after a space follows the answer, where the id alone does not tell it.
 	Result string
 	At     time.Time
 }
