@@ -40,7 +40,7 @@ func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
 	if err := p.openTask(ask.TaskID); err != nil {
 		return err
 	}
-	if err := b.cfg.Guard.Throttle(p.tx, p.who.id()); err != nil {
+	if err := b.cfg.Guard.Throttle(p.tx, p.who.Agent); err != nil {
 		return err
 	}
 	clearance, refusal := b.pass(p.tx, d)
@@ -98,7 +98,7 @@ func (b *Broker) mintAgain(p *passage, d policy.Decision, key, grantID string) e
 	if err := p.openTask(g.TaskID); err != nil {
 		return err
 	}
-	if err := b.cfg.Guard.Throttle(p.tx, p.who.id()); err != nil {
+	if err := b.cfg.Guard.Throttle(p.tx, p.who.Agent); err != nil {
 		return err
 	}
 	p.grant = g

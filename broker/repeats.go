@@ -52,7 +52,7 @@ func (b *Broker) keepIdle(p *passage, e ending, key, content, about string, answ
 		return nil
 	}
 	if e.operator == "" {
-		if err := b.cfg.Guard.Throttle(p.tx, p.who.id()); err != nil {
+		if err := b.cfg.Guard.Throttle(p.tx, p.who.Agent); err != nil {
 			return err
 		}
 	}

@@ -28,7 +28,7 @@ func (b *Broker) OpenTask(ctx context.Context, who Caller, n NewTask) (task stor
 			task, err = t.Task(repeat)
 			return err
 		}
-		if err := b.cfg.Guard.Throttle(t, who.id()); err != nil {
+		if err := b.cfg.Guard.Throttle(t, who.Agent); err != nil {
 			return err
 		}
 		task = store.Task{

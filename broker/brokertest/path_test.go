@@ -2,6 +2,7 @@ package brokertest_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -324,6 +325,7 @@ func TestGuard(t *testing.T) {
 	_, err = c.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-1", GrantId: first.GetGrant().GetId()})
 	wantReason(t, err, codes.PermissionDenied, "FROZEN")
 	// Another session of the same user is another agent, unless the user is frozen.
+	h.Clock.Add(10 * time.Second)
 	session := h.AgentClient("spiffe://" + brokertest.TrustDomain + "/agent/alice/s2")
 	other := openTask(t, session, "task-key-2")
 	if _, err := session.RequestGrant(t.Context(), ask(other, "grant-key-5")); err != nil {
@@ -334,6 +336,7 @@ func TestGuard(t *testing.T) {
 	}
 	_, err = session.RequestGrant(t.Context(), ask(other, "grant-key-6"))
 	wantReason(t, err, codes.PermissionDenied, "FROZEN")
+	h.Clock.Add(10 * time.Second)
 	if _, err := op.SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: "spiffe://" + brokertest.TrustDomain + "/agent/alice", Cause: "over"}); err != nil {
 		t.Fatal(err)
 	}
@@ -345,6 +348,18 @@ func TestGuard(t *testing.T) {
 	if _, err := c.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-2", GrantId: first.GetGrant().GetId()}); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestNewSessionIsNoNewBudget(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 60, Burst: 3}})
+	for i, want := range []string{"", "", "", "RATE_LIMITED"} {
+		c := h.AgentClient(fmt.Sprintf("spiffe://%s/agent/alice/s%d", brokertest.TrustDomain, i))
+		_, err := c.OpenTask(t.Context(), &valetkeyv1.OpenTaskRequest{IdempotencyKey: "task-key-1", Purpose: "test", Environment: "production"})
+		if reasonOf(err) != want {
+			t.Errorf("session %d: %v, want %q", i, err, want)
+		}
+	}
+	openTask(t, h.AgentClient("spiffe://"+brokertest.TrustDomain+"/agent/bob/s1"), "task-key-1")
 }
 
 func TestOthersSeeNothing(t *testing.T) {

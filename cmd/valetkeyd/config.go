@@ -13,6 +13,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
@@ -142,6 +143,10 @@ type GuardConfig struct {
 	RatePerMinute int `yaml:"rate_per_minute"`
 	// Burst is each agent's at once; 0 for 20.
 	Burst int `yaml:"burst"`
+	// RateBy names the attributes of the path templates that make one agent of
+	// these limits' kind, such as [user]. Empty for all but "session": a new
+	// session then is no new budget.
+	RateBy []string `yaml:"rate_by"`
 }
 
 // FloorConfig is what an operator has to say in so many words.
@@ -211,6 +216,9 @@ func (c Config) check() error {
 		default:
 			need(false, "roles.%s.provider: %q is not aws or vault", name, r.Provider)
 		}
+	}
+	if err := guard.CheckRateBy(c.Guard.RateBy, c.Identity.PathTemplates); err != nil {
+		errs = append(errs, fmt.Errorf("guard.%w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -83,7 +83,7 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	if err != nil {
 		return err
 	}
-	g, err := guard.New(guard.Config{RatePerMinute: c.Guard.RatePerMinute, Burst: c.Guard.Burst})
+	g, err := guard.New(guard.Config{RatePerMinute: c.Guard.RatePerMinute, Burst: c.Guard.Burst, RateBy: c.Guard.RateBy})
 	if err != nil {
 		return err
 	}
