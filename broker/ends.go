@@ -91,7 +91,7 @@ func (b *Broker) endGrant(ctx context.Context, who Caller, key, content, id stri
 		return p.keep(key, content, id, g)
 	})
 	if err == nil {
-		b.announce()
+		b.watches.announce(id)
 		b.wake()
 	}
 	return g, err
@@ -242,7 +242,9 @@ func (b *Broker) expire(ctx context.Context) error {
 		}
 		return nil
 	})
-	b.announce()
+	for _, g := range due {
+		b.watches.announce(g.ID)
+	}
 	return err
 }
 

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/policy"
@@ -41,52 +40,6 @@ func (b *Broker) Grants(ctx context.Context, f store.GrantFilter) (gs []store.Gr
 		return err
 	})
 	return gs, err
-}
-
-// Watch sends the agent's grant to send whenever it changes, until it has
-// ended, the caller's SVID has expired, or ctx is done.
-func (b *Broker) Watch(ctx context.Context, who Caller, id string, alive func() error, send func(store.Grant) error) error {
-	var last store.GrantState
-	poll := time.NewTicker(tick) // another replica's changes are not announced here
-	defer poll.Stop()
-	for {
-		changed := b.next()
-		if err := alive(); err != nil {
-			return err
-		}
-		g, err := b.Grant(ctx, who.id(), id)
-		if err != nil {
-			return err
-		}
-		if g.State != last {
-			if err := send(g); err != nil {
-				return err
-			}
-			last = g.State
-		}
-		if !g.State.Live() {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		case <-poll.C:
-		}
-	}
-}
-
-func (b *Broker) next() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.changed
-}
-
-func (b *Broker) announce() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	close(b.changed)
-	b.changed = make(chan struct{})
 }
 
 // SetFreeze stops or resumes all grants of one agent. key may be empty.

@@ -114,7 +114,7 @@ func (b *Broker) endTask(ctx context.Context, who Caller, key, content, id strin
 		return p.keep(key, content, id, taskEnd{Task: task, Ended: ended})
 	})
 	if err == nil {
-		b.announce()
+		b.watches.announce(ended...)
 		b.wake()
 	}
 	return task, ended, err

@@ -1,6 +1,7 @@
 package brokertest_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -360,6 +361,41 @@ func TestNewSessionIsNoNewBudget(t *testing.T) {
 		}
 	}
 	openTask(t, h.AgentClient("spiffe://"+brokertest.TrustDomain+"/agent/bob/s1"), "task-key-1")
+}
+
+func TestWatchesAreLimited(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{Watches: 2})
+	c := h.AgentClient(brokertest.Agent)
+	g, err := c.RequestGrant(t.Context(), ask(openTask(t, c, "task-key-1"), "grant-key-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch := func() (cancel func(), err error) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w, err := c.WatchGrant(ctx, &valetkeyv1.WatchGrantRequest{GrantId: g.GetGrant().GetId()})
+		if err == nil {
+			_, err = w.Recv()
+		}
+		return cancel, err
+	}
+	first, err := watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second()
+	third, err := watch()
+	third()
+	wantReason(t, err, codes.ResourceExhausted, "RATE_LIMITED")
+	first()
+	brokertest.Eventually(t, "a place is free again", func() bool {
+		again, err := watch()
+		again()
+		return err == nil
+	})
 }
 
 func TestOthersSeeNothing(t *testing.T) {

@@ -73,6 +73,7 @@ func table() []row {
 		{err: policy.ErrPolicy, code: codes.PermissionDenied, reason: valetkeyv1.ErrorReason_ERROR_REASON_POLICY_ERROR, text: "the policy engine met an error, so the answer is no; the broker's log has the cause", ours: true},
 		{err: approval.ErrNeeded, code: codes.FailedPrecondition, reason: valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL, text: "people have to approve this first", detail: true, recorded: true},
 		{err: approval.ErrDenied, code: codes.PermissionDenied, reason: valetkeyv1.ErrorReason_ERROR_REASON_DENIED, text: "policy does not allow this; \"valetkey explain\" says why", recorded: true},
+		{err: broker.ErrTooManyWatches, code: codes.ResourceExhausted, reason: valetkeyv1.ErrorReason_ERROR_REASON_RATE_LIMITED, text: "this agent watches as many grants at once as it may; close a stream, or ask the broker's operator for more"},
 		{err: guard.ErrRateLimited, code: codes.ResourceExhausted, reason: valetkeyv1.ErrorReason_ERROR_REASON_RATE_LIMITED, text: "too many requests; wait as long as RetryInfo says"},
 		{err: guard.ErrFrozen, code: codes.PermissionDenied, reason: valetkeyv1.ErrorReason_ERROR_REASON_FROZEN, text: "an operator has stopped grants for this agent", recorded: true},
 		{err: broker.ErrTaskNotFound, code: codes.NotFound, reason: valetkeyv1.ErrorReason_ERROR_REASON_TASK_NOT_FOUND, text: "this caller has no such task; open one with \"valetkey task open\""},

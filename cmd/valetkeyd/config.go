@@ -147,6 +147,8 @@ type GuardConfig struct {
 	// these limits' kind, such as [user]. Empty for all but "session": a new
 	// session then is no new budget.
 	RateBy []string `yaml:"rate_by"`
+	// Watches is how many grants one agent may follow at once; 0 for 64.
+	Watches int `yaml:"watches"`
 }
 
 // FloorConfig is what an operator has to say in so many words.
@@ -217,6 +219,7 @@ func (c Config) check() error {
 			need(false, "roles.%s.provider: %q is not aws or vault", name, r.Provider)
 		}
 	}
+	need(c.Guard.Watches >= 0, "guard.watches: %d is less than 0", c.Guard.Watches)
 	if err := guard.CheckRateBy(c.Guard.RateBy, c.Identity.PathTemplates); err != nil {
 		errs = append(errs, fmt.Errorf("guard.%w", err))
 	}
