@@ -255,6 +255,33 @@ func TestRefusalFloodIsCounted(t *testing.T) {
 	}
 }
 
+// One caller's flood leaves another's refusals on the record one by one.
+func TestNoisyCallerHidesNobody(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{})
+	noisy, quiet := "spiffe://"+brokertest.TrustDomain+"/agent/mallory/s1", brokertest.Agent
+	refused := func(id string, n int) {
+		c := h.AgentClient(id)
+		for range n {
+			_, err := c.CloseTask(t.Context(), &valetkeyv1.CloseTaskRequest{TaskId: "task_" + strings.Repeat("a", 26)})
+			wantReason(t, err, codes.NotFound, "TASK_NOT_FOUND")
+		}
+	}
+	refused(noisy, 100)
+	refused(strings.Replace(noisy, "s1", "s2", 1), 100) // a new session is no new share
+	refused(quiet, 5)
+	by := map[string]int{}
+	for _, r := range h.Records() {
+		for _, id := range []string{noisy[:len(noisy)-1], quiet} {
+			if strings.Contains(r, "refusal.recorded") && strings.Contains(r, id) {
+				by[id]++
+			}
+		}
+	}
+	if by[quiet] != 5 || by[noisy[:len(noisy)-1]] != 20 {
+		t.Errorf("recorded one by one: %v", by)
+	}
+}
+
 func TestBadReloadLeavesTheOldCatalogServing(t *testing.T) {
 	h := brokertest.New(t, brokertest.Config{Guard: guard.Config{}})
 	op := h.OperatorClient()
