@@ -77,6 +77,7 @@ type Broker struct {
 	refused refusals
 
 	watches watches
+	watched *watchedStore // what cfg.Store is wrapped in
 
 	reload sync.Mutex // held from the load to the swap, so that the newest record names what serves
 
@@ -94,7 +95,9 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	if cfg.Watches == 0 {
 		cfg.Watches = defaultWatches
 	}
-	b := &Broker{cfg: cfg, ledger: ledger.New(cfg.Store, cfg.Now), kick: make(chan struct{}, 1)}
+	watched := &watchedStore{Store: cfg.Store, now: cfg.Now, log: cfg.Log}
+	cfg.Store = watched
+	b := &Broker{cfg: cfg, watched: watched, ledger: ledger.New(cfg.Store, cfg.Now), kick: make(chan struct{}, 1)}
 	rules, err := cfg.Load()
 	if err != nil {
 		return nil, err

@@ -180,12 +180,13 @@ const (
 	maxBackoff  = 5 * time.Minute
 )
 
-// background expires grants, closes stale intents, and sums refusals up.
+// background expires grants, closes stale intents, sums refusals up, and finds
+// out whether the store takes writes.
 func (b *Broker) background(ctx context.Context) {
 	every := time.NewTicker(tick)
 	defer every.Stop()
 	for {
-		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.flushDueRefusals(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.flushDueRefusals(ctx), b.probe(ctx)); err != nil && ctx.Err() == nil {
 			b.cfg.Log.ErrorContext(ctx, "background work; it is tried again", slogErr(err))
 		}
 		select {

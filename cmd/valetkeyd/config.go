@@ -37,7 +37,10 @@ type Config struct {
 	Guard GuardConfig `yaml:"guard"`
 	// Floor is what policies can raise and not lower.
 	Floor FloorConfig `yaml:"floor"`
-	// Metrics is the Prometheus listener; empty for none.
+	// Drain is how long a broker that is told to stop says so to those who ask for
+	// its health, before it takes no more calls. Unset for 5s; 0s for not at all.
+	Drain *time.Duration `yaml:"drain"`
+	// Metrics is the Prometheus listener, with /healthz and /readyz; empty for none.
 	Metrics ListenConfig `yaml:"metrics"`
 	// Traces is the OpenTelemetry collector; unset for none.
 	Traces TracesConfig `yaml:"traces"`
@@ -164,6 +167,18 @@ type ListenConfig struct {
 	Listen string `yaml:"listen"`
 }
 
+const (
+	defaultDrain = 5 * time.Second
+	maxDrain     = 10 * time.Minute
+)
+
+func (c Config) drain() time.Duration {
+	if c.Drain == nil {
+		return defaultDrain
+	}
+	return *c.Drain
+}
+
 func loadConfig(path string) (Config, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -220,6 +235,7 @@ func (c Config) check() error {
 		}
 	}
 	need(c.Guard.Watches >= 0, "guard.watches: %d is less than 0", c.Guard.Watches)
+	need(c.Drain == nil || *c.Drain >= 0 && *c.Drain <= maxDrain, "drain: must be from 0s to %v", maxDrain)
 	if err := guard.CheckRateBy(c.Guard.RateBy, c.Identity.PathTemplates); err != nil {
 		errs = append(errs, fmt.Errorf("guard.%w", err))
 	}

@@ -43,6 +43,7 @@ func TestConfig(t *testing.T) {
 		"identity.trust_domains: at least one": strings.Replace(good, "[example.org]", "[]", 1),
 		"listen: \"\" is not host:port":        "\n",
 		"guard.rate_by: no path template":      good + "guard: {rate_by: [usr]}\n",
+		"drain: must be from 0s":               good + "drain: -1s\n",
 		"guard.rate_by: path template":         strings.Replace(good, "{user}/", "", 1),
 	} {
 		if err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {

@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/valetkey/valetkey/broker"
@@ -102,9 +101,23 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	if err != nil {
 		return err
 	}
-	d := &daemon{log: log, reg: reg, traced: traced, stops: []func(context.Context) error{flush}, draining: make(chan struct{})}
+	d := &daemon{
+		log: log, reg: reg, traced: traced, health: newReadiness(b.Ready),
+		stops: []func(context.Context) error{flush}, draining: make(chan struct{}),
+	}
 	defer func() { err = errors.Join(err, d.stop()) }()
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go d.health.follow(following)
 	var at addresses
+	if c.Metrics.Listen != "" { // the first, so that it is the last to go
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+		d.health.handle(mux)
+		if at.metrics, err = d.http(ctx, c.Metrics.Listen, mux); err != nil {
+			return err
+		}
+	}
 	if at.grpc, err = d.grpc(c, b, src, c.Listen, false); err != nil {
 		return err
 	}
@@ -118,18 +131,19 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 			return err
 		}
 	}
-	if c.Metrics.Listen != "" {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
-		if at.metrics, err = d.http(ctx, c.Metrics.Listen, mux); err != nil {
-			return err
-		}
-	}
 	log.InfoContext(ctx, "serving", slog.String("grpc", at.grpc), slog.String("ledger", at.ledger), slog.String("catalog", b.Catalog().Version()))
 	ready(at, key)
 	select {
 	case <-ctx.Done():
-		log.InfoContext(ctx, "draining")
+	case err := <-d.failed():
+		return err
+	}
+	d.health.drain()
+	log.InfoContext(ctx, "draining", slog.Duration("after", c.drain()))
+	grace := time.NewTimer(c.drain())
+	defer grace.Stop()
+	select {
+	case <-grace.C:
 		return nil
 	case err := <-d.failed():
 		return err
@@ -141,6 +155,7 @@ type daemon struct {
 	log    *slog.Logger
 	reg    *prometheus.Registry
 	traced grpc.ServerOption
+	health *readiness
 	mu     sync.Mutex
 	stops  []func(context.Context) error
 	errs   chan error
@@ -180,7 +195,7 @@ func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen st
 	if err != nil {
 		return "", err
 	}
-	healthpb.RegisterHealthServer(s, health.NewServer())
+	healthpb.RegisterHealthServer(s, d.health.grpc)
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return "", fmt.Errorf("listening for gRPC: %w", err)
