@@ -64,9 +64,20 @@ type StoreConfig struct {
 type LedgerConfig struct {
 	// KeyFile holds the note signing key; make it with "valetkeyd keygen".
 	KeyFile string `yaml:"key_file"`
+	// CheckpointFile keeps the newest signed checkpoint, so that a database that
+	// was lost or rolled back is not taken for a new one. Keep it apart from the
+	// database; the broker writes it. Empty for KeyFile with ".checkpoint".
+	CheckpointFile string `yaml:"checkpoint_file"`
 	// Listen serves the log as C2SP tlog-tiles over plain HTTP; empty for not at
 	// all. Records say who asked for what: keep it to loopback or your auditors.
 	Listen string `yaml:"listen"`
+}
+
+func (c LedgerConfig) checkpointFile() string {
+	if c.CheckpointFile != "" {
+		return c.CheckpointFile
+	}
+	return c.KeyFile + ".checkpoint"
 }
 
 // IdentityConfig is step 1's part.

@@ -26,7 +26,6 @@ import (
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/policy"
 	"github.com/valetkey/valetkey/broker/server"
-	"github.com/valetkey/valetkey/broker/store/sqlite"
 	"github.com/valetkey/valetkey/scopes"
 )
 
@@ -58,18 +57,16 @@ type addresses struct{ grpc, jwt, ledger, metrics string }
 
 // serve runs the daemon until ctx is done. ready is called once, when it serves.
 func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger, ready func(addresses, *ledger.Key)) (err error) {
-	key, err := ledger.LoadKey(c.Ledger.KeyFile)
-	if err != nil {
-		return err
-	}
-	st, err := sqlite.Open(ctx, sqlite.Config{Path: c.Store.Path, Seal: key.Seal})
+	key, st, err := openStore(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	if err := key.Check(ctx, st); err != nil {
+	release, err := anchored(ctx, c, key, st, log)
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, release()) }()
 	signer, err := mint.NewSigner()
 	if err != nil {
 		return err
