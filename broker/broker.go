@@ -67,6 +67,9 @@ type Config struct {
 	// Watches is how many grants one agent may watch at once, by the guard's Key;
 	// 64 when zero.
 	Watches int
+	// Retention is how long grants are kept after their end, with what belongs to
+	// them; at least 24 h, and for ever when zero. The ledger keeps all.
+	Retention time.Duration
 }
 
 // Broker issues credentials. It is safe for concurrent use.
@@ -90,7 +93,10 @@ type Broker struct {
 // ends grants.
 func New(ctx context.Context, cfg Config) (*Broker, error) {
 	if cfg.Store == nil || cfg.Guard == nil || cfg.Minter == nil || cfg.Signer == nil || cfg.Load == nil || cfg.Reason == nil || cfg.Now == nil || cfg.Log == nil {
-		return nil, errors.New("broker: every field of Config but Watches is required")
+		return nil, errors.New("broker: every field of Config but Watches and Retention is required")
+	}
+	if cfg.Retention != 0 && cfg.Retention < keepKeys {
+		return nil, errRetention
 	}
 	if cfg.Watches == 0 {
 		cfg.Watches = defaultWatches

@@ -180,13 +180,14 @@ const (
 	maxBackoff  = 5 * time.Minute
 )
 
-// background expires grants, closes stale intents, sums refusals up, and finds
-// out whether the store takes writes.
+// background expires grants, closes stale intents, sums refusals up, finds
+// out whether the store takes writes, and prunes it.
 func (b *Broker) background(ctx context.Context) {
 	every := time.NewTicker(tick)
 	defer every.Stop()
+	var s sweep
 	for {
-		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.flushDueRefusals(ctx), b.probe(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.flushDueRefusals(ctx), b.probe(ctx), b.prune(ctx, &s)); err != nil && ctx.Err() == nil {
 			b.cfg.Log.ErrorContext(ctx, "background work; it is tried again", slogErr(err))
 		}
 		select {

@@ -152,7 +152,7 @@ func (p *passage) refuse(err error, reason string) {
 // answerRepeat gives a repeated request the answer the first one got.
 func (p *passage) answerRepeat(grantID string, minted bool) (err error) {
 	if p.grant, err = p.tx.Grant(grantID); err != nil {
-		return err
+		return notFound(err, ErrGrantEnded) // so long ago that it was pruned
 	}
 	switch {
 	case len(p.grant.Needs) > 0:

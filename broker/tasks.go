@@ -26,7 +26,7 @@ func (b *Broker) OpenTask(ctx context.Context, who Caller, n NewTask) (task stor
 		}
 		if repeat != "" {
 			task, err = t.Task(repeat)
-			return err
+			return notFound(err, ErrTaskClosed) // so long ago that it was pruned
 		}
 		if err := b.cfg.Guard.Throttle(t, who.Agent); err != nil {
 			return err

@@ -52,6 +52,8 @@ type Config struct {
 	Guard guard.Config
 	// Watches is the broker's.
 	Watches int
+	// Retention is the broker's.
+	Retention time.Duration
 	// Wrap puts something between the broker and its store.
 	Wrap func(store.Store) store.Store
 }
@@ -137,7 +139,7 @@ func (h *Harness) Start() {
 	log := slog.New(slog.NewJSONHandler(&h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.Broker, err = broker.New(ctx, broker.Config{
 		Store: h.Store, Guard: g, Minter: h.Minter, Signer: h.signer, Reason: server.Reason, Now: h.Clock.Now, Log: log,
-		Watches: h.cfg.Watches,
+		Watches: h.cfg.Watches, Retention: h.cfg.Retention,
 		Load: func() (broker.Rules, error) {
 			cat, err := scopes.Load(h.Catalog)
 			if err != nil {

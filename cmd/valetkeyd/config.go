@@ -58,6 +58,22 @@ type TracesConfig struct {
 type StoreConfig struct {
 	// Path of the SQLite file.
 	Path string `yaml:"path"`
+	// Retention is how long grants are kept after their end, to be looked at;
+	// closed tasks likewise. Unset for 720h, 0s for ever, else at least 24h. The
+	// ledger is never pruned.
+	Retention *time.Duration `yaml:"retention"`
+}
+
+const (
+	defaultRetention = 720 * time.Hour
+	minRetention     = 24 * time.Hour
+)
+
+func (c StoreConfig) retention() time.Duration {
+	if c.Retention == nil {
+		return defaultRetention
+	}
+	return *c.Retention
 }
 
 // LedgerConfig is the ledger's part.
@@ -228,6 +244,7 @@ func (c Config) check() error {
 	addr("identity.jwt.listen", c.Identity.JWT.Listen, false)
 	need(c.Catalog != "", "catalog: the folder is required")
 	need(c.Store.Path != "", "store.path is required")
+	need(c.Store.retention() == 0 || c.Store.retention() >= minRetention, "store.retention: %v is less than %v, for which idempotency keys need the grants", c.Store.retention(), minRetention)
 	need(c.Ledger.KeyFile != "", "ledger.key_file is required; make one with \"valetkeyd keygen\"")
 	need(len(c.Identity.TrustDomains) > 0, "identity.trust_domains: at least one is required")
 	need(len(c.Identity.PathTemplates) > 0, "identity.path_templates: at least one is required")

@@ -85,7 +85,7 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	}
 	b, err := broker.New(ctx, broker.Config{
 		Store: st, Guard: g, Minter: minter, Signer: signer, Load: c.loadRules, Reason: server.Reason, Now: time.Now, Log: log,
-		Watches: c.Guard.Watches,
+		Watches: c.Guard.Watches, Retention: c.Store.retention(),
 	})
 	if err != nil {
 		return err
