@@ -122,8 +122,13 @@ func (b *Broker) mintAgain(p *passage, d policy.Decision, key, grantID string) e
 }
 
 func (p *passage) intend(c approval.Clearance) (err error) {
-	scope := c.Decision().Request().Scope()
-	iss := store.Issuance{ID: newID("iss", p.tx.Now()), GrantID: p.grant.ID, Agent: p.who.id(), NotAfter: p.grant.ExpiresAt}
+	scope, now := c.Decision().Request().Scope(), p.tx.Now()
+	iss := store.Issuance{ID: newID("iss", now), GrantID: p.grant.ID, Agent: p.who.id(), NotAfter: p.grant.ExpiresAt}
+	// A grant that was made while the clock was ahead ends too late. No credential
+	// lives longer than what was approved all the same.
+	if latest := now.Add(p.grant.TTL); latest.Before(iss.NotAfter) {
+		iss.NotAfter = latest
+	}
 	session := mint.NewSessionName()
 	// The handle of what will exist, so that a crash leaves a name to revoke by.
 	order := mint.Order{GrantID: iss.GrantID, IssuanceID: iss.ID, SessionName: session, Role: scope.Role(), NotAfter: iss.NotAfter}

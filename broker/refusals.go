@@ -77,7 +77,7 @@ func (s *share) take(key string, b budget) bool {
 func (r *refusals) count(now time.Time, known bool, key, reason string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now.Sub(r.began) >= refusalWindow && len(r.counts) == 0 {
+	if now.Sub(r.began).Abs() >= refusalWindow && len(r.counts) == 0 {
 		r.began, r.known, r.strangers = now, share{}, share{}
 	}
 	s := &r.strangers
@@ -115,7 +115,7 @@ func (r *refusals) putBack(counts map[string]int64) {
 func (r *refusals) due(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.counts) > 0 && now.Sub(r.began) >= refusalWindow
+	return len(r.counts) > 0 && now.Sub(r.began).Abs() >= refusalWindow
 }
 
 // Refuse puts a refusal at the edge on the record. claimed is who a caller that

@@ -79,6 +79,20 @@ func TestOldStateIsPruned(t *testing.T) {
 	}
 }
 
+// pruneAll is one whole sweep.
+func pruneAll(t *testing.T, h *brokertest.Harness, p store.Prune) {
+	t.Helper()
+	if _, err := h.Store.Update(t.Context(), func(tx store.Tx) (err error) {
+		for from := ""; ; {
+			if from, err = tx.Prune(p, from, 1000); err != nil || from == "" {
+				return err
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A key that outlives what it made gets a clear answer.
 func TestRepeatAfterPruning(t *testing.T) {
 	h := brokertest.New(t, brokertest.Config{})
@@ -95,17 +109,7 @@ func TestRepeatAfterPruning(t *testing.T) {
 		t.Fatal(err)
 	}
 	brokertest.Eventually(t, "the revocation is on the record", func() bool { return has(t, h, "revocation.concluded", "") })
-	if _, err := h.Store.Update(t.Context(), func(tx store.Tx) error {
-		from := ""
-		for {
-			var err error
-			if from, err = tx.Prune(store.Prune{Ended: h.Clock.Now().Add(time.Hour)}, from, 1000); err != nil || from == "" {
-				return err
-			}
-		}
-	}); err != nil {
-		t.Fatal(err)
-	}
+	pruneAll(t, h, store.Prune{Ended: h.Clock.Now().Add(time.Hour)})
 	_, err = c.RequestGrant(t.Context(), ask(task, "grant-key-1"))
 	wantReason(t, err, codes.FailedPrecondition, "GRANT_ENDED")
 	_, err = c.OpenTask(t.Context(), &valetkeyv1.OpenTaskRequest{IdempotencyKey: "task-key-2", Purpose: "test", Environment: "production"})

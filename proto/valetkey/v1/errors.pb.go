@@ -76,7 +76,7 @@ const (
 	ErrorReason_ERROR_REASON_UPSTREAM_UNAVAILABLE ErrorReason = 23
 	// STS or Vault refuses the broker. Example: the role's trust policy lacks the broker.
 	ErrorReason_ERROR_REASON_UPSTREAM_REFUSED ErrorReason = 24
-	// STS or Vault answered something that is not what was asked. Example: a longer life than requested.
+	// STS or Vault answered something that is not what was asked. Example: a longer life than requested, or a clock that is minutes off.
 	ErrorReason_ERROR_REASON_UPSTREAM_INVALID ErrorReason = 25
 	// The record cannot be written, so nothing is issued. Example: the disk is full.
 	ErrorReason_ERROR_REASON_LEDGER_UNAVAILABLE ErrorReason = 26
