@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"testing"
@@ -59,7 +58,7 @@ func run(t *testing.T, dir string, edit func(*Config)) (*running, error) {
 	r.quit = cancel
 	ready := make(chan struct{})
 	go func() {
-		r.done <- serve(ctx, c, r.auth.Source(self), slog.New(slog.NewTextHandler(io.Discard, nil)), func(at addresses, _ *ledger.Key) {
+		r.done <- serve(ctx, c, r.auth.Source(self), slog.New(slog.DiscardHandler), func(at addresses, _ *ledger.Key) {
 			r.at = at
 			close(ready)
 		})
