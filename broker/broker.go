@@ -51,7 +51,8 @@ type Rules struct {
 	Policy  *policy.Engine
 }
 
-// Config configures New. Every field is required.
+// Config configures New. Every field is required but those that say what zero
+// means.
 type Config struct {
 	Store  store.Store
 	Guard  *guard.Guard
@@ -63,6 +64,12 @@ type Config struct {
 	Reason func(error) string
 	Now    func() time.Time
 	Log    *slog.Logger
+	// Watches is how many grants one agent may watch at once, by the guard's Key;
+	// 64 when zero.
+	Watches int
+	// Retention is how long grants are kept after their end, with what belongs to
+	// them; at least 24 h, and for ever when zero. The ledger keeps all.
+	Retention time.Duration
 }
 
 // Broker issues credentials. It is safe for concurrent use.
@@ -72,8 +79,8 @@ type Broker struct {
 	rules   atomic.Pointer[Rules]
 	refused refusals
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced when a grant changes; guarded by mu
+	watches watches
+	watched *watchedStore // what cfg.Store is wrapped in
 
 	reload sync.Mutex // held from the load to the swap, so that the newest record names what serves
 
@@ -86,9 +93,17 @@ type Broker struct {
 // ends grants.
 func New(ctx context.Context, cfg Config) (*Broker, error) {
 	if cfg.Store == nil || cfg.Guard == nil || cfg.Minter == nil || cfg.Signer == nil || cfg.Load == nil || cfg.Reason == nil || cfg.Now == nil || cfg.Log == nil {
-		return nil, errors.New("broker: every field of Config is required")
+		return nil, errors.New("broker: every field of Config but Watches and Retention is required")
 	}
-	b := &Broker{cfg: cfg, ledger: ledger.New(cfg.Store, cfg.Now), changed: make(chan struct{}), kick: make(chan struct{}, 1)}
+	if cfg.Retention != 0 && cfg.Retention < keepKeys {
+		return nil, errRetention
+	}
+	if cfg.Watches == 0 {
+		cfg.Watches = defaultWatches
+	}
+	watched := &watchedStore{Store: cfg.Store, now: cfg.Now, log: cfg.Log}
+	cfg.Store = watched
+	b := &Broker{cfg: cfg, watched: watched, ledger: ledger.New(cfg.Store, cfg.Now), kick: make(chan struct{}, 1)}
 	rules, err := cfg.Load()
 	if err != nil {
 		return nil, err
@@ -241,7 +256,7 @@ func (b *Broker) issue(ctx context.Context, g store.Grant, intent ledger.Intent)
 		b.wake()
 		return Issued{Grant: g}, err
 	}
-	b.announce()
+	b.watches.announce(g.ID)
 	return Issued{Grant: g, Credential: cred, Receipt: receipt}, nil
 }
 

@@ -52,36 +52,46 @@ func (b *Broker) toRevoke(t *ledger.Tx, iss store.Issuance, cause string) error 
 	})
 }
 
-// ReleaseGrant ends the caller's grant. A second release is no error.
-func (b *Broker) ReleaseGrant(ctx context.Context, who Caller, id string) (store.Grant, error) {
+// ReleaseGrant ends the caller's grant. A second release is no error. key may be
+// empty; see repeats.go.
+func (b *Broker) ReleaseGrant(ctx context.Context, who Caller, key, id string) (store.Grant, error) {
 	if _, err := b.Grant(ctx, who.id(), id); err != nil {
 		return store.Grant{}, err
 	}
-	return b.endGrant(ctx, id, ending{
+	return b.endGrant(ctx, who, key, contentOf("release grant", id), id, ending{
 		state: store.GrantReleased, grantType: ledger.GrantReleased, cause: "released", correlation: who.Correlation,
 	})
 }
 
-// RevokeGrant ends any grant, for an operator.
-func (b *Broker) RevokeGrant(ctx context.Context, operator Caller, id, cause string) (store.Grant, error) {
-	return b.endGrant(ctx, id, ending{
+// RevokeGrant ends any grant, for an operator. key may be empty.
+func (b *Broker) RevokeGrant(ctx context.Context, operator Caller, key, id, cause string) (store.Grant, error) {
+	return b.endGrant(ctx, operator, key, contentOf("revoke grant", id, cause), id, ending{
 		state: store.GrantRevoked, grantType: ledger.GrantRevoked, cause: cause,
 		operator: operator.id(), correlation: operator.Correlation,
 	})
 }
 
-func (b *Broker) endGrant(ctx context.Context, id string, e ending) (g store.Grant, err error) {
+func (b *Broker) endGrant(ctx context.Context, who Caller, key, content, id string, e ending) (g store.Grant, err error) {
 	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		p := passage{tx: t, who: who}
+		var first store.Grant
+		if known, err := p.recall(key, content, &first); err != nil || known {
+			g = first
+			return err
+		}
 		if g, err = t.Grant(id); err != nil {
 			return notFound(err, ErrGrantNotFound)
 		}
 		if !g.State.Live() {
-			return nil
+			return b.keepIdle(&p, e, key, content, id, g)
 		}
-		return b.end(t, &g, e)
+		if err := b.end(t, &g, e); err != nil {
+			return err
+		}
+		return p.keep(key, content, id, g)
 	})
 	if err == nil {
-		b.announce()
+		b.watches.announce(id)
 		b.wake()
 	}
 	return g, err
@@ -170,12 +180,14 @@ const (
 	maxBackoff  = 5 * time.Minute
 )
 
-// background expires grants, closes stale intents, and sums refusals up.
+// background expires grants, closes stale intents, sums refusals up, finds
+// out whether the store takes writes, and prunes it.
 func (b *Broker) background(ctx context.Context) {
 	every := time.NewTicker(tick)
 	defer every.Stop()
+	var s sweep
 	for {
-		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.flushDueRefusals(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.flushDueRefusals(ctx), b.probe(ctx), b.prune(ctx, &s)); err != nil && ctx.Err() == nil {
 			b.cfg.Log.ErrorContext(ctx, "background work; it is tried again", slogErr(err))
 		}
 		select {
@@ -232,7 +244,9 @@ func (b *Broker) expire(ctx context.Context) error {
 		}
 		return nil
 	})
-	b.announce()
+	for _, g := range due {
+		b.watches.announce(g.ID)
+	}
 	return err
 }
 

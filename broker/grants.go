@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/policy"
@@ -43,55 +42,17 @@ func (b *Broker) Grants(ctx context.Context, f store.GrantFilter) (gs []store.Gr
 	return gs, err
 }
 
-// Watch sends the agent's grant to send whenever it changes, until it has
-// ended, the caller's SVID has expired, or ctx is done.
-func (b *Broker) Watch(ctx context.Context, who Caller, id string, alive func() error, send func(store.Grant) error) error {
-	var last store.GrantState
-	poll := time.NewTicker(tick) // another replica's changes are not announced here
-	defer poll.Stop()
-	for {
-		changed := b.next()
-		if err := alive(); err != nil {
-			return err
-		}
-		g, err := b.Grant(ctx, who.id(), id)
-		if err != nil {
-			return err
-		}
-		if g.State != last {
-			if err := send(g); err != nil {
-				return err
-			}
-			last = g.State
-		}
-		if !g.State.Live() {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		case <-poll.C:
-		}
-	}
-}
-
-func (b *Broker) next() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.changed
-}
-
-func (b *Broker) announce() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	close(b.changed)
-	b.changed = make(chan struct{})
-}
-
-// SetFreeze stops or resumes all grants of one agent.
-func (b *Broker) SetFreeze(ctx context.Context, operator Caller, agent string, frozen bool, cause string) error {
+// SetFreeze stops or resumes all grants of one agent. key may be empty.
+func (b *Broker) SetFreeze(ctx context.Context, operator Caller, key, agent string, frozen bool, cause string) error {
+	content := contentOf("set freeze", agent, frozen, cause)
 	_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		p := passage{tx: t, who: operator}
+		if known, err := p.recall(key, content, &struct{}{}); err != nil || known {
+			return err
+		}
+		if err := p.keep(key, content, "", struct{}{}); err != nil {
+			return err
+		}
 		if err := t.SetFrozen(agent, cause, frozen); err != nil {
 			return err
 		}
@@ -106,17 +67,27 @@ func (b *Broker) SetFreeze(ctx context.Context, operator Caller, agent string, f
 }
 
 // Reload loads the catalog and the policies again. On an error the old ones go
-// on serving. The change is on the record before it takes effect.
-func (b *Broker) Reload(ctx context.Context, operator Caller) (version string, err error) {
+// on serving. The change is on the record before it takes effect. key may be
+// empty; one that has reloaded before does not again.
+func (b *Broker) Reload(ctx context.Context, operator Caller, key string) (version string, err error) {
 	b.reload.Lock()
 	defer b.reload.Unlock()
+	content, known := contentOf("reload catalog"), false
 	rules, err := b.cfg.Load()
-	if err != nil {
-		return "", err
-	}
-	version = rules.Catalog.Version()
-	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
-		_, err := t.Record(ledger.Record{
+	loaded := err
+	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) (err error) {
+		p := passage{tx: t, who: operator}
+		if known, err = p.recall(key, content, &version); err != nil || known {
+			return err
+		}
+		if loaded != nil {
+			return loaded
+		}
+		version = rules.Catalog.Version()
+		if err := p.keep(key, content, "", version); err != nil {
+			return err
+		}
+		_, err = t.Record(ledger.Record{
 			Type: ledger.CatalogReloaded, Correlation: operator.Correlation, Operator: operator.id(), Catalog: version,
 		})
 		return err
@@ -124,7 +95,9 @@ func (b *Broker) Reload(ctx context.Context, operator Caller) (version string, e
 	if err != nil {
 		return "", err
 	}
-	b.rules.Store(&rules)
+	if !known {
+		b.rules.Store(&rules)
+	}
 	return version, nil
 }
 

@@ -40,7 +40,7 @@ func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
 	if err := p.openTask(ask.TaskID); err != nil {
 		return err
 	}
-	if err := b.cfg.Guard.Throttle(p.tx, p.who.id()); err != nil {
+	if err := b.cfg.Guard.Throttle(p.tx, p.who.Agent); err != nil {
 		return err
 	}
 	clearance, refusal := b.pass(p.tx, d)
@@ -98,7 +98,7 @@ func (b *Broker) mintAgain(p *passage, d policy.Decision, key, grantID string) e
 	if err := p.openTask(g.TaskID); err != nil {
 		return err
 	}
-	if err := b.cfg.Guard.Throttle(p.tx, p.who.id()); err != nil {
+	if err := b.cfg.Guard.Throttle(p.tx, p.who.Agent); err != nil {
 		return err
 	}
 	p.grant = g
@@ -122,8 +122,13 @@ func (b *Broker) mintAgain(p *passage, d policy.Decision, key, grantID string) e
 }
 
 func (p *passage) intend(c approval.Clearance) (err error) {
-	scope := c.Decision().Request().Scope()
-	iss := store.Issuance{ID: newID("iss", p.tx.Now()), GrantID: p.grant.ID, Agent: p.who.id(), NotAfter: p.grant.ExpiresAt}
+	scope, now := c.Decision().Request().Scope(), p.tx.Now()
+	iss := store.Issuance{ID: newID("iss", now), GrantID: p.grant.ID, Agent: p.who.id(), NotAfter: p.grant.ExpiresAt}
+	// A grant that was made while the clock was ahead ends too late. No credential
+	// lives longer than what was approved all the same.
+	if latest := now.Add(p.grant.TTL); latest.Before(iss.NotAfter) {
+		iss.NotAfter = latest
+	}
 	session := mint.NewSessionName()
 	// The handle of what will exist, so that a crash leaves a name to revoke by.
 	order := mint.Order{GrantID: iss.GrantID, IssuanceID: iss.ID, SessionName: session, Role: scope.Role(), NotAfter: iss.NotAfter}
@@ -152,7 +157,7 @@ func (p *passage) refuse(err error, reason string) {
 // answerRepeat gives a repeated request the answer the first one got.
 func (p *passage) answerRepeat(grantID string, minted bool) (err error) {
 	if p.grant, err = p.tx.Grant(grantID); err != nil {
-		return err
+		return notFound(err, ErrGrantEnded) // so long ago that it was pruned
 	}
 	switch {
 	case len(p.grant.Needs) > 0:
@@ -169,25 +174,6 @@ func (p *passage) answerRepeat(grantID string, minted bool) (err error) {
 		p.refusal = ErrAlreadyIssued
 	}
 	return nil
-}
-
-// repeated returns what key made before, or "".
-func (p *passage) repeated(key, content string) (string, error) {
-	prev, err := p.tx.Idempotency(p.who.id(), key)
-	if errors.Is(err, store.ErrNotFound) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if prev.Content != content {
-		return "", ErrConflict
-	}
-	return prev.Result, nil
-}
-
-func (p *passage) remember(key, content, result string) error {
-	return p.tx.PutIdempotency(store.Idempotency{Agent: p.who.id(), Key: key, Content: content, Result: result, At: p.tx.Now()})
 }
 
 // openTask checks the task again, in the transaction: it may have been closed

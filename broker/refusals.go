@@ -5,32 +5,86 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
 	"github.com/valetkey/valetkey/broker/ledger"
 )
 
 // Refusals are cheap to cause, so only so many a window are recorded one by
 // one; the rest are counted, and each reason's count is one record.
-const (
-	refusalWindow = time.Minute
-	refusalsKept  = 20
-)
+//
+// Each caller has a share of its own, so that a noisy one pushes nobody else's
+// refusals into the count. All of it is bounded: by the window, at most
+// budget.all and one more for each of budget.callers are recorded one by one.
+const refusalWindow = time.Minute
+
+type budget struct {
+	// each is how many of one caller's are recorded one by one.
+	each int
+	// all is how many of all callers', but each one's first.
+	all int
+	// callers is how many are told apart; the rest share one share.
+	callers int
+}
+
+// budgetOf is that of callers who were authenticated, by the guard's key, or that
+// of all others, by the trust domain they claim. What those claim is theirs to
+// make up, so they have less, and apart.
+func budgetOf(known bool) budget {
+	if known {
+		return budget{each: 20, all: 200, callers: 128}
+	}
+	return budget{each: 20, all: 40, callers: 16}
+}
+
+// others is the key of those beyond budget.callers, and of those who claim
+// nothing: no caller's own.
+const others = ""
 
 type refusals struct {
-	mu     sync.Mutex
-	began  time.Time        // of the window; guarded by mu
-	kept   int              // recorded one by one in it; guarded by mu
-	counts map[string]int64 // by reason, beyond those; guarded by mu
+	mu        sync.Mutex
+	began     time.Time        // of the window; guarded by mu
+	known     share            // guarded by mu
+	strangers share            // guarded by mu
+	counts    map[string]int64 // by reason, of those not recorded one by one; guarded by mu
+}
+
+// share is what one kind of caller has used of its budget.
+type share struct {
+	kept map[string]int // by caller
+	all  int
+}
+
+func (s *share) take(key string, b budget) bool {
+	if _, told := s.kept[key]; !told && len(s.kept) >= b.callers {
+		key = others
+	}
+	n := s.kept[key]
+	if n >= b.each || n > 0 && s.all >= b.all {
+		return false
+	}
+	if s.kept == nil {
+		s.kept = map[string]int{}
+	}
+	if n > 0 {
+		s.all++
+	}
+	s.kept[key]++
+	return true
 }
 
 // count says whether a refusal is to be recorded by itself.
-func (r *refusals) count(now time.Time, reason string) bool {
+func (r *refusals) count(now time.Time, known bool, key, reason string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now.Sub(r.began) >= refusalWindow && len(r.counts) == 0 {
-		r.began, r.kept = now, 0
+	if now.Sub(r.began).Abs() >= refusalWindow && len(r.counts) == 0 {
+		r.began, r.known, r.strangers = now, share{}, share{}
 	}
-	if r.kept < refusalsKept {
-		r.kept++
+	s := &r.strangers
+	if known {
+		s = &r.known
+	}
+	if s.take(key, budgetOf(known)) {
 		return true
 	}
 	if r.counts == nil {
@@ -61,18 +115,25 @@ func (r *refusals) putBack(counts map[string]int64) {
 func (r *refusals) due(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.counts) > 0 && now.Sub(r.began) >= refusalWindow
+	return len(r.counts) > 0 && now.Sub(r.began).Abs() >= refusalWindow
 }
 
-// Refuse puts a refusal at the edge on the record. agent is who the caller
-// claims to be, if anybody.
-func (b *Broker) Refuse(ctx context.Context, agent, correlation, method, reason string) {
-	if !b.refused.count(b.cfg.Now(), reason) {
+// Refuse puts a refusal at the edge on the record. claimed is who a caller that
+// was not authenticated says it is, if anybody.
+func (b *Broker) Refuse(ctx context.Context, who Caller, claimed spiffeid.ID, method, reason string) {
+	known, key, agent := who.Agent.Valid(), claimed.TrustDomain().Name(), ""
+	switch {
+	case known:
+		key, agent = b.cfg.Guard.Key(who.Agent), who.id()
+	case !claimed.IsZero():
+		agent = claimed.String()
+	}
+	if !b.refused.count(b.cfg.Now(), known, key, reason) {
 		return
 	}
 	_, err := b.ledger.Commit(context.WithoutCancel(ctx), func(t *ledger.Tx) error {
 		_, err := t.Record(ledger.Record{
-			Type: ledger.RefusalRecorded, Correlation: correlation, Agent: agent, Reason: reason, Cause: method, Decision: "deny",
+			Type: ledger.RefusalRecorded, Correlation: who.Correlation, Agent: agent, Reason: reason, Cause: method, Decision: "deny",
 		})
 		return err
 	})

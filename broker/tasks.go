@@ -26,9 +26,9 @@ func (b *Broker) OpenTask(ctx context.Context, who Caller, n NewTask) (task stor
 		}
 		if repeat != "" {
 			task, err = t.Task(repeat)
-			return err
+			return notFound(err, ErrTaskClosed) // so long ago that it was pruned
 		}
-		if err := b.cfg.Guard.Throttle(t, who.id()); err != nil {
+		if err := b.cfg.Guard.Throttle(t, who.Agent); err != nil {
 			return err
 		}
 		task = store.Task{
@@ -51,32 +51,46 @@ func (b *Broker) OpenTask(ctx context.Context, who Caller, n NewTask) (task stor
 }
 
 // CloseTask closes the caller's task and ends its grants.
-func (b *Broker) CloseTask(ctx context.Context, who Caller, id string) (store.Task, []string, error) {
+// key may be empty; see repeats.go.
+func (b *Broker) CloseTask(ctx context.Context, who Caller, key, id string) (store.Task, []string, error) {
 	if _, err := b.ownTask(ctx, who.id(), id); err != nil {
 		return store.Task{}, nil, err
 	}
-	return b.endTask(ctx, id, ending{
+	return b.endTask(ctx, who, key, contentOf("close task", id), id, ending{
 		state: store.GrantReleased, grantType: ledger.GrantReleased, taskType: ledger.TaskClosed,
 		cause: "task closed", correlation: who.Correlation,
 	})
 }
 
-// RevokeTask closes any task and ends its grants, for an operator.
-func (b *Broker) RevokeTask(ctx context.Context, operator Caller, id, cause string) (store.Task, []string, error) {
-	return b.endTask(ctx, id, ending{
+// RevokeTask closes any task and ends its grants, for an operator. key may be
+// empty.
+func (b *Broker) RevokeTask(ctx context.Context, operator Caller, key, id, cause string) (store.Task, []string, error) {
+	return b.endTask(ctx, operator, key, contentOf("revoke task", id, cause), id, ending{
 		state: store.GrantRevoked, grantType: ledger.GrantRevoked, taskType: ledger.TaskRevoked,
 		cause: cause, operator: operator.id(), correlation: operator.Correlation,
 	})
 }
 
-func (b *Broker) endTask(ctx context.Context, id string, e ending) (task store.Task, ended []string, err error) {
+// taskEnd is what the end of a task is answered with.
+type taskEnd struct {
+	Task  store.Task
+	Ended []string
+}
+
+func (b *Broker) endTask(ctx context.Context, who Caller, key, content, id string, e ending) (task store.Task, ended []string, err error) {
 	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		p := passage{tx: t, who: who}
+		var first taskEnd
+		if known, err := p.recall(key, content, &first); err != nil || known {
+			task, ended = first.Task, first.Ended
+			return err
+		}
 		ended = nil
 		if task, err = t.Task(id); err != nil {
 			return notFound(err, ErrTaskNotFound)
 		}
 		if !task.ClosedAt.IsZero() {
-			return nil
+			return b.keepIdle(&p, e, key, content, id, taskEnd{Task: task})
 		}
 		task.ClosedAt = t.Now()
 		if err := t.PutTask(task); err != nil {
@@ -97,10 +111,10 @@ func (b *Broker) endTask(ctx context.Context, id string, e ending) (task store.T
 			}
 			ended = append(ended, g.ID)
 		}
-		return nil
+		return p.keep(key, content, id, taskEnd{Task: task, Ended: ended})
 	})
 	if err == nil {
-		b.announce()
+		b.watches.announce(ended...)
 		b.wake()
 	}
 	return task, ended, err

@@ -50,6 +50,12 @@ const (
 // Config changes what New runs. The zero value is fine.
 type Config struct {
 	Guard guard.Config
+	// Minter replaces Harness.Minter as the broker's upstream.
+	Minter func(*mint.Verifier, *Clock) mint.Minter
+	// Watches is the broker's.
+	Watches int
+	// Retention is the broker's.
+	Retention time.Duration
 	// Wrap puts something between the broker and its store.
 	Wrap func(store.Store) store.Store
 }
@@ -68,6 +74,7 @@ type Harness struct {
 
 	cfg     Config
 	signer  *mint.Signer
+	mints   mint.Minter
 	logs    syncBuffer
 	proxied *grpc.Server
 	server  *grpc.Server
@@ -113,6 +120,10 @@ func New(t *testing.T, cfg Config) *Harness {
 	permits, err := mint.NewVerifier(h.signer.Public(), h.Clock.Now)
 	must(t, err)
 	h.Minter = &Minter{permits: permits, live: map[string]mint.Order{}}
+	h.mints = h.Minter
+	if cfg.Minter != nil {
+		h.mints = cfg.Minter(permits, h.Clock)
+	}
 	h.Start()
 	t.Cleanup(h.Stop)
 	return h
@@ -134,7 +145,8 @@ func (h *Harness) Start() {
 	must(t, err)
 	log := slog.New(slog.NewJSONHandler(&h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.Broker, err = broker.New(ctx, broker.Config{
-		Store: h.Store, Guard: g, Minter: h.Minter, Signer: h.signer, Reason: server.Reason, Now: h.Clock.Now, Log: log,
+		Store: h.Store, Guard: g, Minter: h.mints, Signer: h.signer, Reason: server.Reason, Now: h.Clock.Now, Log: log,
+		Watches: h.cfg.Watches, Retention: h.cfg.Retention,
 		Load: func() (broker.Rules, error) {
 			cat, err := scopes.Load(h.Catalog)
 			if err != nil {

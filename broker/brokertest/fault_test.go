@@ -2,6 +2,7 @@ package brokertest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -255,6 +256,33 @@ func TestRefusalFloodIsCounted(t *testing.T) {
 	}
 }
 
+// One caller's flood leaves another's refusals on the record one by one.
+func TestNoisyCallerHidesNobody(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{})
+	noisy, quiet := "spiffe://"+brokertest.TrustDomain+"/agent/mallory/s1", brokertest.Agent
+	refused := func(id string, n int) {
+		c := h.AgentClient(id)
+		for range n {
+			_, err := c.CloseTask(t.Context(), &valetkeyv1.CloseTaskRequest{TaskId: "task_" + strings.Repeat("a", 26)})
+			wantReason(t, err, codes.NotFound, "TASK_NOT_FOUND")
+		}
+	}
+	refused(noisy, 100)
+	refused(strings.Replace(noisy, "s1", "s2", 1), 100) // a new session is no new share
+	refused(quiet, 5)
+	by := map[string]int{}
+	for _, r := range h.Records() {
+		for _, id := range []string{noisy[:len(noisy)-1], quiet} {
+			if strings.Contains(r, "refusal.recorded") && strings.Contains(r, id) {
+				by[id]++
+			}
+		}
+	}
+	if by[quiet] != 5 || by[noisy[:len(noisy)-1]] != 20 {
+		t.Errorf("recorded one by one: %v", by)
+	}
+}
+
 func TestBadReloadLeavesTheOldCatalogServing(t *testing.T) {
 	h := brokertest.New(t, brokertest.Config{Guard: guard.Config{}})
 	op := h.OperatorClient()
@@ -298,4 +326,29 @@ func TestPolicyChangeEndsMinting(t *testing.T) {
 	_, err = c.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-1", GrantId: g.GetGrant().GetId()})
 	wantReason(t, err, codes.PermissionDenied, "DENIED")
 	wantRecord(t, h, "issuance.refused", "DENIED")
+}
+
+// The broker is not ready while its store refuses writes, and finds out by
+// itself that it takes them again, though nobody calls.
+func TestReadinessFollowsTheStore(t *testing.T) {
+	var f *failing
+	h := brokertest.New(t, brokertest.Config{Wrap: func(s store.Store) store.Store { f = &failing{Store: s}; return f }})
+	if err := h.Broker.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	c := h.AgentClient(brokertest.Agent)
+	// What a call is refused for is no fault of the store's.
+	_, err := c.CloseTask(t.Context(), &valetkeyv1.CloseTaskRequest{TaskId: "task_" + strings.Repeat("a", 26)})
+	wantReason(t, err, codes.NotFound, "TASK_NOT_FOUND")
+	if err := h.Broker.Ready(); err != nil {
+		t.Errorf("after a refusal: %v", err)
+	}
+	f.before.Store(true)
+	h.Clock.Add(time.Minute) // long enough ago, so that the idle broker looks
+	brokertest.Eventually(t, "it is not ready", func() bool { return errors.Is(h.Broker.Ready(), store.ErrUnavailable) })
+	f.before.Store(false)
+	brokertest.Eventually(t, "it is ready again", func() bool { return h.Broker.Ready() == nil })
+	if n := strings.Count(h.Logs(), "the store refuses writes"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
 }

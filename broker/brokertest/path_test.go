@@ -1,7 +1,9 @@
 package brokertest_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -324,6 +326,7 @@ func TestGuard(t *testing.T) {
 	_, err = c.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-1", GrantId: first.GetGrant().GetId()})
 	wantReason(t, err, codes.PermissionDenied, "FROZEN")
 	// Another session of the same user is another agent, unless the user is frozen.
+	h.Clock.Add(10 * time.Second)
 	session := h.AgentClient("spiffe://" + brokertest.TrustDomain + "/agent/alice/s2")
 	other := openTask(t, session, "task-key-2")
 	if _, err := session.RequestGrant(t.Context(), ask(other, "grant-key-5")); err != nil {
@@ -334,6 +337,7 @@ func TestGuard(t *testing.T) {
 	}
 	_, err = session.RequestGrant(t.Context(), ask(other, "grant-key-6"))
 	wantReason(t, err, codes.PermissionDenied, "FROZEN")
+	h.Clock.Add(10 * time.Second)
 	if _, err := op.SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: "spiffe://" + brokertest.TrustDomain + "/agent/alice", Cause: "over"}); err != nil {
 		t.Fatal(err)
 	}
@@ -345,6 +349,53 @@ func TestGuard(t *testing.T) {
 	if _, err := c.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-2", GrantId: first.GetGrant().GetId()}); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestNewSessionIsNoNewBudget(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 60, Burst: 3}})
+	for i, want := range []string{"", "", "", "RATE_LIMITED"} {
+		c := h.AgentClient(fmt.Sprintf("spiffe://%s/agent/alice/s%d", brokertest.TrustDomain, i))
+		_, err := c.OpenTask(t.Context(), &valetkeyv1.OpenTaskRequest{IdempotencyKey: "task-key-1", Purpose: "test", Environment: "production"})
+		if reasonOf(err) != want {
+			t.Errorf("session %d: %v, want %q", i, err, want)
+		}
+	}
+	openTask(t, h.AgentClient("spiffe://"+brokertest.TrustDomain+"/agent/bob/s1"), "task-key-1")
+}
+
+func TestWatchesAreLimited(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{Watches: 2})
+	c := h.AgentClient(brokertest.Agent)
+	g, err := c.RequestGrant(t.Context(), ask(openTask(t, c, "task-key-1"), "grant-key-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch := func() (cancel func(), err error) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w, err := c.WatchGrant(ctx, &valetkeyv1.WatchGrantRequest{GrantId: g.GetGrant().GetId()})
+		if err == nil {
+			_, err = w.Recv()
+		}
+		return cancel, err
+	}
+	first, err := watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second()
+	third, err := watch()
+	third()
+	wantReason(t, err, codes.ResourceExhausted, "RATE_LIMITED")
+	first()
+	brokertest.Eventually(t, "a place is free again", func() bool {
+		again, err := watch()
+		again()
+		return err == nil
+	})
 }
 
 func TestOthersSeeNothing(t *testing.T) {

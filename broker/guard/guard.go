@@ -5,15 +5,18 @@
 //   - State is in the store, in the caller's transaction: a restart forgets
 //     nothing, and two replicas share one budget.
 //   - A frozen agent gets nothing, whatever policy says.
+//   - Limits are keyed on stable names, never on a session: see Key.
 //   - It is asked at request, and again at every mint.
 package guard
 
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/valetkey/valetkey/broker/identity"
 	"github.com/valetkey/valetkey/broker/policy"
 )
 
@@ -48,12 +51,16 @@ type Config struct {
 	RatePerMinute int
 	// Burst is how many it may make at once; 20 when zero.
 	Burst int
+	// RateBy names the template attributes that limits are keyed on; all but
+	// "session" when empty.
+	RateBy []string
 }
 
 // Guard holds the limits. It is safe for concurrent use.
 type Guard struct {
 	interval time.Duration
 	burst    int
+	rateBy   []string
 }
 
 // New validates cfg.
@@ -67,13 +74,13 @@ func New(cfg Config) (*Guard, error) {
 	if cfg.Burst == 0 {
 		cfg.Burst = 20
 	}
-	return &Guard{interval: time.Minute / time.Duration(cfg.RatePerMinute), burst: cfg.Burst}, nil
+	return &Guard{interval: time.Minute / time.Duration(cfg.RatePerMinute), burst: cfg.Burst, rateBy: slices.Clone(cfg.RateBy)}, nil
 }
 
-// Throttle takes one token of the agent's. It is asked before anything is
-// recorded, so that a flood cannot fill the ledger.
-func (g *Guard) Throttle(tx Tx, agent string) error {
-	wait, err := tx.TakeToken("agent:"+agent, tx.Now(), g.interval, g.burst)
+// Throttle takes one token of those that the agent shares with all of its Key. It
+// is asked before anything is recorded, so that a flood cannot fill the ledger.
+func (g *Guard) Throttle(tx Tx, a identity.Agent) error {
+	wait, err := tx.TakeToken("agent:"+g.Key(a), tx.Now(), g.interval, g.burst)
 	if err != nil {
 		return err
 	}

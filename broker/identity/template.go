@@ -35,6 +35,21 @@ func parseTemplate(text string) (template, error) {
 	return t, nil
 }
 
+// TemplateAttributes returns the names that a path template gives, in their order.
+func TemplateAttributes(text string) ([]string, error) {
+	t, err := parseTemplate(text)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, s := range t.segments {
+		if s.attribute != "" {
+			names = append(names, s.attribute)
+		}
+	}
+	return names, nil
+}
+
 func readTemplate(text string) (template, error) {
 	var t template
 	path := text

@@ -14,6 +14,9 @@ var (
 	// ErrInvalid: the upstream's answer is not what was ordered (missing fields, a longer
 	// life). A credential may exist and is not delivered.
 	ErrInvalid = errors.New("mint: upstream answer invalid")
+	// ErrClock: our clock and the upstream's are so far apart that a deadline would not mean
+	// what was approved. It comes with ErrInvalid or ErrRefused, which say what is upstream.
+	ErrClock = errors.New("mint: clocks apart")
 	// ErrTooLarge: the permissions or tags do not fit the upstream's limits.
 	ErrTooLarge = errors.New("mint: permissions too large")
 	// ErrLifetime: the life asked for does not fit the role or the upstream, or is over.

@@ -31,7 +31,7 @@ func (s *agentServer) OpenTask(ctx context.Context, r *valetkeyv1.OpenTaskReques
 }
 
 func (s *agentServer) CloseTask(ctx context.Context, r *valetkeyv1.CloseTaskRequest) (*valetkeyv1.CloseTaskResponse, error) {
-	t, ended, err := s.b.CloseTask(ctx, callerOf(ctx), r.GetTaskId())
+	t, ended, err := s.b.CloseTask(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetTaskId())
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (s *agentServer) MintCredential(ctx context.Context, r *valetkeyv1.MintCred
 }
 
 func (s *agentServer) ReleaseGrant(ctx context.Context, r *valetkeyv1.ReleaseGrantRequest) (*valetkeyv1.ReleaseGrantResponse, error) {
-	g, err := s.b.ReleaseGrant(ctx, callerOf(ctx), r.GetGrantId())
+	g, err := s.b.ReleaseGrant(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetGrantId())
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,7 @@ func (s *operatorServer) GetGrant(ctx context.Context, r *valetkeyv1.GetGrantReq
 }
 
 func (s *operatorServer) RevokeGrant(ctx context.Context, r *valetkeyv1.RevokeGrantRequest) (*valetkeyv1.RevokeGrantResponse, error) {
-	g, err := s.b.RevokeGrant(ctx, callerOf(ctx), r.GetGrantId(), r.GetCause())
+	g, err := s.b.RevokeGrant(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetGrantId(), r.GetCause())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (s *operatorServer) RevokeGrant(ctx context.Context, r *valetkeyv1.RevokeGr
 }
 
 func (s *operatorServer) RevokeTask(ctx context.Context, r *valetkeyv1.RevokeTaskRequest) (*valetkeyv1.RevokeTaskResponse, error) {
-	t, ended, err := s.b.RevokeTask(ctx, callerOf(ctx), r.GetTaskId(), r.GetCause())
+	t, ended, err := s.b.RevokeTask(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetTaskId(), r.GetCause())
 	if err != nil {
 		return nil, err
 	}
@@ -66,14 +66,14 @@ func (s *operatorServer) SetFreeze(ctx context.Context, r *valetkeyv1.SetFreezeR
 	if err != nil {
 		return nil, fmt.Errorf("%w: agent_spiffe_id: %w", errInvalid, err)
 	}
-	if err := s.b.SetFreeze(ctx, callerOf(ctx), id.String(), r.GetFrozen(), r.GetCause()); err != nil {
+	if err := s.b.SetFreeze(ctx, callerOf(ctx), r.GetIdempotencyKey(), id.String(), r.GetFrozen(), r.GetCause()); err != nil {
 		return nil, err
 	}
 	return &valetkeyv1.SetFreezeResponse{}, nil
 }
 
-func (s *operatorServer) ReloadCatalog(ctx context.Context, _ *valetkeyv1.ReloadCatalogRequest) (*valetkeyv1.ReloadCatalogResponse, error) {
-	version, err := s.b.Reload(ctx, callerOf(ctx))
+func (s *operatorServer) ReloadCatalog(ctx context.Context, r *valetkeyv1.ReloadCatalogRequest) (*valetkeyv1.ReloadCatalogResponse, error) {
+	version, err := s.b.Reload(ctx, callerOf(ctx), r.GetIdempotencyKey())
 	if err != nil {
 		return nil, err
 	}

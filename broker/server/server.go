@@ -21,6 +21,7 @@ import (
 
 	"buf.build/go/protovalidate"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
@@ -235,21 +236,18 @@ func (e *edge) refuse(ctx context.Context, c broker.Caller, method string, began
 		e.cfg.Log.WarnContext(ctx, "call refused", attrs...)
 	}
 	if !r.recorded && !errors.Is(err, context.Canceled) {
-		e.cfg.Broker.Refuse(ctx, claimed(c, err), c.Correlation, method, Reason(err))
+		e.cfg.Broker.Refuse(ctx, c, claimed(err), method, Reason(err))
 	}
 	return statusOf(err, grantID)
 }
 
-// claimed is who the refused caller is, or says it is.
-func claimed(c broker.Caller, err error) string {
-	if c.Agent.Valid() {
-		return c.Agent.ID().String()
-	}
+// claimed is who a caller says it is that was refused before it was known.
+func claimed(err error) (id spiffeid.ID) {
 	var r *identity.Refusal
-	if errors.As(err, &r) && !r.Claimed.IsZero() {
-		return r.Claimed.String()
+	if errors.As(err, &r) {
+		id = r.Claimed
 	}
-	return ""
+	return id
 }
 
 func logCall(c broker.Caller, method string, began time.Time) []any {

@@ -84,6 +84,12 @@ type Tx interface {
 	// one token per interval up to burst. Without a token it changes nothing
 	// and returns how long until there is one.
 	TakeToken(key string, now time.Time, interval time.Duration, burst int) (wait time.Duration, err error)
+	// Prune looks at up to limit rows from where an earlier call left off, and
+	// deletes those of them that p calls old. from is empty to begin; next is
+	// where to go on, and empty at the end. Rows that no p calls old are kept:
+	// live grants, open tasks and issuances, ends not yet carried upstream,
+	// freezes, and the ledger. Ids of grants and tasks count up as they are made.
+	Prune(p Prune, from string, limit int) (next string, err error)
 	// Append adds a leaf to the ledger and returns its index.
 	Append(leaf []byte) (int64, error)
 }
@@ -188,12 +194,27 @@ type Work struct {
 	Outcome string
 }
 
+// Prune says what is old. A zero time keeps what it is about. Times count in whole
+// seconds: a row may be kept for one more.
+type Prune struct {
+	// Now is when a rate bucket must be full again to go.
+	Now time.Time
+	// Keys is before when what an idempotency key is about must have ended, or,
+	// where it is about nothing that there is, before when it must have been
+	// used; and before when work must have been done.
+	Keys time.Time
+	// Ended is before when a grant must have ended to go with its issuances, and
+	// a task that no grant is left of must have been closed.
+	Ended time.Time
+}
+
 // Idempotency remembers what a key was used for.
 type Idempotency struct {
 	Agent, Key string
 	// Content is a digest of the request.
 	Content string
-	// Result is the id of what it made.
+	// Result begins with the id of the task or grant that it is about, if there
+	// is one; after a space follows the answer, where the id alone does not tell it.
 	Result string
 	At     time.Time
 }

@@ -125,7 +125,7 @@ type releaseCmd struct {
 
 func (c *releaseCmd) Run(ctx context.Context, g *globals, out *output) error {
 	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
-		resp, err := cl.Agent.ReleaseGrant(ctx, &valetkeyv1.ReleaseGrantRequest{GrantId: c.Grant})
+		resp, err := cl.Agent.ReleaseGrant(ctx, &valetkeyv1.ReleaseGrantRequest{IdempotencyKey: valetkey.NewIdempotencyKey(), GrantId: c.Grant})
 		if err != nil {
 			return err
 		}

@@ -79,7 +79,7 @@ type revokeCmd struct {
 func (c *revokeCmd) Run(ctx context.Context, g *globals, out *output) error {
 	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
 		if strings.HasPrefix(c.ID, "task_") {
-			resp, err := cl.Operator.RevokeTask(ctx, &valetkeyv1.RevokeTaskRequest{TaskId: c.ID, Cause: c.Cause})
+			resp, err := cl.Operator.RevokeTask(ctx, &valetkeyv1.RevokeTaskRequest{IdempotencyKey: valetkey.NewIdempotencyKey(), TaskId: c.ID, Cause: c.Cause})
 			if err != nil {
 				return err
 			}
@@ -88,7 +88,7 @@ func (c *revokeCmd) Run(ctx context.Context, g *globals, out *output) error {
 			}
 			return printEnded(out, resp.GetTask(), resp.GetEndedGrantIds())
 		}
-		resp, err := cl.Operator.RevokeGrant(ctx, &valetkeyv1.RevokeGrantRequest{GrantId: c.ID, Cause: c.Cause})
+		resp, err := cl.Operator.RevokeGrant(ctx, &valetkeyv1.RevokeGrantRequest{IdempotencyKey: valetkey.NewIdempotencyKey(), GrantId: c.ID, Cause: c.Cause})
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,9 @@ func (c *unfreezeCmd) Run(ctx context.Context, g *globals, out *output) error {
 
 func setFreeze(ctx context.Context, g *globals, out *output, agent, cause string, frozen bool) error {
 	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
-		resp, err := cl.Operator.SetFreeze(ctx, &valetkeyv1.SetFreezeRequest{AgentSpiffeId: agent, Frozen: frozen, Cause: cause})
+		resp, err := cl.Operator.SetFreeze(ctx, &valetkeyv1.SetFreezeRequest{
+			IdempotencyKey: valetkey.NewIdempotencyKey(), AgentSpiffeId: agent, Frozen: frozen, Cause: cause,
+		})
 		if err != nil {
 			return err
 		}
@@ -138,7 +140,7 @@ type reloadCmd struct{}
 
 func (c *reloadCmd) Run(ctx context.Context, g *globals, out *output) error {
 	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
-		resp, err := cl.Operator.ReloadCatalog(ctx, &valetkeyv1.ReloadCatalogRequest{})
+		resp, err := cl.Operator.ReloadCatalog(ctx, &valetkeyv1.ReloadCatalogRequest{IdempotencyKey: valetkey.NewIdempotencyKey()})
 		if err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ type taskCloseCmd struct {
 
 func (c *taskCloseCmd) Run(ctx context.Context, g *globals, out *output) error {
 	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
-		resp, err := cl.Agent.CloseTask(ctx, &valetkeyv1.CloseTaskRequest{TaskId: c.Task})
+		resp, err := cl.Agent.CloseTask(ctx, &valetkeyv1.CloseTaskRequest{IdempotencyKey: valetkey.NewIdempotencyKey(), TaskId: c.Task})
 		if err != nil {
 			return err
 		}

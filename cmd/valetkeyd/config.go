@@ -13,6 +13,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
@@ -36,7 +37,10 @@ type Config struct {
 	Guard GuardConfig `yaml:"guard"`
 	// Floor is what policies can raise and not lower.
 	Floor FloorConfig `yaml:"floor"`
-	// Metrics is the Prometheus listener; empty for none.
+	// Drain is how long a broker that is told to stop says so to those who ask for
+	// its health, before it takes no more calls. Unset for 5s; 0s for not at all.
+	Drain *time.Duration `yaml:"drain"`
+	// Metrics is the Prometheus listener, with /healthz and /readyz; empty for none.
 	Metrics ListenConfig `yaml:"metrics"`
 	// Traces is the OpenTelemetry collector; unset for none.
 	Traces TracesConfig `yaml:"traces"`
@@ -54,15 +58,42 @@ type TracesConfig struct {
 type StoreConfig struct {
 	// Path of the SQLite file.
 	Path string `yaml:"path"`
+	// Retention is how long grants are kept after their end, to be looked at;
+	// closed tasks likewise. Unset for 720h, 0s for ever, else at least 24h. The
+	// ledger is never pruned.
+	Retention *time.Duration `yaml:"retention"`
+}
+
+const (
+	defaultRetention = 720 * time.Hour
+	minRetention     = 24 * time.Hour
+)
+
+func (c StoreConfig) retention() time.Duration {
+	if c.Retention == nil {
+		return defaultRetention
+	}
+	return *c.Retention
 }
 
 // LedgerConfig is the ledger's part.
 type LedgerConfig struct {
 	// KeyFile holds the note signing key; make it with "valetkeyd keygen".
 	KeyFile string `yaml:"key_file"`
+	// CheckpointFile keeps the newest signed checkpoint, so that a database that
+	// was lost or rolled back is not taken for a new one. Keep it apart from the
+	// database; the broker writes it. Empty for KeyFile with ".checkpoint".
+	CheckpointFile string `yaml:"checkpoint_file"`
 	// Listen serves the log as C2SP tlog-tiles over plain HTTP; empty for not at
 	// all. Records say who asked for what: keep it to loopback or your auditors.
 	Listen string `yaml:"listen"`
+}
+
+func (c LedgerConfig) checkpointFile() string {
+	if c.CheckpointFile != "" {
+		return c.CheckpointFile
+	}
+	return c.KeyFile + ".checkpoint"
 }
 
 // IdentityConfig is step 1's part.
@@ -142,6 +173,12 @@ type GuardConfig struct {
 	RatePerMinute int `yaml:"rate_per_minute"`
 	// Burst is each agent's at once; 0 for 20.
 	Burst int `yaml:"burst"`
+	// RateBy names the attributes of the path templates that make one agent of
+	// these limits' kind, such as [user]. Empty for all but "session": a new
+	// session then is no new budget.
+	RateBy []string `yaml:"rate_by"`
+	// Watches is how many grants one agent may follow at once; 0 for 64.
+	Watches int `yaml:"watches"`
 }
 
 // FloorConfig is what an operator has to say in so many words.
@@ -155,6 +192,18 @@ type FloorConfig struct {
 type ListenConfig struct {
 	// Listen is its address; empty for none.
 	Listen string `yaml:"listen"`
+}
+
+const (
+	defaultDrain = 5 * time.Second
+	maxDrain     = 10 * time.Minute
+)
+
+func (c Config) drain() time.Duration {
+	if c.Drain == nil {
+		return defaultDrain
+	}
+	return *c.Drain
 }
 
 func loadConfig(path string) (Config, error) {
@@ -195,6 +244,7 @@ func (c Config) check() error {
 	addr("identity.jwt.listen", c.Identity.JWT.Listen, false)
 	need(c.Catalog != "", "catalog: the folder is required")
 	need(c.Store.Path != "", "store.path is required")
+	need(c.Store.retention() == 0 || c.Store.retention() >= minRetention, "store.retention: %v is less than %v, for which idempotency keys need the grants", c.Store.retention(), minRetention)
 	need(c.Ledger.KeyFile != "", "ledger.key_file is required; make one with \"valetkeyd keygen\"")
 	need(len(c.Identity.TrustDomains) > 0, "identity.trust_domains: at least one is required")
 	need(len(c.Identity.PathTemplates) > 0, "identity.path_templates: at least one is required")
@@ -211,6 +261,11 @@ func (c Config) check() error {
 		default:
 			need(false, "roles.%s.provider: %q is not aws or vault", name, r.Provider)
 		}
+	}
+	need(c.Guard.Watches >= 0, "guard.watches: %d is less than 0", c.Guard.Watches)
+	need(c.Drain == nil || *c.Drain >= 0 && *c.Drain <= maxDrain, "drain: must be from 0s to %v", maxDrain)
+	if err := guard.CheckRateBy(c.Guard.RateBy, c.Identity.PathTemplates); err != nil {
+		errs = append(errs, fmt.Errorf("guard.%w", err))
 	}
 	return errors.Join(errs...)
 }

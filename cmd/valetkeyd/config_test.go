@@ -42,6 +42,10 @@ func TestConfig(t *testing.T) {
 		"roles.s3.provider: \"gcp\" is not":    strings.Replace(good, "provider: aws", "provider: gcp", 1),
 		"identity.trust_domains: at least one": strings.Replace(good, "[example.org]", "[]", 1),
 		"listen: \"\" is not host:port":        "\n",
+		"guard.rate_by: no path template":      good + "guard: {rate_by: [usr]}\n",
+		"store.retention: 1h0m0s is less":      strings.Replace(good, "valetkey.db}", "valetkey.db, retention: 1h}", 1),
+		"drain: must be from 0s":               good + "drain: -1s\n",
+		"guard.rate_by: path template":         strings.Replace(good, "{user}/", "", 1),
 	} {
 		if err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to say %q", err, want)

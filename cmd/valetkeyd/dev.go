@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
@@ -129,8 +130,9 @@ func (d *devCmd) config(operator string) Config {
 	if token == "" {
 		token = filepath.Join(d.Dir, "vault-token")
 	}
+	var atOnce time.Duration
 	return Config{
-		Listen: d.Listen, Catalog: d.Catalog,
+		Drain: &atOnce, Listen: d.Listen, Catalog: d.Catalog,
 		Store:  StoreConfig{Path: filepath.Join(d.Dir, "valetkey.db")},
 		Ledger: LedgerConfig{KeyFile: filepath.Join(d.Dir, "ledger.key"), Listen: d.Ledger},
 		Identity: IdentityConfig{

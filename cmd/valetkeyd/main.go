@@ -22,6 +22,7 @@ type cli struct {
 	Dev    devCmd    `cmd:"" help:"Run a broker to try things with: its own SPIFFE authority, an example catalog, a temporary store. Never for production."`
 	Config configCmd `cmd:"" help:"Look at the configuration."`
 	Keygen keygenCmd `cmd:"" help:"Make the ledger's signing key."`
+	Ledger ledgerCmd `cmd:"" help:"Deal with a ledger that is not the one that was signed."`
 }
 
 type serveCmd struct {

@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/valetkey/valetkey/broker"
@@ -27,7 +26,6 @@ import (
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/policy"
 	"github.com/valetkey/valetkey/broker/server"
-	"github.com/valetkey/valetkey/broker/store/sqlite"
 	"github.com/valetkey/valetkey/scopes"
 )
 
@@ -59,18 +57,16 @@ type addresses struct{ grpc, jwt, ledger, metrics string }
 
 // serve runs the daemon until ctx is done. ready is called once, when it serves.
 func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger, ready func(addresses, *ledger.Key)) (err error) {
-	key, err := ledger.LoadKey(c.Ledger.KeyFile)
-	if err != nil {
-		return err
-	}
-	st, err := sqlite.Open(ctx, sqlite.Config{Path: c.Store.Path, Seal: key.Seal})
+	key, st, err := openStore(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	if err := key.Check(ctx, st); err != nil {
+	release, err := anchored(ctx, c, key, st, log)
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, release()) }()
 	signer, err := mint.NewSigner()
 	if err != nil {
 		return err
@@ -83,12 +79,13 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	if err != nil {
 		return err
 	}
-	g, err := guard.New(guard.Config{RatePerMinute: c.Guard.RatePerMinute, Burst: c.Guard.Burst})
+	g, err := guard.New(guard.Config{RatePerMinute: c.Guard.RatePerMinute, Burst: c.Guard.Burst, RateBy: c.Guard.RateBy})
 	if err != nil {
 		return err
 	}
 	b, err := broker.New(ctx, broker.Config{
 		Store: st, Guard: g, Minter: minter, Signer: signer, Load: c.loadRules, Reason: server.Reason, Now: time.Now, Log: log,
+		Watches: c.Guard.Watches, Retention: c.Store.retention(),
 	})
 	if err != nil {
 		return err
@@ -101,9 +98,23 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	if err != nil {
 		return err
 	}
-	d := &daemon{log: log, reg: reg, traced: traced, stops: []func(context.Context) error{flush}, draining: make(chan struct{})}
+	d := &daemon{
+		log: log, reg: reg, traced: traced, health: newReadiness(b.Ready),
+		stops: []func(context.Context) error{flush}, draining: make(chan struct{}),
+	}
 	defer func() { err = errors.Join(err, d.stop()) }()
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go d.health.follow(following)
 	var at addresses
+	if c.Metrics.Listen != "" { // the first, so that it is the last to go
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+		d.health.handle(mux)
+		if at.metrics, err = d.http(ctx, c.Metrics.Listen, mux); err != nil {
+			return err
+		}
+	}
 	if at.grpc, err = d.grpc(c, b, src, c.Listen, false); err != nil {
 		return err
 	}
@@ -117,18 +128,19 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 			return err
 		}
 	}
-	if c.Metrics.Listen != "" {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
-		if at.metrics, err = d.http(ctx, c.Metrics.Listen, mux); err != nil {
-			return err
-		}
-	}
 	log.InfoContext(ctx, "serving", slog.String("grpc", at.grpc), slog.String("ledger", at.ledger), slog.String("catalog", b.Catalog().Version()))
 	ready(at, key)
 	select {
 	case <-ctx.Done():
-		log.InfoContext(ctx, "draining")
+	case err := <-d.failed():
+		return err
+	}
+	d.health.drain()
+	log.InfoContext(ctx, "draining", slog.Duration("after", c.drain()))
+	grace := time.NewTimer(c.drain())
+	defer grace.Stop()
+	select {
+	case <-grace.C:
 		return nil
 	case err := <-d.failed():
 		return err
@@ -140,6 +152,7 @@ type daemon struct {
 	log    *slog.Logger
 	reg    *prometheus.Registry
 	traced grpc.ServerOption
+	health *readiness
 	mu     sync.Mutex
 	stops  []func(context.Context) error
 	errs   chan error
@@ -179,7 +192,7 @@ func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen st
 	if err != nil {
 		return "", err
 	}
-	healthpb.RegisterHealthServer(s, health.NewServer())
+	healthpb.RegisterHealthServer(s, d.health.grpc)
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return "", fmt.Errorf("listening for gRPC: %w", err)

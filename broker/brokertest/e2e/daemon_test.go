@@ -67,6 +67,7 @@ ledger:
   key_file: `+s.path("ledger.key")+`
   listen: 127.0.0.1:0
 operators: [`+operatorID+`]
+drain: 0s
 guard:
   rate_per_minute: 600000
   burst: 10000

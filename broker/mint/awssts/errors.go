@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -30,12 +31,17 @@ func repeatable(err error) bool {
 var code = regexp.MustCompile(`^[A-Za-z.]{1,64}$`)
 
 // classify turns an SDK error into mint's sentinels. It keeps the error code and
-// drops the rest.
-func classify(ctx context.Context, err error) error {
+// drops the rest. now is our clock: a refusal by a server whose clock is another
+// says so, since AWS calls it a wrong signature.
+func classify(ctx context.Context, err error, now time.Time) error {
 	status := 0
+	var clock error
 	var resp *awshttp.ResponseError
 	if errors.As(err, &resp) {
 		status = resp.HTTPStatusCode()
+		if at, derr := http.ParseTime(resp.Response.Header.Get("Date")); derr == nil {
+			clock = apart(at, now)
+		}
 	}
 	name := "unnamed error"
 	var api smithy.APIError
@@ -54,6 +60,8 @@ func classify(ctx context.Context, err error) error {
 		return mint.Harmless(fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrUnavailable))
 	case status >= 500:
 		return fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrUnavailable)
+	case status >= 400 && clock != nil:
+		return fmt.Errorf("STS answered %d %s, and %w: %w", status, name, clock, mint.ErrRefused)
 	case status >= 400:
 		return fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrRefused)
 	default:

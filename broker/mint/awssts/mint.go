@@ -108,7 +108,7 @@ func (m *Minter) once(ctx context.Context, o mint.Order, pl plan) (answer, error
 	}
 	out, err := m.sts.AssumeRole(ctx, in, m.options(o))
 	if err != nil {
-		return answer{}, classify(ctx, err)
+		return answer{}, classify(ctx, err, m.cfg.Now())
 	}
 	return m.read(out.Credentials, out.AssumedRoleUser, out.ResultMetadata)
 }
@@ -126,7 +126,7 @@ func (m *Minter) withWebIdentity(ctx context.Context, o mint.Order, pl plan) (an
 		Policy:           aws.String(pl.policy),
 	}, m.options(o))
 	if err != nil {
-		return answer{}, classify(ctx, err)
+		return answer{}, classify(ctx, err, m.cfg.Now())
 	}
 	return m.read(out.Credentials, out.AssumedRoleUser, out.ResultMetadata)
 }

@@ -110,6 +110,15 @@ func sourceIdentity(agentID string) string {
 // kept by theirs, so with clocks further apart it would not mean what was approved.
 const skew = 2 * time.Minute
 
+// apart is an ErrClock where the server's clock is over skew from ours. A zero at
+// is a server that did not tell.
+func apart(at, now time.Time) error {
+	if off := at.Sub(now); !at.IsZero() && off.Abs() > skew {
+		return fmt.Errorf("the server's clock is %v from ours: %w", off.Round(time.Second), mint.ErrClock)
+	}
+	return nil
+}
+
 var errAnswer = errors.New("session lacks a field")
 
 // accept holds the answer against what was asked; every error is ErrInvalid.
@@ -120,8 +129,8 @@ func (p plan) accept(a answer, o mint.Order, now time.Time) (time.Time, error) {
 	if a.session != "" && a.session != o.SessionName {
 		return time.Time{}, fmt.Errorf("session has another name: %w", mint.ErrInvalid)
 	}
-	if off := a.at.Sub(now); !a.at.IsZero() && off.Abs() > skew {
-		return time.Time{}, fmt.Errorf("the server's clock is off by %v: %w", off.Round(time.Second), mint.ErrInvalid)
+	if err := apart(a.at, now); err != nil {
+		return time.Time{}, fmt.Errorf("%w: %w", err, mint.ErrInvalid)
 	}
 	if latest := now.Add(time.Duration(p.seconds)*time.Second + skew); a.expires.After(latest) {
 		return time.Time{}, fmt.Errorf("session ends at %v, asked for %d s: %w", a.expires.UTC(), p.seconds, mint.ErrInvalid)

@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) (store.Store, func() store.Store)
 		"a bucket allows its burst":       bucket,
 		"what was acknowledged survives":  survives,
 		"a closed store refuses":          closed,
+		"what is old is pruned":           prune,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, again := open(t)

@@ -146,9 +146,11 @@ func (x *OpenTaskResponse) GetTask() *Task {
 type CloseTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The task. Closing twice is one close.
-	TaskId        string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// Unique per caller and call; a repeat returns the first answer. Empty for none: closing is idempotent, but names the ended grants once.
+	IdempotencyKey string `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CloseTaskRequest) Reset() {
@@ -184,6 +186,13 @@ func (*CloseTaskRequest) Descriptor() ([]byte, []int) {
 func (x *CloseTaskRequest) GetTaskId() string {
 	if x != nil {
 		return x.TaskId
+	}
+	return ""
+}
+
+func (x *CloseTaskRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
 	}
 	return ""
 }
@@ -923,9 +932,11 @@ func (x *MintCredentialResponse) GetReceipt() *Receipt {
 type ReleaseGrantRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The grant. Releasing twice is one release.
-	GrantId       string `protobuf:"bytes,1,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	GrantId string `protobuf:"bytes,1,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
+	// Unique per caller and call; a repeat returns the first answer. Empty for none: releasing is idempotent.
+	IdempotencyKey string `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ReleaseGrantRequest) Reset() {
@@ -961,6 +972,13 @@ func (*ReleaseGrantRequest) Descriptor() ([]byte, []int) {
 func (x *ReleaseGrantRequest) GetGrantId() string {
 	if x != nil {
 		return x.GrantId
+	}
+	return ""
+}
+
+func (x *ReleaseGrantRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
 	}
 	return ""
 }
@@ -1024,9 +1042,10 @@ const file_valetkey_v1_agent_proto_rawDesc = "" +
 	"\fon_behalf_of\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\n" +
 	"onBehalfOf\"9\n" +
 	"\x10OpenTaskResponse\x12%\n" +
-	"\x04task\x18\x01 \x01(\v2\x11.valetkey.v1.TaskR\x04task\"G\n" +
+	"\x04task\x18\x01 \x01(\v2\x11.valetkey.v1.TaskR\x04task\"\x94\x01\n" +
 	"\x10CloseTaskRequest\x123\n" +
-	"\atask_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x152\x13^task_[a-z0-9]{26}$R\x06taskId\"b\n" +
+	"\atask_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x152\x13^task_[a-z0-9]{26}$R\x06taskId\x12K\n" +
+	"\x0fidempotency_key\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"b\n" +
 	"\x11CloseTaskResponse\x12%\n" +
 	"\x04task\x18\x01 \x01(\v2\x11.valetkey.v1.TaskR\x04task\x12&\n" +
 	"\x0fended_grant_ids\x18\x02 \x03(\tR\rendedGrantIds\"\x13\n" +
@@ -1089,9 +1108,10 @@ const file_valetkey_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"credential\x18\x01 \x01(\v2\x17.valetkey.v1.CredentialR\n" +
 	"credential\x12.\n" +
-	"\areceipt\x18\x02 \x01(\v2\x14.valetkey.v1.ReceiptR\areceipt\"M\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.valetkey.v1.ReceiptR\areceipt\"\x9a\x01\n" +
 	"\x13ReleaseGrantRequest\x126\n" +
-	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\"@\n" +
+	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\x12K\n" +
+	"\x0fidempotency_key\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"@\n" +
 	"\x14ReleaseGrantResponse\x12(\n" +
 	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant2\x9d\x05\n" +
 	"\fAgentService\x12G\n" +

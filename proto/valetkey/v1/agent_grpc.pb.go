@@ -38,9 +38,9 @@ const (
 // WRONG_AUDIENCE, CALLER_NOT_ALLOWED or INVALID_REQUEST before anything else,
 // and fails closed with LEDGER_UNAVAILABLE.
 type AgentServiceClient interface {
-	// Opens a task. Agents. Records task.opened. IDEMPOTENCY_CONFLICT.
+	// Opens a task. Agents. Records task.opened. IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	OpenTask(ctx context.Context, in *OpenTaskRequest, opts ...grpc.CallOption) (*OpenTaskResponse, error)
-	// Closes the caller's task and ends its grants. Records task.closed and each grant's end. TASK_NOT_FOUND.
+	// Closes the caller's task and ends its grants. Records task.closed and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	CloseTask(ctx context.Context, in *CloseTaskRequest, opts ...grpc.CallOption) (*CloseTaskResponse, error)
 	// Lists the catalog. Agents. Records nothing.
 	ListScopes(ctx context.Context, in *ListScopesRequest, opts ...grpc.CallOption) (*ListScopesResponse, error)
@@ -48,11 +48,11 @@ type AgentServiceClient interface {
 	ExplainScope(ctx context.Context, in *ExplainScopeRequest, opts ...grpc.CallOption) (*ExplainScopeResponse, error)
 	// Asks for a grant, and with mint for its first credential. Agents, in their own open task. Records grant.cleared, grant.denied or grant.needs_approval, then issuance.intended and issuance.issued or issuance.failed. All reasons of ExplainScope; DENIED, NEEDS_APPROVAL, POLICY_ERROR, RATE_LIMITED, FROZEN, TASK_NOT_FOUND, TASK_CLOSED, IDEMPOTENCY_CONFLICT and all reasons of MintCredential.
 	RequestGrant(ctx context.Context, in *RequestGrantRequest, opts ...grpc.CallOption) (*RequestGrantResponse, error)
-	// Streams a grant's states until it ends or the caller's SVID expires. The grant's agent. Records nothing. GRANT_NOT_FOUND, SVID_EXPIRED.
+	// Streams a grant's states until it ends or the caller's SVID expires. The grant's agent. Records nothing. GRANT_NOT_FOUND, SVID_EXPIRED, RATE_LIMITED where the agent has too many such streams.
 	WatchGrant(ctx context.Context, in *WatchGrantRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchGrantResponse], error)
-	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, FROZEN, RATE_LIMITED, ALREADY_ISSUED, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID.
+	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, FROZEN, RATE_LIMITED, IDEMPOTENCY_CONFLICT, ALREADY_ISSUED, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID.
 	MintCredential(ctx context.Context, in *MintCredentialRequest, opts ...grpc.CallOption) (*MintCredentialResponse, error)
-	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND.
+	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	ReleaseGrant(ctx context.Context, in *ReleaseGrantRequest, opts ...grpc.CallOption) (*ReleaseGrantResponse, error)
 }
 
@@ -162,9 +162,9 @@ func (c *agentServiceClient) ReleaseGrant(ctx context.Context, in *ReleaseGrantR
 // WRONG_AUDIENCE, CALLER_NOT_ALLOWED or INVALID_REQUEST before anything else,
 // and fails closed with LEDGER_UNAVAILABLE.
 type AgentServiceServer interface {
-	// Opens a task. Agents. Records task.opened. IDEMPOTENCY_CONFLICT.
+	// Opens a task. Agents. Records task.opened. IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	OpenTask(context.Context, *OpenTaskRequest) (*OpenTaskResponse, error)
-	// Closes the caller's task and ends its grants. Records task.closed and each grant's end. TASK_NOT_FOUND.
+	// Closes the caller's task and ends its grants. Records task.closed and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	CloseTask(context.Context, *CloseTaskRequest) (*CloseTaskResponse, error)
 	// Lists the catalog. Agents. Records nothing.
 	ListScopes(context.Context, *ListScopesRequest) (*ListScopesResponse, error)
@@ -172,11 +172,11 @@ type AgentServiceServer interface {
 	ExplainScope(context.Context, *ExplainScopeRequest) (*ExplainScopeResponse, error)
 	// Asks for a grant, and with mint for its first credential. Agents, in their own open task. Records grant.cleared, grant.denied or grant.needs_approval, then issuance.intended and issuance.issued or issuance.failed. All reasons of ExplainScope; DENIED, NEEDS_APPROVAL, POLICY_ERROR, RATE_LIMITED, FROZEN, TASK_NOT_FOUND, TASK_CLOSED, IDEMPOTENCY_CONFLICT and all reasons of MintCredential.
 	RequestGrant(context.Context, *RequestGrantRequest) (*RequestGrantResponse, error)
-	// Streams a grant's states until it ends or the caller's SVID expires. The grant's agent. Records nothing. GRANT_NOT_FOUND, SVID_EXPIRED.
+	// Streams a grant's states until it ends or the caller's SVID expires. The grant's agent. Records nothing. GRANT_NOT_FOUND, SVID_EXPIRED, RATE_LIMITED where the agent has too many such streams.
 	WatchGrant(*WatchGrantRequest, grpc.ServerStreamingServer[WatchGrantResponse]) error
-	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, FROZEN, RATE_LIMITED, ALREADY_ISSUED, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID.
+	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, FROZEN, RATE_LIMITED, IDEMPOTENCY_CONFLICT, ALREADY_ISSUED, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID.
 	MintCredential(context.Context, *MintCredentialRequest) (*MintCredentialResponse, error)
-	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND.
+	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	ReleaseGrant(context.Context, *ReleaseGrantRequest) (*ReleaseGrantResponse, error)
 	mustEmbedUnimplementedAgentServiceServer()
 }

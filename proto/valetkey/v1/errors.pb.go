@@ -56,7 +56,7 @@ const (
 	ErrorReason_ERROR_REASON_NEEDS_APPROVAL ErrorReason = 13
 	// The policy engine met an error, so the answer is no. Example: a policy reads a missing attribute.
 	ErrorReason_ERROR_REASON_POLICY_ERROR ErrorReason = 14
-	// The agent asks too often. Example: 61 requests in a minute where 60 are allowed.
+	// The agent asks too often. Example: 61 requests in a minute where 60 are allowed, or one stream more than it may have.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 15
 	// An operator has stopped grants for this agent. Example: a freeze during an incident.
 	ErrorReason_ERROR_REASON_FROZEN ErrorReason = 16
@@ -76,7 +76,7 @@ const (
 	ErrorReason_ERROR_REASON_UPSTREAM_UNAVAILABLE ErrorReason = 23
 	// STS or Vault refuses the broker. Example: the role's trust policy lacks the broker.
 	ErrorReason_ERROR_REASON_UPSTREAM_REFUSED ErrorReason = 24
-	// STS or Vault answered something that is not what was asked. Example: a longer life than requested.
+	// STS or Vault answered something that is not what was asked. Example: a longer life than requested, or a clock that is minutes off.
 	ErrorReason_ERROR_REASON_UPSTREAM_INVALID ErrorReason = 25
 	// The record cannot be written, so nothing is issued. Example: the disk is full.
 	ErrorReason_ERROR_REASON_LEDGER_UNAVAILABLE ErrorReason = 26

@@ -248,9 +248,11 @@ type RevokeGrantRequest struct {
 	// The grant.
 	GrantId string `protobuf:"bytes,1,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
 	// Why, for the record.
-	Cause         string `protobuf:"bytes,2,opt,name=cause,proto3" json:"cause,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Cause string `protobuf:"bytes,2,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Unique per caller and call; a repeat returns the first answer. Empty for none: revoking is idempotent.
+	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RevokeGrantRequest) Reset() {
@@ -293,6 +295,13 @@ func (x *RevokeGrantRequest) GetGrantId() string {
 func (x *RevokeGrantRequest) GetCause() string {
 	if x != nil {
 		return x.Cause
+	}
+	return ""
+}
+
+func (x *RevokeGrantRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
 	}
 	return ""
 }
@@ -349,9 +358,11 @@ type RevokeTaskRequest struct {
 	// The task.
 	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// Why, for the record.
-	Cause         string `protobuf:"bytes,2,opt,name=cause,proto3" json:"cause,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Cause string `protobuf:"bytes,2,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Unique per caller and call; a repeat returns the first answer. Empty for none: revoking is idempotent, but names the ended grants once.
+	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RevokeTaskRequest) Reset() {
@@ -394,6 +405,13 @@ func (x *RevokeTaskRequest) GetTaskId() string {
 func (x *RevokeTaskRequest) GetCause() string {
 	if x != nil {
 		return x.Cause
+	}
+	return ""
+}
+
+func (x *RevokeTaskRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
 	}
 	return ""
 }
@@ -461,9 +479,11 @@ type SetFreezeRequest struct {
 	// True to stop, false to resume.
 	Frozen bool `protobuf:"varint,2,opt,name=frozen,proto3" json:"frozen,omitempty"`
 	// Why, for the record.
-	Cause         string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Cause string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Unique per caller and call; a repeat returns the first answer. Empty for none: a late repeat then undoes what came after it.
+	IdempotencyKey string `protobuf:"bytes,4,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SetFreezeRequest) Reset() {
@@ -517,6 +537,13 @@ func (x *SetFreezeRequest) GetCause() string {
 	return ""
 }
 
+func (x *SetFreezeRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
 // SetFreezeResponse is empty.
 type SetFreezeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -554,11 +581,13 @@ func (*SetFreezeResponse) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
-// ReloadCatalogRequest is empty.
+// ReloadCatalogRequest reloads.
 type ReloadCatalogRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique per caller and call; a repeat returns the first answer. Empty for none: each call reloads.
+	IdempotencyKey string `protobuf:"bytes,1,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ReloadCatalogRequest) Reset() {
@@ -589,6 +618,13 @@ func (x *ReloadCatalogRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ReloadCatalogRequest.ProtoReflect.Descriptor instead.
 func (*ReloadCatalogRequest) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReloadCatalogRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
 }
 
 // ReloadCatalogResponse names what serves now.
@@ -931,29 +967,33 @@ const file_valetkey_v1_operator_proto_rawDesc = "" +
 	"\x0fGetGrantRequest\x126\n" +
 	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\"<\n" +
 	"\x10GetGrantResponse\x12(\n" +
-	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\"n\n" +
+	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\"\xbb\x01\n" +
 	"\x12RevokeGrantRequest\x126\n" +
 	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\x12 \n" +
 	"\x05cause\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\x80\x04R\x05cause\"?\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x04R\x05cause\x12K\n" +
+	"\x0fidempotency_key\x18\x03 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"?\n" +
 	"\x13RevokeGrantResponse\x12(\n" +
-	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\"j\n" +
+	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\"\xb7\x01\n" +
 	"\x11RevokeTaskRequest\x123\n" +
 	"\atask_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x152\x13^task_[a-z0-9]{26}$R\x06taskId\x12 \n" +
 	"\x05cause\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\x80\x04R\x05cause\"c\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x04R\x05cause\x12K\n" +
+	"\x0fidempotency_key\x18\x03 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"c\n" +
 	"\x12RevokeTaskResponse\x12%\n" +
 	"\x04task\x18\x01 \x01(\v2\x11.valetkey.v1.TaskR\x04task\x12&\n" +
-	"\x0fended_grant_ids\x18\x02 \x03(\tR\rendedGrantIds\"\x80\x01\n" +
+	"\x0fended_grant_ids\x18\x02 \x03(\tR\rendedGrantIds\"\xcd\x01\n" +
 	"\x10SetFreezeRequest\x122\n" +
 	"\x0fagent_spiffe_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\n" +
 	"(\x80\x10R\ragentSpiffeId\x12\x16\n" +
 	"\x06frozen\x18\x02 \x01(\bR\x06frozen\x12 \n" +
 	"\x05cause\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\x80\x04R\x05cause\"\x13\n" +
-	"\x11SetFreezeResponse\"\x16\n" +
-	"\x14ReloadCatalogRequest\"@\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x04R\x05cause\x12K\n" +
+	"\x0fidempotency_key\x18\x04 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"\x13\n" +
+	"\x11SetFreezeResponse\"c\n" +
+	"\x14ReloadCatalogRequest\x12K\n" +
+	"\x0fidempotency_key\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"@\n" +
 	"\x15ReloadCatalogResponse\x12'\n" +
 	"\x0fcatalog_version\x18\x01 \x01(\tR\x0ecatalogVersion\"\x16\n" +
 	"\x14GetCheckpointRequest\"7\n" +

@@ -41,13 +41,13 @@ type OperatorServiceClient interface {
 	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
 	// Shows one grant. Operators. Records nothing. GRANT_NOT_FOUND.
 	GetGrant(ctx context.Context, in *GetGrantRequest, opts ...grpc.CallOption) (*GetGrantResponse, error)
-	// Ends a grant. Operators. Records grant.revoked; the upstream follows. GRANT_NOT_FOUND.
+	// Ends a grant. Operators. Records grant.revoked; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT.
 	RevokeGrant(ctx context.Context, in *RevokeGrantRequest, opts ...grpc.CallOption) (*RevokeGrantResponse, error)
-	// Ends a task and its grants. Operators. Records task.revoked and each grant's end. TASK_NOT_FOUND.
+	// Ends a task and its grants. Operators. Records task.revoked and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT.
 	RevokeTask(ctx context.Context, in *RevokeTaskRequest, opts ...grpc.CallOption) (*RevokeTaskResponse, error)
-	// Stops or resumes all minting of one agent, or of all below a path such as spiffe://td/agent/alice. What was minted before goes on until RevokeTask or its deadline. Operators. Records agent.frozen or agent.unfrozen.
+	// Stops or resumes all minting of one agent, or of all below a path such as spiffe://td/agent/alice. What was minted before goes on until RevokeTask or its deadline. Operators. Records agent.frozen or agent.unfrozen. IDEMPOTENCY_CONFLICT.
 	SetFreeze(ctx context.Context, in *SetFreezeRequest, opts ...grpc.CallOption) (*SetFreezeResponse, error)
-	// Loads the catalog and the policies again, all or nothing. Operators. Records catalog.reloaded. INVALID_CATALOG.
+	// Loads the catalog and the policies again, all or nothing. Operators. Records catalog.reloaded. INVALID_CATALOG, IDEMPOTENCY_CONFLICT.
 	ReloadCatalog(ctx context.Context, in *ReloadCatalogRequest, opts ...grpc.CallOption) (*ReloadCatalogResponse, error)
 	// Returns the newest signed checkpoint. Operators. Records nothing.
 	GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error)
@@ -166,13 +166,13 @@ type OperatorServiceServer interface {
 	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
 	// Shows one grant. Operators. Records nothing. GRANT_NOT_FOUND.
 	GetGrant(context.Context, *GetGrantRequest) (*GetGrantResponse, error)
-	// Ends a grant. Operators. Records grant.revoked; the upstream follows. GRANT_NOT_FOUND.
+	// Ends a grant. Operators. Records grant.revoked; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT.
 	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
-	// Ends a task and its grants. Operators. Records task.revoked and each grant's end. TASK_NOT_FOUND.
+	// Ends a task and its grants. Operators. Records task.revoked and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT.
 	RevokeTask(context.Context, *RevokeTaskRequest) (*RevokeTaskResponse, error)
-	// Stops or resumes all minting of one agent, or of all below a path such as spiffe://td/agent/alice. What was minted before goes on until RevokeTask or its deadline. Operators. Records agent.frozen or agent.unfrozen.
+	// Stops or resumes all minting of one agent, or of all below a path such as spiffe://td/agent/alice. What was minted before goes on until RevokeTask or its deadline. Operators. Records agent.frozen or agent.unfrozen. IDEMPOTENCY_CONFLICT.
 	SetFreeze(context.Context, *SetFreezeRequest) (*SetFreezeResponse, error)
-	// Loads the catalog and the policies again, all or nothing. Operators. Records catalog.reloaded. INVALID_CATALOG.
+	// Loads the catalog and the policies again, all or nothing. Operators. Records catalog.reloaded. INVALID_CATALOG, IDEMPOTENCY_CONFLICT.
 	ReloadCatalog(context.Context, *ReloadCatalogRequest) (*ReloadCatalogResponse, error)
 	// Returns the newest signed checkpoint. Operators. Records nothing.
 	GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error)
