@@ -204,7 +204,7 @@ type Prune struct {
 	// used; and before when work must have been done.
 	Keys time.Time
 	// Ended is before when a grant must have ended to go with its issuances, and
-	// a task that no grant is left of must have been closed.
+	// a task without live grants must have been closed.
 	Ended time.Time
 }
 

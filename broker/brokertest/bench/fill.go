@@ -93,4 +93,3 @@ func past(tx *ledger.Tx, i int, live bool) error {
 	}
 	return tx.PutIdempotency(store.Idempotency{Agent: agent, Key: rand.Text(), Content: g.Digest, Result: g.ID, At: tx.Now()})
 }
-

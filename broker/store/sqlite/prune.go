@@ -1,12 +1,13 @@
 package sqlite
 
 import (
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"zombiezen.com/go/sqlite"
 
 	"github.com/valetkey/valetkey/broker/store"
 )
@@ -54,7 +55,10 @@ func (t *tx) Prune(p store.Prune, from string, limit int) (string, error) {
 // last returns the limit-th row after a key, the last that may be looked at in
 // one call, and a time of its. Past the end of the table end is true.
 func (t *tx) last(query string, limit int, args ...any) (key, at string, end bool, err error) {
-	err = t.row(query+" LIMIT 1 OFFSET ?", []any{&key, &at}, append(args, limit-1)...)
+	err = t.row(query+" LIMIT 1 OFFSET ?", func(s *sqlite.Stmt) error {
+		key, at = s.ColumnText(0), s.ColumnText(1)
+		return nil
+	}, append(args, limit-1)...)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", "", true, nil
 	}
@@ -86,12 +90,12 @@ func (t *tx) pruneKeys(p store.Prune, after string, limit int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	err = t.exec(`DELETE FROM idempotency WHERE (agent, key) > (?1, ?2) AND (agent, key) <= (?3, ?4) AND coalesce(
+	err = t.exec(`DELETE FROM idempotency WHERE (agent, key) > (?1, ?2) AND (agent, key) <= (?3, ?4) AND at < ?7 AND coalesce(
   (SELECT iif(live = 1 OR json_extract(g.body, '$.EndedAt') < '0002', ?6, json_extract(g.body, '$.EndedAt')) FROM grants g
-    WHERE g.id = substr(json_extract(idempotency.body, '$.Result'), 1, instr(json_extract(idempotency.body, '$.Result') || ' ', ' ') - 1)),
+    WHERE g.id = substr(result, 1, instr(result || ' ', ' ') - 1)),
   (SELECT iif(json_extract(k.body, '$.ClosedAt') < '0002', ?6, json_extract(k.body, '$.ClosedAt')) FROM tasks k
-    WHERE k.id = substr(json_extract(idempotency.body, '$.Result'), 1, instr(json_extract(idempotency.body, '$.Result') || ' ', ' ') - 1)),
-  json_extract(body, '$.At')) < ?5`, agent, key, upTo(toAgent, end), toKey, before(p.Keys), never)
+    WHERE k.id = substr(result, 1, instr(result || ' ', ' ') - 1)),
+  '') < ?5`, agent, key, upTo(toAgent, end), toKey, before(p.Keys), never, p.Keys.UnixNano())
 	if err != nil || end {
 		return "", err
 	}
@@ -168,7 +172,7 @@ func (t *tx) pruneTasks(p store.Prune, after string, limit int) (string, error) 
 		return "", err
 	}
 	return stop(to, opened, p.Ended), t.exec(`DELETE FROM tasks WHERE id > ? AND id <= ? AND json_extract(body, '$.ClosedAt') BETWEEN '0002' AND ?
-AND NOT EXISTS (SELECT 1 FROM grants WHERE task = tasks.id)`, after, upTo(to, end), before(p.Ended))
+AND NOT EXISTS (SELECT 1 FROM grants WHERE task = tasks.id AND live = 1)`, after, upTo(to, end), before(p.Ended))
 }
 
 func (t *tx) pruneBuckets(p store.Prune, after string, limit int) (string, error) {
@@ -186,14 +190,12 @@ func (t *tx) pruneBuckets(p store.Prune, after string, limit int) (string, error
 // they are.
 func (t *tx) list(query string, args ...any) (array string, n int, err error) {
 	ids := []string{}
-	err = t.rows(query, func(rows *sql.Rows) error {
-		var id string
-		err := rows.Scan(&id)
-		ids = append(ids, id)
-		return err
+	err = t.c.each(query, func(s *sqlite.Stmt) error {
+		ids = append(ids, s.ColumnText(0))
+		return nil
 	}, args...)
 	if err != nil {
-		return "", 0, err
+		return "", 0, unavailable("reading", err)
 	}
 	raw, err := json.Marshal(ids)
 	return string(raw), len(ids), err
