@@ -39,8 +39,12 @@ const timeLayout = "2006-01-02T15:04:05Z"
 //   - every action that p does not allow (not in the s3 dialect, whose servers refuse NotAction);
 //   - every resource that p does not allow, unless p allows "*".
 func Bind(p Policy, l Limits) (Policy, error) {
-	if err := p.Validate(); err != nil {
+	if err := p.ValidateSession(); err != nil {
 		return Policy{}, fmt.Errorf("binding policy: %w", err)
+	}
+	if p.Version == Version2008 {
+		// Its "${" is text; under the version that Bind prints, it would be a variable.
+		return Policy{}, fmt.Errorf("binding policy: %w: version %q; write it for %q", ErrPolicy, p.Version, Version)
 	}
 	if l.NotAfter.IsZero() {
 		return Policy{}, fmt.Errorf("binding policy: %w: no deadline", ErrPolicy)
