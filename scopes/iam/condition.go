@@ -242,7 +242,12 @@ func compileOperand(op operator, text string, variables bool) (operand, error) {
 func (a *atom) holds(env *environment, deny bool) bool {
 	vs, present := env.lookup(a.key)
 	if a.family == familyNull {
-		return slices.ContainsFunc(a.values, func(o operand) bool { return o.boolean == (len(vs) == 0) })
+		for i := range a.values {
+			if a.values[i].boolean == (len(vs) == 0) {
+				return true
+			}
+		}
+		return false
 	}
 	all := a.quantifier == quantifierAll
 	if len(vs) == 0 {

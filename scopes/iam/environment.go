@@ -13,15 +13,17 @@ type entry struct {
 	values []string
 }
 
-// fill takes the context and refuses one that has a key in two spellings: which of them counts would be chance.
-func (e *environment) fill(context map[string][]string) error {
+// newEnvironment puts the context into room, and refuses one that has a key in two spellings: which of them counts would
+// be chance.
+func newEnvironment(room []entry, context map[string][]string) (environment, error) {
+	e := environment{room}
 	for k, vs := range context {
 		if _, twice := e.lookup(k); twice {
-			return fmt.Errorf("%w: context key %q is there in two spellings", ErrRequest, k)
+			return e, fmt.Errorf("%w: context key %q is there in two spellings", ErrRequest, k)
 		}
-		e.entries = append(e.entries, entry{k, vs})
+		e = environment{append(e.entries, entry{k, vs})}
 	}
-	return nil
+	return e, nil
 }
 
 // lookup finds a key; case does not count.

@@ -160,9 +160,10 @@ func (e *Evaluator) Allows(r Request) (Decision, error) {
 		return Decision{}, err
 	}
 	var room [16]entry
-	env := environment{entries: room[:0]}
+	var env environment
 	if e.context {
-		if err := env.fill(r.Context); err != nil {
+		var err error
+		if env, err = newEnvironment(room[:0], r.Context); err != nil {
 			return Decision{}, err
 		}
 	}
