@@ -64,13 +64,20 @@ type limits struct {
 }
 
 func covers(a, b []Policy, l limits) (Coverage, error) {
-	m, err := newModel(a, b, &budget{left: l.steps})
+	ea, err := Compile(a, nil, nil)
 	if err != nil {
-		return Coverage{}, fmt.Errorf("comparing policies: %w", err)
+		return Coverage{}, fmt.Errorf("comparing the covering policies: %w", err)
 	}
-	if !m.readable() {
-		return Coverage{Why: "a policy has text that is not UTF-8"}, nil
+	eb, err := Compile(b, nil, nil)
+	if err != nil {
+		return Coverage{}, fmt.Errorf("comparing the covered policies: %w", err)
 	}
+	return decide(ea, eb, l, &budget{left: l.steps}), nil
+}
+
+// decide is covers for compiled policies. It takes its steps from the budget.
+func decide(a, b *Evaluator, l limits, steps *budget) Coverage {
+	m := newModel(a, b, steps)
 	x := newExplorer(m)
 	done := x.run()
 	if x.witness == nil && x.doubt != "" {
@@ -81,13 +88,13 @@ func covers(a, b []Policy, l limits) (Coverage, error) {
 	}
 	switch {
 	case x.witness != nil:
-		return Coverage{Answer: No, Witness: x.witness}, nil
+		return Coverage{Answer: No, Witness: x.witness}
 	case m.budget.spent():
-		return Coverage{Why: fmt.Sprintf("the search took more than %d steps", l.steps)}, nil
+		return Coverage{Why: fmt.Sprintf("the search took more than %d steps", l.steps)}
 	case x.doubt != "":
-		return Coverage{Why: x.doubt}, nil
+		return Coverage{Why: x.doubt}
 	case !done:
-		return Coverage{Why: "the search ended early"}, nil
+		return Coverage{Why: "the search ended early"}
 	}
-	return Coverage{Answer: Yes}, nil
+	return Coverage{Answer: Yes}
 }

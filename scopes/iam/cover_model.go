@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // side is one of the two policy sets that are compared.
@@ -51,19 +50,16 @@ func emptyModel(steps *budget) *model {
 	return &model{budget: steps, actionAt: map[string]int{}, resourceAt: map[string]int{}, condAt: map[string]int{}, dimAt: map[string]int{}}
 }
 
-func newModel(a, b []Policy, steps *budget) (*model, error) {
+// newModel takes the policies of sides A and B apart.
+func newModel(a, b *Evaluator, steps *budget) *model {
 	m := emptyModel(steps)
-	for s, set := range [][]Policy{sideA: a, sideB: b} {
-		e, err := Compile(set, nil, nil)
-		if err != nil {
-			return nil, err
-		}
-		m.evaluators[s] = e
+	m.evaluators = [2]*Evaluator{sideA: a, sideB: b}
+	for s, e := range m.evaluators {
 		for i := range e.statements {
 			m.add(side(s), &e.statements[i]) //nolint:gosec // 0 or 1
 		}
 	}
-	return m, nil
+	return m
 }
 
 func (m *model) add(s side, st *statement) {
@@ -160,28 +156,4 @@ func (m *model) free(name string) int {
 	m.conds = append(m.conds, condition{opaque: true, text: name, dim: len(m.dims)})
 	m.dims = append(m.dims, dimension{conds: []int{len(m.conds) - 1}, built: true})
 	return len(m.conds) - 1
-}
-
-// readable tells whether every text of the model is UTF-8: the automata walk characters.
-func (m *model) readable() bool {
-	for _, e := range m.evaluators {
-		for i := range e.statements {
-			s := &e.statements[i]
-			for _, ps := range [][]pattern{s.actions, s.resources} {
-				for _, p := range ps {
-					if !utf8.ValidString(p.source) {
-						return false
-					}
-				}
-			}
-			for _, a := range s.conditions {
-				for _, v := range a.values {
-					if !utf8.ValidString(v.source) {
-						return false
-					}
-				}
-			}
-		}
-	}
-	return true
 }

@@ -9,3 +9,6 @@ func CoversPlain(a, b []Policy) (Coverage, error) {
 func CoversWithin(a, b []Policy, steps int) (Coverage, error) {
 	return covers(a, b, limits{steps: steps})
 }
+
+// KnownWays is the table of known ways to wider rights.
+func KnownWays() []Way { return knownWays() }
