@@ -109,4 +109,3 @@ func global(list []string) bool {
 		return strings.HasPrefix(a, "*") || strings.HasPrefix(a, "iam:") || a == "s3:*" || strings.HasPrefix(a, "s3:*") || strings.HasPrefix(a, "?")
 	})
 }
-

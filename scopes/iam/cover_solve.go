@@ -41,7 +41,7 @@ func (m *model) solve(p *place, found func(*solver) bool) (stopped, ok bool) {
 	for _, allow := range p.bAllow {
 		for i, start := range starts {
 			clear(s.assign)
-			if s.all(allow) && s.all(start) && s.none(free[i], 0) {
+			if s.all(allow) && s.all(start) && s.none(free[i]) {
 				return true, true
 			}
 			if s.failed {
@@ -76,17 +76,13 @@ func (s *solver) set(c signed) bool {
 	return ok && !s.failed
 }
 
-// none makes every rule from the i-th on false, in every way there is.
-func (s *solver) none(rules []rule, i int) bool {
-	for ; i < len(rules); i++ {
-		if !s.isFalse(rules[i]) {
-			break
-		}
-	}
-	if i == len(rules) {
+// none makes every rule false, in every way there is.
+func (s *solver) none(rules []rule) bool {
+	next, more := s.tightest(rules)
+	if !more {
 		return s.found(s)
 	}
-	if !s.m.budget.spend(1) {
+	if !s.m.budget.spend(1 + len(rules)) {
 		s.failed = true
 		return false
 	}
@@ -97,33 +93,45 @@ func (s *solver) none(rules []rule, i int) bool {
 		}
 	}()
 	// One condition is false, and those before it true: the branches have nothing in common.
-	for _, c := range rules[i] {
-		open := s.assign[c.cond] == 0
-		if s.set(signed{c.cond, !c.want}) && s.none(rules, i+1) {
+	for _, c := range next {
+		if s.assign[c.cond] != 0 {
+			continue // it is true, as the rule is not false
+		}
+		if s.set(signed{c.cond, !c.want}) && s.none(rules) {
 			return true
 		}
 		if s.failed {
 			return false
 		}
-		if open {
+		s.assign[c.cond] = 0
+		if !s.set(c) {
 			s.assign[c.cond] = 0
-			if !s.set(c) {
-				s.assign[c.cond] = 0
-				return false
-			}
-			trail = append(trail, c.cond)
+			return false
 		}
+		trail = append(trail, c.cond)
 	}
 	return false
 }
 
-func (s *solver) isFalse(r rule) bool {
-	for _, c := range r {
-		if v := s.assign[c.cond]; v != 0 && (v > 0) != c.want {
-			return true
+// tightest returns the rule that is not false yet and has the fewest open conditions: one that has none ends the branch.
+func (s *solver) tightest(rules []rule) (best rule, more bool) {
+	least := 0
+	for _, r := range rules {
+		open, isFalse := 0, false
+		for _, c := range r {
+			v := s.assign[c.cond]
+			if v == 0 {
+				open++
+			} else if (v > 0) != c.want {
+				isFalse = true
+				break
+			}
+		}
+		if !isFalse && (!more || open < least) {
+			best, least, more = r, open, true
 		}
 	}
-	return false
+	return best, more
 }
 
 // state returns what a dimension can be under the signs given so far.

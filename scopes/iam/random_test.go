@@ -71,7 +71,9 @@ func (g *generator) condition(to map[string]map[string][]string) {
 		value = func() string { return one(g.r, "true", "false") }
 	default:
 		op, key = one(g.r, "ArnLike", "ArnNotLike", "ArnEquals"), "aws:SourceArn"
-		value = func() string { return one(g.r, "arn:aws:sns:*:*:t*", "arn:aws:sns:eu-west-1:1:t", "arn:aws:*:::x", "a") }
+		value = func() string {
+			return one(g.r, "arn:aws:sns:*:*:t*", "arn:aws:sns:eu-west-1:1:t", "arn:aws:*:::x", "a")
+		}
 	}
 	if op != "Null" {
 		if g.r.IntN(4) == 0 {

@@ -110,7 +110,7 @@ func Assess(p Policy) Risk {
 	return out
 }
 
-func first(list []string, n int) []string { return list[:min(n, len(list))] }
+func first[T any](list []T, n int) []T { return list[:min(n, len(list))] }
 
 // assessment collects a Risk.
 type assessment struct {
