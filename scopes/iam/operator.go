@@ -101,7 +101,7 @@ var operatorNames = func() map[string]operatorName {
 	for q, prefix := range quantifierNames {
 		for _, base := range baseOperators {
 			for _, suffix := range []string{"", ifExistsSuffix} {
-				o := operatorName{base, prefix + base.base + suffix, quantifier(q), suffix != ""} //nolint:gosec // there are three
+				o := operatorName{base, prefix + base.base + suffix, quantifier(q), suffix != ""}
 				m[o.name], m[strings.ToLower(o.name)] = o, o
 			}
 		}
