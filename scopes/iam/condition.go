@@ -2,11 +2,11 @@ package iam
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // answer is what a comparison says. It is not a truth value where a value of the request cannot be compared.
@@ -23,130 +23,6 @@ func is(b bool) answer {
 		return yes
 	}
 	return no
-}
-
-// family is the type of the values of an operator.
-type family uint8
-
-const (
-	familyString family = iota + 1
-	familyNumeric
-	familyDate
-	familyBool
-	familyBinary
-	familyIP
-	familyARN
-	familyNull
-)
-
-// relation is how a value of the request has to stand to a value of the policy.
-type relation uint8
-
-const (
-	relationEqual relation = iota + 1
-	relationFold           // equal but for case
-	relationLike           // wildcards
-	relationLess
-	relationLessEqual
-	relationGreater
-	relationGreaterEqual
-)
-
-// operator is one row of AWS's table of condition operators
-// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
-type operator struct {
-	name     string // as AWS spells it
-	family   family
-	relation relation
-	negated  bool
-}
-
-// baseOperators has every operator by its name in lower case; read-only.
-var baseOperators = func() map[string]operator {
-	m := map[string]operator{}
-	for _, o := range []operator{
-		{"StringEquals", familyString, relationEqual, false},
-		{"StringNotEquals", familyString, relationEqual, true},
-		{"StringEqualsIgnoreCase", familyString, relationFold, false},
-		{"StringNotEqualsIgnoreCase", familyString, relationFold, true},
-		{"StringLike", familyString, relationLike, false},
-		{"StringNotLike", familyString, relationLike, true},
-		{"NumericEquals", familyNumeric, relationEqual, false},
-		{"NumericNotEquals", familyNumeric, relationEqual, true},
-		{"NumericLessThan", familyNumeric, relationLess, false},
-		{"NumericLessThanEquals", familyNumeric, relationLessEqual, false},
-		{"NumericGreaterThan", familyNumeric, relationGreater, false},
-		{"NumericGreaterThanEquals", familyNumeric, relationGreaterEqual, false},
-		{"DateEquals", familyDate, relationEqual, false},
-		{"DateNotEquals", familyDate, relationEqual, true},
-		{"DateLessThan", familyDate, relationLess, false},
-		{"DateLessThanEquals", familyDate, relationLessEqual, false},
-		{"DateGreaterThan", familyDate, relationGreater, false},
-		{"DateGreaterThanEquals", familyDate, relationGreaterEqual, false},
-		{"Bool", familyBool, relationEqual, false},
-		{"BinaryEquals", familyBinary, relationEqual, false},
-		{"IpAddress", familyIP, relationEqual, false},
-		{"NotIpAddress", familyIP, relationEqual, true},
-		{"ArnEquals", familyARN, relationLike, false},
-		{"ArnLike", familyARN, relationLike, false},
-		{"ArnNotEquals", familyARN, relationLike, true},
-		{"ArnNotLike", familyARN, relationLike, true},
-		{"Null", familyNull, relationEqual, false},
-	} {
-		m[strings.ToLower(o.name)] = o
-	}
-	return m
-}()
-
-// quantifier is how the values of a multivalued key are taken together.
-type quantifier uint8
-
-const (
-	quantifierNone quantifier = iota
-	quantifierAll             // ForAllValues:
-	quantifierAny             // ForAnyValue:
-)
-
-var quantifierNames = [...]string{"", "ForAllValues:", "ForAnyValue:"} // read-only, by quantifier
-
-const ifExistsSuffix = "IfExists"
-
-// operatorName is a condition operator with its prefix and suffix.
-type operatorName struct {
-	operator
-	quantifier quantifier
-	ifExists   bool
-}
-
-// String returns the name as AWS spells it.
-func (o operatorName) String() string {
-	s := quantifierNames[o.quantifier] + o.name
-	if o.ifExists {
-		s += ifExistsSuffix
-	}
-	return s
-}
-
-// parseOperator reads an operator's name; case does not count. Null takes no IfExists: it asks for existence itself.
-func parseOperator(name string) (operatorName, error) {
-	rest := strings.ToLower(name)
-	var o operatorName
-	for q := quantifierAll; q <= quantifierAny; q++ {
-		if after, ok := strings.CutPrefix(rest, strings.ToLower(quantifierNames[q])); ok {
-			o.quantifier, rest = q, after
-			break
-		}
-	}
-	rest, o.ifExists = strings.CutSuffix(rest, strings.ToLower(ifExistsSuffix))
-	base, ok := baseOperators[rest]
-	if !ok {
-		return o, fmt.Errorf("%w: unknown condition operator %q", ErrPolicy, name)
-	}
-	if base.family == familyNull && o.ifExists {
-		return o, fmt.Errorf("%w: Null takes no IfExists, it asks for existence itself", ErrPolicy)
-	}
-	o.operator = base
-	return o, nil
 }
 
 // atom is one line of a condition: one operator, one key, and the values of which one has to match (none, where the
@@ -168,27 +44,54 @@ type operand struct {
 	boolean bool         // familyBool, familyNull
 }
 
-// compileCondition returns the atoms, sorted by operator and key.
+// compileCondition returns the atoms, sorted by operator and key. It refuses empty blocks, and operators and keys that
+// differ in case alone: IAM takes them as one.
 func compileCondition(c map[string]map[string][]string, variables bool) ([]atom, error) {
-	var out []atom
-	for _, name := range slices.Sorted(maps.Keys(c)) {
+	if len(c) == 0 {
+		return nil, nil
+	}
+	out := make([]atom, 0, len(c))
+	for _, name := range sortedKeys(c) {
 		op, err := parseOperator(name)
 		if err != nil {
 			return nil, err
 		}
-		for _, key := range slices.Sorted(maps.Keys(c[name])) {
-			a := atom{operatorName: op, key: key}
-			for _, v := range c[name][key] {
-				o, err := compileOperand(op.operator, v, variables)
-				if err != nil {
-					return nil, fmt.Errorf("reading %s of %q: %w", op, key, err)
-				}
-				a.values = append(a.values, o)
+		if slices.ContainsFunc(out, func(a atom) bool { return a.operatorName == op }) {
+			return nil, fmt.Errorf("%w: condition operator %q is there twice", ErrPolicy, op)
+		}
+		if len(c[name]) == 0 {
+			return nil, fmt.Errorf("%w: condition operator %q has no keys", ErrPolicy, name)
+		}
+		first := len(out)
+		for _, key := range sortedKeys(c[name]) {
+			if slices.ContainsFunc(out[first:], func(a atom) bool { return strings.EqualFold(a.key, key) }) {
+				return nil, fmt.Errorf("%w: condition key %q is there twice in %s", ErrPolicy, key, name)
+			}
+			a, err := compileAtom(op, key, c[name][key], variables)
+			if err != nil {
+				return nil, err
 			}
 			out = append(out, a)
 		}
 	}
 	return out, nil
+}
+
+func compileAtom(op operatorName, key string, values []string, variables bool) (atom, error) {
+	a := atom{operatorName: op, key: key, values: make([]operand, len(values))}
+	if key == "" || !utf8.ValidString(key) || len(values) == 0 {
+		return a, fmt.Errorf("%w: condition key %q is empty, not UTF-8, or has no values", ErrPolicy, key)
+	}
+	for i, v := range values {
+		if !utf8.ValidString(v) {
+			return a, fmt.Errorf("%w: a value of condition key %q is not UTF-8", ErrPolicy, key)
+		}
+		var err error
+		if a.values[i], err = compileOperand(op.operator, v, variables); err != nil {
+			return a, fmt.Errorf("reading %s of %q: %w", op, key, err)
+		}
+	}
+	return a, nil
 }
 
 // compileOperand reads one value. IAM has variables only in string and ARN operators ("Where you can use policy

@@ -19,9 +19,9 @@ const (
 // set for each request.
 type token struct {
 	kind    tokenKind
-	noColon bool     // tokenOne, tokenMany: takes no ":"
-	text    string   // tokenLiteral: never empty, wildcard characters in it stand for themselves
-	v       variable // tokenVariable
+	noColon bool      // tokenOne, tokenMany: takes no ":"
+	text    string    // tokenLiteral: never empty, wildcard characters in it stand for themselves
+	v       *variable // tokenVariable
 }
 
 // pattern is one compiled value of Action, Resource, or of a string or ARN condition.
@@ -71,7 +71,7 @@ func (p pattern) finish() pattern {
 // actionPattern compiles an action. IAM ignores the case of actions and has no variables in them
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html).
 func actionPattern(text string) pattern {
-	return pattern{source: text, tokens: wildTokens(strings.ToLower(text)), fold: true}.finish()
+	return pattern{source: text, tokens: appendText(nil, strings.ToLower(text), true), fold: true}.finish()
 }
 
 // resourcePattern compiles a value of Resource or NotResource.

@@ -1,8 +1,6 @@
 package iam
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 )
@@ -54,58 +52,9 @@ func canonicalCondition(c map[string]map[string][]string) map[string]map[string]
 	for op, keys := range c {
 		name := op
 		if o, err := parseOperator(op); err == nil {
-			name = o.String()
+			name = o.name
 		}
 		out[name] = canonicalLists(keys)
-	}
-	return out
-}
-
-// values marshals one value as a bare string, as AWS itself writes it.
-type values []string
-
-func (v values) MarshalJSON() ([]byte, error) {
-	if len(v) == 1 {
-		return marshal(v[0])
-	}
-	return marshal([]string(v))
-}
-
-type wirePolicy struct {
-	Version   string
-	ID        string `json:"Id,omitempty"`
-	Statement []wireStatement
-}
-
-type wireStatement struct {
-	Sid          string `json:",omitempty"`
-	Effect       string
-	Principal    principal                    `json:",omitempty"`
-	NotPrincipal principal                    `json:",omitempty"`
-	Action       values                       `json:",omitempty"`
-	NotAction    values                       `json:",omitempty"`
-	Resource     values                       `json:",omitempty"`
-	NotResource  values                       `json:",omitempty"`
-	Condition    map[string]map[string]values `json:",omitempty"`
-}
-
-// principal marshals everybody as a bare "*".
-type principal map[string]values
-
-func (p principal) MarshalJSON() ([]byte, error) {
-	if _, everybody := p["*"]; everybody {
-		return marshal("*")
-	}
-	return marshal(map[string]values(p))
-}
-
-func wireLists[M ~map[string]values](m map[string][]string) M {
-	if len(m) == 0 {
-		return nil
-	}
-	out := make(M, len(m))
-	for k, vs := range m {
-		out[k] = vs
 	}
 	return out
 }
@@ -122,20 +71,25 @@ func (p Policy) Marshal() ([]byte, error) {
 // print is Marshal for a policy that has been checked.
 func (p Policy) print() ([]byte, error) {
 	c := p.Canonical()
-	w := wirePolicy{Version: c.Version, ID: c.ID}
-	for _, s := range c.Statements {
-		ws := wireStatement{Sid: s.Sid, Effect: s.Effect, Action: s.Action, NotAction: s.NotAction,
-			Principal: wireLists[principal](s.Principal), NotPrincipal: wireLists[principal](s.NotPrincipal),
-			Resource: s.Resource, NotResource: s.NotResource}
-		if len(s.Condition) > 0 {
-			ws.Condition = make(map[string]map[string]values, len(s.Condition))
-		}
-		for op, keys := range s.Condition {
-			ws.Condition[op] = wireLists[map[string]values](keys)
-		}
-		w.Statement = append(w.Statement, ws)
+	w := writer{text: make([]byte, 0, 512)}
+	w.raw(`{"Version":`)
+	w.word(c.Version)
+	if c.ID != "" {
+		w.raw(`,"Id":`)
+		w.word(c.ID)
 	}
-	return marshal(w)
+	w.raw(`,"Statement":[`)
+	for i, s := range c.Statements {
+		if i > 0 {
+			w.raw(",")
+		}
+		w.statement(s)
+	}
+	w.raw("]}")
+	if w.err != nil {
+		return nil, fmt.Errorf("marshalling IAM policy: %w", w.err)
+	}
+	return w.text, nil
 }
 
 // MarshalJSON is Marshal, so that a policy inside a larger document has the same content.
@@ -162,15 +116,4 @@ func Size(p Policy) int {
 		return 0
 	}
 	return len(b)
-}
-
-// marshal is json.Marshal without the escaping of <, > and &, which would cost characters.
-func marshal(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("marshalling IAM policy: %w", err)
-	}
-	return bytes.TrimRight(buf.Bytes(), "\n"), nil
 }

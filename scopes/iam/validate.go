@@ -2,9 +2,7 @@ package iam
 
 import (
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -58,17 +56,15 @@ func (p Policy) compile() ([]statement, error) {
 	if len(p.Statements) == 0 {
 		return nil, ErrEmpty
 	}
-	sids := map[string]bool{}
 	out := make([]statement, 0, len(p.Statements))
 	for i, s := range p.Statements {
 		c, err := s.compile(p.Version != Version2008)
-		if err == nil && s.Sid != "" && sids[s.Sid] {
+		if err == nil && s.Sid != "" && slices.ContainsFunc(p.Statements[:i], func(o Statement) bool { return o.Sid == s.Sid }) {
 			err = fmt.Errorf("%w: a statement before it has the Sid %q too", ErrPolicy, s.Sid)
 		}
 		if err != nil {
 			return nil, &statementError{i, err}
 		}
-		sids[s.Sid] = true
 		c.ref = Ref{Index: i, Sid: s.Sid, Effect: s.Effect}
 		out = append(out, c)
 	}
@@ -80,15 +76,22 @@ func (s Statement) compile(variables bool) (statement, error) {
 	if err := s.check(); err != nil {
 		return c, err
 	}
-	for _, a := range slices.Concat(s.Action, s.NotAction) {
-		c.actions = append(c.actions, actionPattern(a))
-	}
-	for _, r := range slices.Concat(s.Resource, s.NotResource) {
-		p, err := resourcePattern(r, variables)
-		if err != nil {
-			return c, err
+	// One of each pair is empty.
+	c.actions = make([]pattern, 0, len(s.Action)+len(s.NotAction))
+	for _, list := range [][]string{s.Action, s.NotAction} {
+		for _, a := range list {
+			c.actions = append(c.actions, actionPattern(a))
 		}
-		c.resources = append(c.resources, p)
+	}
+	c.resources = make([]pattern, 0, len(s.Resource)+len(s.NotResource))
+	for _, list := range [][]string{s.Resource, s.NotResource} {
+		for _, r := range list {
+			p, err := resourcePattern(r, variables)
+			if err != nil {
+				return c, err
+			}
+			c.resources = append(c.resources, p)
+		}
 	}
 	var err error
 	c.conditions, err = compileCondition(s.Condition, variables)
@@ -122,7 +125,7 @@ func (s Statement) check() error {
 			return err
 		}
 	}
-	return checkCondition(s.Condition)
+	return nil
 }
 
 func checkPrincipal(m map[string][]string) error {
@@ -135,41 +138,6 @@ func checkPrincipal(m map[string][]string) error {
 		}
 		if len(vs) == 0 || slices.Contains(vs, "") || slices.ContainsFunc(vs, func(v string) bool { return !utf8.ValidString(v) }) {
 			return fmt.Errorf("%w: principal %q has no values, an empty one, or one that is not UTF-8", ErrPolicy, kind)
-		}
-	}
-	return nil
-}
-
-// checkCondition refuses empty blocks, and operators and keys that differ in case alone: IAM takes them as one.
-func checkCondition(c map[string]map[string][]string) error {
-	operators := map[string]bool{}
-	for _, op := range slices.Sorted(maps.Keys(c)) {
-		name, err := parseOperator(op)
-		if err != nil {
-			return err
-		}
-		if operators[name.String()] {
-			return fmt.Errorf("%w: condition operator %q is there twice", ErrPolicy, name)
-		}
-		operators[name.String()] = true
-		if len(c[op]) == 0 {
-			return fmt.Errorf("%w: condition operator %q has no keys", ErrPolicy, op)
-		}
-		keys := map[string]bool{}
-		for _, k := range slices.Sorted(maps.Keys(c[op])) {
-			folded := strings.ToLower(k)
-			if keys[folded] {
-				return fmt.Errorf("%w: condition key %q is there twice in %s", ErrPolicy, k, op)
-			}
-			keys[folded] = true
-			if k == "" || !utf8.ValidString(k) || len(c[op][k]) == 0 {
-				return fmt.Errorf("%w: condition key %q is empty, not UTF-8, or has no values", ErrPolicy, k)
-			}
-			for _, v := range c[op][k] {
-				if !utf8.ValidString(v) {
-					return fmt.Errorf("%w: a value of condition key %q is not UTF-8", ErrPolicy, k)
-				}
-			}
 		}
 	}
 	return nil

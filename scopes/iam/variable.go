@@ -17,15 +17,12 @@ type variable struct {
 // characters themselves; without (2008-10-17), all of that is text like any other. With wild, "*" and "?" are
 // wildcards.
 func tokens(text string, variables, wild bool) ([]token, error) {
-	if !variables {
-		if wild {
-			return wildTokens(text), nil
-		}
-		return literal(nil, text), nil
-	}
 	var out []token
 	for {
-		start := strings.Index(text, "${")
+		start := -1
+		if variables {
+			start = strings.Index(text, "${")
+		}
 		if start < 0 {
 			return appendText(out, text, wild), nil
 		}
@@ -39,7 +36,7 @@ func tokens(text string, variables, wild bool) ([]token, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading %q: %w", text, err)
 		}
-		out, text = append(out, token{kind: tokenVariable, v: v}), rest[n:]
+		out, text = append(out, token{kind: tokenVariable, v: &v}), rest[n:]
 	}
 }
 
@@ -79,25 +76,6 @@ func readVariable(s string) (v variable, n int, err error) {
 	return v, at + 1, nil
 }
 
-func appendText(out []token, text string, wild bool) []token {
-	if !wild {
-		return literal(out, text)
-	}
-	return append2(out, wildTokens(text))
-}
-
-// append2 joins two lists, and the literals where they meet.
-func append2(a, b []token) []token {
-	for _, t := range b {
-		if t.kind == tokenLiteral {
-			a = literal(a, t.text)
-		} else {
-			a = append(a, t)
-		}
-	}
-	return a
-}
-
 // literal appends a text, joined to a literal before it.
 func literal(out []token, text string) []token {
 	if text == "" {
@@ -110,13 +88,12 @@ func literal(out []token, text string) []token {
 	return append(out, token{text: text})
 }
 
-// wildTokens splits a text at its wildcards; a run of "*" is one.
-func wildTokens(text string) []token {
-	var out []token
-	for text != "" {
+// appendText appends a text without variables; with wild, "*" and "?" are wildcards, and a run of "*" is one.
+func appendText(out []token, text string, wild bool) []token {
+	for wild && text != "" {
 		i := strings.IndexAny(text, "*?")
 		if i < 0 {
-			return literal(out, text)
+			break
 		}
 		out = literal(out, text[:i])
 		switch {
@@ -127,7 +104,7 @@ func wildTokens(text string) []token {
 		}
 		text = text[i+1:]
 	}
-	return out
+	return literal(out, text)
 }
 
 // substitute appends ts to out with each variable as its literal value. It answers no where a variable has no value,

@@ -5,12 +5,13 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
-// vectors reads every line of testdata/iam/vectors; none, or a line that is no case, fails the test.
+// vectors reads every line of testdata/iam/vectors, by file and name; none, or a line that is no case, fails the test.
 func vectors(t testing.TB) map[string]iam.Case {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", "..", "testdata", "iam", "vectors", "*.jsonl"))
@@ -23,6 +24,7 @@ func vectors(t testing.TB) map[string]iam.Case {
 		if err != nil {
 			t.Fatal(err)
 		}
+		in := strings.TrimSuffix(filepath.Base(file), ".jsonl") + "/"
 		lines, before := bufio.NewScanner(bytes.NewReader(text)), len(out)
 		lines.Buffer(nil, 1<<20)
 		for n := 1; lines.Scan(); n++ {
@@ -35,10 +37,10 @@ func vectors(t testing.TB) map[string]iam.Case {
 				t.Errorf("%s:%d: %v", file, n, err)
 			case c.Name == "" || c.Why == "" || c.Verdict == nil:
 				t.Errorf("%s:%d: a case needs a name, a verdict and a why", file, n)
-			case out[c.Name].Name != "":
+			case out[in+c.Name].Name != "":
 				t.Errorf("%s:%d: another case is called %q", file, n, c.Name)
 			default:
-				out[c.Name] = c
+				out[in+c.Name] = c
 			}
 		}
 		if err := lines.Err(); err != nil || len(out) == before {
