@@ -105,6 +105,12 @@ func (p Permissions) Canonical() ([]byte, error) {
 	case p.VaultWrap && p.VaultRead == "":
 		return nil, fmt.Errorf("marshalling permissions: wrapping without a path to read")
 	}
+	if p.AWS != nil {
+		// A policy that allows nothing is well-formed, and no permission.
+		if err := p.AWS.ValidateSession(); err != nil {
+			return nil, fmt.Errorf("marshalling permissions: %w", err)
+		}
+	}
 	if len(p.Vault) > 0 {
 		if err := vaultacl.Validate(p.Vault); err != nil {
 			return nil, fmt.Errorf("marshalling permissions: %w", err)
