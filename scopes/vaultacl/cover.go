@@ -113,17 +113,22 @@ func compare(budget int, wide, narrow []Policy, f func(comparison) error) (why s
 		wide, narrow *merged
 	}
 	givens, why := callers(wide, narrow)
+	ops := Operations()
 	for _, given := range givens {
 		w, n := Compile(Fill(wide, given)), Compile(Fill(narrow, given))
 		seen := map[pair]bool{}
 		walk := newWalker(budget, func(path string) error {
-			for _, op := range Operations() {
-				// The server appends the slash to a list that lacks it.
-				if op == OpList && !strings.HasSuffix(path, "/") {
-					continue
+			wide, narrow := w.decide(false, path), n.decide(false, path)
+			for _, op := range ops {
+				p := pair{op, wide, narrow}
+				if op == OpList {
+					// The server appends the slash to a list that lacks it.
+					if !strings.HasSuffix(path, "/") {
+						continue
+					}
+					p = pair{op, w.decide(true, path), n.decide(true, path)}
 				}
-				p := pair{op, w.decide(op == OpList, path), n.decide(op == OpList, path)}
-				if seen[p] {
+				if p.narrow == nil || seen[p] {
 					continue
 				}
 				seen[p] = true

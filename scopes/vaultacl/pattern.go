@@ -70,14 +70,16 @@ func (p pattern) part(i int, segment string) (ok, settled bool) {
 
 // match tells whether the pattern takes a path.
 func (p pattern) match(path string) bool {
-	segs := strings.Split(path, "/")
-	if len(segs) < len(p.parts) || (!p.glob && len(segs) != len(p.parts)) {
-		return false
-	}
+	rest, more := path, true
 	for i := range p.parts {
-		if ok, _ := p.part(i, segs[i]); !ok {
+		if !more {
+			return false
+		}
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		if ok, _ := p.part(i, segment); !ok {
 			return false
 		}
 	}
-	return true
+	return p.glob || !more
 }

@@ -3,8 +3,8 @@ package vaultacl
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -103,7 +103,7 @@ func (w *walker) walk(prefix string, depth int, open, settled []int) error {
 			}
 		}
 		slices.Sort(done)
-		kind := fmt.Sprint(depth, next, ended, done)
+		kind := kindOf(depth, next, ended, done)
 		if w.seen[kind] {
 			continue
 		}
@@ -124,6 +124,18 @@ func (w *walker) walk(prefix string, depth int, open, settled []int) error {
 		}
 	}
 	return nil
+}
+
+// kindOf is a key for what follows after a segment.
+func kindOf(depth int, sets ...[]int) string {
+	b := strconv.AppendInt(make([]byte, 0, 64), int64(depth), 10)
+	for _, set := range sets {
+		b = append(b, '|')
+		for _, i := range set {
+			b = append(strconv.AppendInt(b, int64(i), 10), ',')
+		}
+	}
+	return string(b)
 }
 
 // segments returns one segment of every kind that the open patterns can tell apart: each that a pattern names, each
