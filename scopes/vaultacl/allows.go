@@ -31,15 +31,15 @@ func (op Operation) takesParameters() bool { return op != OpList && op != OpDele
 
 // Request is one call to Vault.
 type Request struct {
-	Operation Operation `json:"operation"`
+	Operation Operation
 	// Path is without "v1/". Over the API the path of a list ends in a slash.
-	Path string `json:"path"`
+	Path string
 	// Data are the parameters, as JSON has them: of the body, or of the query of a read. Names count as written.
-	Data map[string]any `json:"data,omitempty"`
+	Data map[string]any
 	// WrapTTL is the life asked for of a wrapping token. Zero: no wrapping.
-	WrapTTL time.Duration `json:"wrap_ttl,omitempty"`
+	WrapTTL time.Duration
 	// Sudo is set where Vault protects the path: the request then needs sudo on top.
-	Sudo bool `json:"sudo,omitempty"`
+	Sudo bool
 }
 
 // String returns the request on one line, as people would say it.
