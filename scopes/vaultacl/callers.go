@@ -31,8 +31,13 @@ func callers(sets ...[]Policy) (givens []map[string]string, why string) {
 					return next, "more combinations of template values than are tried"
 				}
 				with := map[string]string{sel: v}
+				taken := false
 				for k, old := range g {
 					with[k] = old
+					taken = taken || (old == v && isID(sel) && isID(k))
+				}
+				if taken {
+					continue // two things never have the same id
 				}
 				next = append(next, with)
 			}

@@ -2,6 +2,7 @@ package vaultacl
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"time"
 )
@@ -55,7 +56,7 @@ func (m *merged) longest(wide *merged) time.Duration {
 	if m.maxWrap > 0 {
 		return m.maxWrap
 	}
-	return max(wide.maxWrap, m.minWrap, time.Second) + time.Second
+	return min(max(wide.maxWrap, m.minWrap), math.MaxInt64-time.Second) + time.Second
 }
 
 // wrapCrosses tells whether the rule refuses a wrapping of that length, whatever the operation.

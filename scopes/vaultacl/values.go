@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // maxCandidates bounds the values that are tried for one parameter.
@@ -69,7 +70,7 @@ func apart(list []any, d any) bool {
 		body = strings.TrimSuffix(strings.TrimPrefix(text, "*"), "*")
 	}
 	// Without commas and spaces in d, a text that matches it has a part that does.
-	if body == "" || strings.ContainsAny(body, ", \t\r\n\v\f\u0085\u00a0") {
+	if body == "" || strings.Contains(body, ",") || strings.ContainsFunc(body, unicode.IsSpace) {
 		return false
 	}
 	for _, v := range list {
