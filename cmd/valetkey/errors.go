@@ -25,7 +25,10 @@ var (
 
 // exitCode gives the code that an error leaves with.
 func exitCode(err error) int {
+	var a *answerError
 	switch {
+	case errors.As(err, &a):
+		return a.code
 	case errors.Is(err, logverify.ErrVerification), errors.Is(err, errTables):
 		return exitVerification
 	case errors.Is(err, errNeedsApproval):
@@ -54,6 +57,9 @@ func exitCode(err error) int {
 
 // printError says what went wrong and what to do next.
 func printError(w io.Writer, err error) {
+	if a := (*answerError)(nil); errors.As(err, &a) && a.text == "" {
+		return // the answer itself has been printed
+	}
 	r, ok := valetkey.RefusalOf(err)
 	if !ok {
 		_, _ = fmt.Fprintf(w, "valetkey: %v\n", plain(err))

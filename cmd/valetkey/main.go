@@ -48,6 +48,7 @@ type cli struct {
 	Ledger   ledgerCmd   `cmd:"" help:"Check a ledger."`
 	Catalog  catalogCmd  `cmd:"" help:"Check catalog files."`
 	Policy   policyCmd   `cmd:"" help:"Check policy files."`
+	VaultACL vaultaclCmd `cmd:"" name:"vaultacl" help:"Judge Vault ACL policies: what they allow, and what changes."`
 
 	Completion kongcompletion.Completion `cmd:"" help:"Print how to turn on shell completion."`
 	Version    versionCmd                `cmd:"" help:"Print the version."`
