@@ -201,9 +201,13 @@ func (t *tx) TakeToken(key string, now time.Time, interval time.Duration, burst 
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return 0, err
 	}
-	// No bucket is emptier than empty: a clock that jumped ahead and was put right
-	// must not lock agents out for the length of the jump.
-	at := min(max(tat, now.UnixNano()), now.UnixNano()+int64(burst)*int64(interval))
+	at := max(tat, now.UnixNano())
+	if at > now.UnixNano()+int64(burst)*int64(interval) {
+		// No bucket is emptier than empty: a clock was ahead and was put right. The
+		// bucket gives its last token, which writes it down in the right time;
+		// refused as it is, it would lock agents out for the length of the jump.
+		at = now.UnixNano() + int64(burst-1)*int64(interval)
+	}
 	if wait := at - now.UnixNano() - int64(burst-1)*int64(interval); wait > 0 {
 		return time.Duration(wait), nil
 	}
