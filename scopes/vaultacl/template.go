@@ -41,7 +41,7 @@ func splitTemplates(path string) (parts, selectors []string, err error) {
 		}
 		sel = strings.TrimSpace(sel)
 		if !strings.HasPrefix(sel, "identity.entity.") && !strings.HasPrefix(sel, "identity.groups.") {
-			return nil, nil, fmt.Errorf("{{%s}} is nothing that Vault fills in; known are identity.entity... and identity.groups...", sel)
+			return nil, nil, fmt.Errorf("{{%s}} is nothing that Vault fills in; known are identity.entity.* and identity.groups.*", sel)
 		}
 		parts, selectors = append(parts, rest), append(selectors, sel)
 	}

@@ -69,6 +69,7 @@ func TestVaultACLCalls(t *testing.T) {
 				if _, err := w.root.Logical().DeleteWithContext(t.Context(), r.Path); err != nil {
 					t.Fatal(err)
 				}
+			default:
 			}
 			if len(r.Data) == 0 && (r.Operation == vaultacl.OpUpdate || r.Operation == vaultacl.OpCreate) {
 				r.Data = map[string]any{"x": "a"} // KV refuses an empty write
