@@ -76,6 +76,13 @@ func isID(selector string) bool {
 	return ok && cut && field == "id"
 }
 
+// fixedID returns the value of a selector that names a group by its id and asks for that id.
+func fixedID(selector string) (string, bool) {
+	rest, ok := strings.CutPrefix(selector, "identity.groups.ids.")
+	id, field, cut := strings.Cut(rest, ".")
+	return id, ok && cut && field == "id"
+}
+
 // Fill returns the policies as Vault reads them for one caller: with values for their selectors, such as
 // "identity.entity.id". A path that lacks a value is as if it were not there.
 func Fill(policies []Policy, values map[string]string) []Policy {
