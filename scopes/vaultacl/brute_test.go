@@ -25,7 +25,6 @@ type universal struct {
 	path    string
 	exact   bool
 	matches []bool
-	key     []any
 }
 
 func newWorld() *world {

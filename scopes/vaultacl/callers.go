@@ -18,7 +18,8 @@ func callers(sets ...[]Policy) (givens []map[string]string, why string) {
 	givens = []map[string]string{{}}
 	for i, sel := range selectors(sets...) {
 		values, complete := valuesFor(sel, i, sets)
-		if !isID(sel) {
+		_, fixed := fixedID(sel)
+		if !isID(sel) && !fixed {
 			why = fmt.Sprintf("{{%s}} can be any text, with slashes and wildcards of its own", sel)
 		} else if !complete && why == "" {
 			why = fmt.Sprintf("{{%s}} meets too many paths that begin like it", sel)
@@ -52,6 +53,7 @@ func callers(sets ...[]Policy) (givens []map[string]string, why string) {
 func valuesFor(sel string, nth int, sets [][]Policy) (values []string, complete bool) {
 	var heads, words []string
 	complete = true
+	fixed, isFixed := fixedID(sel)
 	for _, set := range sets {
 		for _, p := range set {
 			for _, r := range p.Paths {
@@ -60,6 +62,9 @@ func valuesFor(sel string, nth int, sets [][]Policy) (values []string, complete 
 					continue
 				}
 				for i, s := range sels {
+					if id, ok := fixedID(s); ok {
+						words = append(words, id) // a group by its name may be the same one
+					}
 					if i > 0 && !strings.Contains(parts[i], "/") {
 						complete = false // two in one segment
 					}
@@ -72,6 +77,9 @@ func valuesFor(sel string, nth int, sets [][]Policy) (values []string, complete 
 				}
 			}
 		}
+	}
+	if isFixed {
+		return []string{fixed}, complete
 	}
 	heads = append(heads, "")
 	var begins []string

@@ -15,8 +15,9 @@
 //
 // The rules are those of vault/acl.go and vault/policy.go of Vault 1.21.0 and of
 // https://developer.hashicorp.com/vault/docs/concepts/policies; a test of the broker holds the answers against a real
-// Vault. Namespaces and Sentinel, which Vault Enterprise alone has, are not modelled. The root policy has no text and is
-// no value here. A token that was not told otherwise also carries Vault's "default" policy: pass it in.
+// Vault. Namespaces, Sentinel and the checks of a recovery from another path, which Vault Enterprise alone has, are not
+// modelled. The root policy has no text and is no value here. A token that was not told otherwise also carries Vault's
+// "default" policy: pass it in.
 //
 // The package talks to no one. Its functions are safe for concurrent use; its values are not to be changed while in use.
 package vaultacl

@@ -81,18 +81,24 @@ func literalString(n ast.Node) (string, error) {
 	return str(l.Token)
 }
 
-// elements returns the members of a list. HCL takes a single value for a list of one.
-func elements(n ast.Node) []ast.Node {
-	if l, ok := n.(*ast.ListType); ok {
-		return l.List
+// elements returns the members of a list. HCL often takes a single value for a list of one, but not here.
+func elements(n ast.Node) ([]ast.Node, error) {
+	l, ok := n.(*ast.ListType)
+	if !ok {
+		return nil, at(n.Pos(), "want a list [ ... ]")
 	}
-	return []ast.Node{n}
+	return l.List, nil
 }
 
-// stringList reads a list of strings, without repetitions and in the order of the text. bad, if given, says what is wrong with one.
+// stringList reads a list of strings, without repetitions and in the order of the text. bad, if given, says what is
+// wrong with one.
 func stringList(n ast.Node, bad func(string) string) ([]string, error) {
+	list, err := elements(n)
+	if err != nil {
+		return nil, err
+	}
 	var out []string
-	for _, e := range elements(n) {
+	for _, e := range list {
 		s, err := literalString(e)
 		if err != nil {
 			return nil, err
@@ -121,8 +127,12 @@ func parameters(n ast.Node) (map[string][]any, error) {
 		if _, ok := out[name]; ok {
 			return nil, at(f.pos, "%q is there in two spellings; Vault would pick one at random", name)
 		}
+		list, err := elements(f.val)
+		if err != nil {
+			return nil, err
+		}
 		values := []any{}
-		for _, e := range elements(f.val) {
+		for _, e := range list {
 			v, err := value(e)
 			if err != nil {
 				return nil, err

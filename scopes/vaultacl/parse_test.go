@@ -18,7 +18,7 @@ path "/secret/data/+/app*" {
   capabilities        = ["update", "read", "read"]
   policy              = "read"
   allowed_parameters  = { "Data" = [], other = ["a*", true, 5, 1.5], "*" = [] }
-  denied_parameters { "x" = "one" }
+  denied_parameters { "x" = ["one"] }
   required_parameters = ["data"]
   min_wrapping_ttl    = 5
   max_wrapping_ttl    = "1d"
@@ -27,7 +27,7 @@ path "/secret/data/+/app*" {
 }
 path "kv/{{ identity.entity.id }}/*" { policy = "sudo" }
 path "old" { policy = "write" capabilities = ["deny"] allowed_parameters = { x = [] } }
-path "kv/{{identity.entity.id}}/*" { capabilities = "list" }
+path "kv/{{identity.entity.id}}/*" { capabilities = ["list"] }
 path "" {}
 `
 
@@ -123,11 +123,13 @@ func TestParseRefuses(t *testing.T) {
 		`path "a" { min_wrapping_ttl = "-5m" }`:                               "negative",
 		`path "a" { min_wrapping_ttl = "soon" }`:                              "no duration",
 		`path "a" { capabilities = [5] }`:                                     "want a string",
-		`path "a" {`:                                                          "1:12",
-		`path "a" { allowed_parameters = { x = [99999999999999999999] } }`:    "cannot read",
-		`{"path": {"a": {"policy": null}}}`:                                   "null",
-		"path \"\xff\" {}":                                                    "UTF-8",
-		strings.Repeat("#", 1<<20+1):                                          "over the limit",
+		`path "a" { capabilities = "read" }`:                                  "1:27: want a list",
+		`path "a" { denied_parameters = { x = 1 } }`:                          "want a list",
+		`path "a" {`: "1:12",
+		`path "a" { allowed_parameters = { x = [99999999999999999999] } }`: "cannot read",
+		`{"path": {"a": {"policy": null}}}`:                                "null",
+		"path \"\xff\" {}":                                                 "UTF-8",
+		strings.Repeat("#", 1<<20+1):                                       "over the limit",
 	} {
 		_, err := vaultacl.Parse([]byte(text))
 		var se *vaultacl.SyntaxError

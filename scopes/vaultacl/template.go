@@ -41,7 +41,7 @@ func splitTemplates(path string) (parts, selectors []string, err error) {
 		}
 		sel = strings.TrimSpace(sel)
 		if !strings.HasPrefix(sel, "identity.entity.") && !strings.HasPrefix(sel, "identity.groups.") {
-			return nil, nil, fmt.Errorf("{{%s}} is nothing that Vault fills in; known are identity.entity... and identity.groups...", sel)
+			return nil, nil, fmt.Errorf("{{%s}} is nothing that Vault fills in; known are identity.entity.* and identity.groups.*", sel)
 		}
 		parts, selectors = append(parts, rest), append(selectors, sel)
 	}
@@ -74,6 +74,13 @@ func isID(selector string) bool {
 	// A group's name may have dots of its own, but Vault cuts at the first.
 	_, field, cut := strings.Cut(rest, ".")
 	return ok && cut && field == "id"
+}
+
+// fixedID returns the value of a selector that names a group by its id and asks for that id.
+func fixedID(selector string) (string, bool) {
+	rest, ok := strings.CutPrefix(selector, "identity.groups.ids.")
+	id, field, cut := strings.Cut(rest, ".")
+	return id, ok && cut && field == "id"
 }
 
 // Fill returns the policies as Vault reads them for one caller: with values for their selectors, such as
