@@ -124,7 +124,8 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 			return err
 		}
 	}
-	log.InfoContext(ctx, "serving", slog.String("grpc", at.grpc), slog.String("ledger", at.ledger), slog.String("catalog", b.Catalog().Version()))
+	log.InfoContext(ctx, "serving", slog.String("grpc", at.grpc), slog.String("jwt", at.jwt), slog.String("ledger", at.ledger),
+		slog.String("metrics", at.metrics), slog.String("catalog", b.Catalog().Version()))
 	ready(at, key)
 	select {
 	case <-ctx.Done():
