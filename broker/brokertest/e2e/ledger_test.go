@@ -27,6 +27,7 @@ type entry struct {
 	Agent       string `json:"agent_spiffe_id"`
 	Task        string `json:"task_id"`
 	Outcome     string `json:"outcome"`
+	Reason      string `json:"reason"`
 }
 
 // readLog reads every record by the public format, not through the broker.
