@@ -148,12 +148,7 @@ func TestDiskFillsAndEmpties(t *testing.T) {
 		recorded(t, resp.GetReceipt(), raw)
 	}
 	l.sessions(t, log)
-	orphaned := 0
-	for _, e := range log {
-		if e.Type == "issuance.orphaned" {
-			orphaned++
-		}
-	}
+	orphaned := count(log, func(e entry) bool { return e.Type == "issuance.orphaned" })
 	if calls := l.sts.calls(); orphaned == 0 || calls != len(minted)+orphaned {
 		t.Errorf("%d credentials given, %d orphaned, %d calls of the STS: the disk was never full between an intent and its outcome", len(minted), orphaned, calls)
 	}

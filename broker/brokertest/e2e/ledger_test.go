@@ -97,3 +97,13 @@ func recorded(t *testing.T, r *valetkeyv1.Receipt, log [][]byte) {
 		t.Errorf("the receipt's record %d is not in the log of %d", r.GetIndex(), len(log))
 	}
 }
+
+// count is how many records are so.
+func count(log []entry, is func(entry) bool) (n int) {
+	for _, e := range log {
+		if is(e) {
+			n++
+		}
+	}
+	return n
+}
