@@ -55,13 +55,20 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{
-		site: newSite(t), programs: map[string]string{},
-		spire: servers.SPIRE(t, trustDomain), minio: servers.MinIO(t), vault: servers.Vault(t),
+	w := newWorldWithoutVault(t)
+	w.vault = servers.Vault(t)
+	w.root = vaultClient(t, w.vault)
+	w.set(t, "sys/policies/acl/broker", map[string]any{"policy": brokerPolicy})
+	for _, team := range []string{"web", "ads"} {
+		w.set(t, "secret/data/"+team+"/db", map[string]any{"data": map[string]any{"password": team}})
 	}
-	daemon, err := filepath.EvalSymlinks(program(t, "valetkeyd"))
-	must(t, err)
-	w.spire.Entry(brokerID, "unix:path:"+daemon)
+	return w
+}
+
+func newWorldWithoutVault(t *testing.T) *world {
+	t.Helper()
+	w := &world{site: newSite(t), programs: map[string]string{}, spire: servers.SPIRE(t, trustDomain), minio: servers.MinIO(t)}
+	w.vault.Addr = "http://127.0.0.1:1" // where nothing is
 	for caller, id := range map[string]string{
 		"alice": aliceID, "operator": operatorID, "stranger": "spiffe://example.org/batch/nightly",
 	} {
@@ -75,11 +82,6 @@ func newWorld(t *testing.T) *world {
 		return err == nil
 	})
 	must(t, put(t.Context(), w.s3, "other/one"))
-	w.root = vaultClient(t, w.vault.Addr, w.vault.RootToken)
-	w.set(t, "sys/policies/acl/broker", map[string]any{"policy": brokerPolicy})
-	for _, team := range []string{"web", "ads"} {
-		w.set(t, "secret/data/"+team+"/db", map[string]any{"data": map[string]any{"password": team}})
-	}
 	return w
 }
 
@@ -103,10 +105,19 @@ func (w *world) set(t *testing.T, path string, data map[string]any) *api.Secret 
 	return s
 }
 
-// serve starts the broker with this way of logging in to Vault.
-func (w *world) serve(t *testing.T, auth string) {
+// admit gives the broker its identity; flags are of SPIRE's entry.
+func (w *world) admit(t *testing.T, flags ...string) {
 	t.Helper()
-	path := w.config(t, `  workload_api: `+w.spire.WorkloadAPI()+"\n", `  s3:
+	daemon, err := filepath.EvalSymlinks(program(t, "valetkeyd"))
+	must(t, err)
+	w.spire.EntryWith(brokerID, flags, "unix:path:"+daemon)
+}
+
+// serve starts the broker with this way of logging in to Vault. identity is
+// added to that part of the configuration, roles to the roles.
+func (w *world) serve(t *testing.T, auth, identity, roles string) {
+	t.Helper()
+	w.config(t, `  workload_api: `+w.spire.WorkloadAPI()+"\n"+identity, `  s3:
     provider: aws
     role_arn: arn:aws:iam::000000000000:role/e2e
     region: us-east-1
@@ -116,17 +127,31 @@ func (w *world) serve(t *testing.T, auth string) {
   vault:
     provider: vault
     address: `+w.vault.Addr+`
-    auth: `+auth+"\n")
-	w.broker = start(t, program(t, "valetkeyd"),
-		[]string{"AWS_ACCESS_KEY_ID=" + w.minio.AccessKey, "AWS_SECRET_ACCESS_KEY=" + w.minio.SecretKey},
-		"serve", "--config", path)
+    auth: `+auth+"\n"+roles)
+	w.start(t)
+}
+
+// start starts the broker with the configuration that is there.
+func (w *world) start(t *testing.T) {
+	t.Helper()
+	env := []string{"AWS_ACCESS_KEY_ID=" + w.minio.AccessKey, "AWS_SECRET_ACCESS_KEY=" + w.minio.SecretKey}
+	if w.vault.CAFile != "" {
+		env = append(env, "SSL_CERT_FILE="+w.vault.CAFile)
+	}
+	w.broker = start(t, program(t, "valetkeyd"), env, "serve", "--config", w.path("valetkeyd.yaml"))
 }
 
 // call runs the command line as a caller.
 func (w *world) call(t *testing.T, caller string, args ...string) (output, int) {
 	t.Helper()
+	return w.callFrom(t, caller, w.spire.WorkloadAPI(), args...)
+}
+
+// callFrom is call with the SVID that another Workload API gives.
+func (w *world) callFrom(t *testing.T, caller, workloadAPI string, args ...string) (output, int) {
+	t.Helper()
 	return run(t, []string{
-		"VALETKEY_ADDR=" + w.broker.grpc, "VALETKEY_BROKER_ID=" + brokerID, "SPIFFE_ENDPOINT_SOCKET=" + w.spire.WorkloadAPI(),
+		"VALETKEY_ADDR=" + w.broker.grpc, "VALETKEY_BROKER_ID=" + brokerID, "SPIFFE_ENDPOINT_SOCKET=" + workloadAPI,
 	}, w.programs[caller], args...)
 }
 
@@ -156,10 +181,11 @@ func (w *world) request(t *testing.T, task string, args ...string) *valetkeyv1.R
 // task needs, which MinIO and Vault themselves enforce, until it gives it back.
 func TestRealServers(t *testing.T) {
 	w := newWorld(t)
+	w.admit(t)
 	tokenFile := w.write(t, "vault-token", w.brokerToken(t))
 	var receipts []*valetkeyv1.Receipt
 
-	w.serve(t, "{method: token, token_file: "+tokenFile+"}")
+	w.serve(t, "{method: token, token_file: "+tokenFile+"}", "", "")
 	task := w.ok(t, "alice", "task", "open", "-e", "production", "fix the report")
 	t.Run("S3", func(t *testing.T) {
 		resp := w.request(t, task, "s3-prefix-write", "bucket=prod", "prefix=reports/")
@@ -211,7 +237,7 @@ func TestRealServers(t *testing.T) {
 
 	// The same broker again, with no secret of its own: it logs in with its SVID.
 	w.trustSVIDs(t)
-	w.serve(t, "{method: jwt, role: valetkeyd, audience: vault}")
+	w.serve(t, "{method: jwt, role: valetkeyd, audience: vault}", "", "")
 	t.Run("Vault by JWT-SVID", func(t *testing.T) {
 		resp := w.request(t, task, "vault-kv-read", "team=web")
 		receipts = append(receipts, resp.GetReceipt())
@@ -272,7 +298,10 @@ func (w *world) s3Enforces(t *testing.T, resp *valetkeyv1.RequestGrantResponse) 
 func (w *world) vaultEnforces(t *testing.T, resp *valetkeyv1.RequestGrantResponse) {
 	t.Helper()
 	ctx, v := t.Context(), resp.GetCredential().GetVault()
-	c := vaultClient(t, v.GetAddress(), v.GetToken())
+	if v.GetAddress() != w.vault.Addr {
+		t.Errorf("the agent is told Vault is at %s", v.GetAddress())
+	}
+	c := w.vaultClient(t, v.GetToken())
 	secret, err := c.Logical().ReadWithContext(ctx, "secret/data/web/db")
 	must(t, err)
 	if data, ok := secret.Data["data"].(map[string]any); !ok || data["password"] != "web" {
@@ -318,11 +347,7 @@ func (w *world) brokerToken(t *testing.T) string {
 // itself reads them from the Workload API, as a member of the domain.
 func (w *world) trustSVIDs(t *testing.T) {
 	t.Helper()
-	self, err := os.Executable()
-	must(t, err)
-	self, err = filepath.EvalSymlinks(self)
-	must(t, err)
-	w.spire.Entry("spiffe://example.org/auditor", "unix:path:"+self)
+	w.spire.Entry("spiffe://example.org/auditor", "unix:path:"+ourselves(t))
 	var bundles *jwtbundle.Set
 	eventually(t, 30*time.Second, "SPIRE gives the trust domain's JWT keys", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -345,6 +370,16 @@ func (w *world) trustSVIDs(t *testing.T) {
 		"role_type": "jwt", "user_claim": "sub", "bound_audiences": []string{"vault"}, "bound_subject": brokerID,
 		"token_policies": []string{"broker"}, "token_no_default_policy": true, "token_ttl": "1h",
 	})
+}
+
+// ourselves is the path of the test's own program.
+func ourselves(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	must(t, err)
+	self, err = filepath.EvalSymlinks(self)
+	must(t, err)
+	return self
 }
 
 // session is an S3 client with what the agent was given.
@@ -376,10 +411,24 @@ func forbidden(err error) bool {
 	return errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusForbidden
 }
 
-func vaultClient(t *testing.T, address, token string) *api.Client {
+// vaultClient is a client of the server with another token than root's.
+func (w *world) vaultClient(t *testing.T, token string) *api.Client {
 	t.Helper()
-	c, err := api.NewClient(&api.Config{Address: address})
-	must(t, err)
+	c := vaultClient(t, w.vault)
 	c.SetToken(token)
+	return c
+}
+
+func vaultClient(t *testing.T, s servers.VaultServer) *api.Client {
+	t.Helper()
+	cfg := &api.Config{Address: s.Addr}
+	if s.CAFile != "" {
+		cfg = api.DefaultConfig()
+		cfg.Address = s.Addr
+		must(t, cfg.ConfigureTLS(&api.TLSConfig{CACert: s.CAFile}))
+	}
+	c, err := api.NewClient(cfg)
+	must(t, err)
+	c.SetToken(s.RootToken)
 	return c
 }
