@@ -169,7 +169,7 @@ func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen st
 	if err != nil {
 		return "", err
 	}
-	conf := identity.ServerTLS(src, c.Identity.TrustDomains)
+	conf := loggedRefusals(identity.ServerTLS(src, c.Identity.TrustDomains), d.log)
 	if byJWT {
 		conf = identity.ServerTLSWithoutClient(src)
 	}
