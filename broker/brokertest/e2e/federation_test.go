@@ -19,6 +19,8 @@ const (
 	// rivalDomain is federated with, and not on the broker's list.
 	rivalDomain = "rival.example"
 	rivalID     = "spiffe://rival.example/agent/rudi/s1"
+	// forgottenDomain is on the list, and nobody gave SPIRE its bundle.
+	forgottenDomain = "forgotten.example"
 )
 
 // TestFederation has two real SPIRE servers that know each other's bundles. Who may
@@ -61,7 +63,7 @@ when { principal.trust_domain == "`+partnerDomain+`" };
 	if code := w.broker.term(t); code != 0 {
 		t.Errorf("after SIGTERM it exits %d", code)
 	}
-	w.edit(t, "valetkeyd.yaml", "trust_domains: ["+trustDomain+"]", "trust_domains: ["+trustDomain+", "+partnerDomain+"]")
+	w.edit(t, "valetkeyd.yaml", "trust_domains: ["+trustDomain+"]", "trust_domains: ["+trustDomain+", "+partnerDomain+", "+forgottenDomain+"]")
 	w.start(t)
 
 	t.Run("listed", func(t *testing.T) {
@@ -100,23 +102,30 @@ when { principal.trust_domain == "`+partnerDomain+`" };
 		out, code := w.callFrom(t, "rudi", rudi, "task", "open", "-e", "staging", "let me in")
 		w.refusedDomain(t, out, code, rivalID)
 	})
-	t.Run("of no known domain", func(t *testing.T) {
-		stranger, err := devauthority.New(devauthority.Config{TrustDomain: "unknown.example", SocketDir: w.path("unknown")})
-		must(t, err)
-		defer func() { must(t, stranger.Close()) }()
-		must(t, stranger.Federate(ours))
-		must(t, stranger.Serve(t.Context(), "s.sock", spiffeid.RequireFromString("spiffe://unknown.example/agent/x/y")))
-		_, before := readLog(t, w.site, w.broker.log)
-		// Nothing verifies its certificate, so TLS does not let it through, and the
-		// name that it gives itself is nobody's word.
-		out, code := w.callFrom(t, "rudi", "unix://"+w.path("unknown/s.sock"), "--timeout", "5s", "task", "open", "-e", "staging", "let me in")
-		if code != 1 || out.stdout != "" {
-			t.Errorf("exits %d: %s%s", code, out.stdout, out.stderr)
-		}
-		if _, after := readLog(t, w.site, w.broker.log); len(after) != len(before) {
-			t.Errorf("it left %d records", len(after)-len(before))
-		}
-	})
+	for domain, says := range map[string]string{
+		"unknown.example": "unknown trust domain", forgottenDomain: "a listed trust domain has no bundle: is federation set up?",
+	} {
+		t.Run("without a bundle: "+domain, func(t *testing.T) {
+			stranger, err := devauthority.New(devauthority.Config{TrustDomain: domain, SocketDir: w.path(domain)})
+			must(t, err)
+			defer func() { must(t, stranger.Close()) }()
+			must(t, stranger.Federate(ours))
+			must(t, stranger.Serve(t.Context(), "s.sock", spiffeid.RequireFromString("spiffe://"+domain+"/agent/x/y")))
+			_, before := readLog(t, w.site, w.broker.log)
+			// Nothing verifies its certificate, so TLS does not let it through, and the
+			// name that it gives itself is nobody's word: it is for the operator alone.
+			out, code := w.callFrom(t, "rudi", "unix://"+w.path(domain+"/s.sock"), "--timeout", "5s", "task", "open", "-e", "staging", "let me in")
+			if code != 1 || out.stdout != "" {
+				t.Errorf("exits %d: %s%s", code, out.stdout, out.stderr)
+			}
+			if _, after := readLog(t, w.site, w.broker.log); len(after) != len(before) {
+				t.Errorf("it left %d records", len(after)-len(before))
+			}
+			if log := w.broker.errors(); !strings.Contains(log, says) || !strings.Contains(log, domain) {
+				t.Errorf("the broker's log does not say %q of %s", says, domain)
+			}
+		})
+	}
 	verify(t, w.site, w.broker.log)
 }
 
