@@ -124,7 +124,8 @@ type RoleConfig struct {
 
 // VaultAuthConfig is a Vault login.
 type VaultAuthConfig struct {
-	// Method is "jwt", "cert" or "token".
+	// Method is "jwt", "cert" or "token". For "cert" the broker's SVID needs a common
+	// name, or Vault answers 500: give its SPIRE entry a DNS name ("-dns valetkeyd").
 	Method string `yaml:"method"`
 	// Mount of the auth method; empty for the method's name.
 	Mount string `yaml:"mount"`
