@@ -21,10 +21,11 @@ const (
 func loggedRefusals(c *tls.Config, log *slog.Logger) *tls.Config {
 	verify := c.VerifyPeerCertificate
 	limit := rate.NewLimiter(rate.Every(handshakesEvery), handshakesLogged)
+	//nolint:gosec // ServerTLS resumes no session
 	c.VerifyPeerCertificate = func(raw [][]byte, chains [][]*x509.Certificate) error {
 		err := verify(raw, chains)
 		if err != nil && limit.Allow() {
-			log.Warn("TLS handshake refused", slog.String("error", err.Error())) //nolint:sloglint // crypto/tls has no context here
+			log.Warn("TLS handshake refused", slog.String("error", err.Error()))
 		}
 		return err
 	}

@@ -39,7 +39,10 @@ func newSkewedMinIO(t *testing.T) *skewedMinIO {
 	srv := httptest.NewServer(&httputil.ReverseProxy{
 		// The Host header stays: the call's signature is over it, and MinIO
 		// computes that over what it is told.
-		Director:       func(r *http.Request) { r.URL.Scheme, r.URL.Host = to.Scheme, to.Host },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = r.In.Host
+		},
 		ModifyResponse: m.answer,
 	})
 	t.Cleanup(srv.Close)

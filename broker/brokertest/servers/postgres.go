@@ -63,7 +63,7 @@ func Postgres(t TB) PostgresServer {
 			end:  syscall.SIGINT, // SIGTERM waits for its clients to leave
 			args: []string{"-D", data, "-p", strconv.Itoa(ports[0]), "-h", "127.0.0.1", "-k", dir, "-F"},
 			ready: func(ctx context.Context) error {
-				out, err := exec.CommandContext(ctx, filepath.Join(s.bin, "pg_isready"), "-h", "127.0.0.1", "-p", strconv.Itoa(ports[0])).CombinedOutput() //nolint:gosec // the server under test
+				out, err := exec.CommandContext(ctx, filepath.Join(s.bin, "pg_isready"), "-h", "127.0.0.1", "-p", strconv.Itoa(ports[0])).CombinedOutput()
 				if err != nil {
 					return fmt.Errorf("%w: %s", err, out)
 				}
@@ -100,7 +100,7 @@ func another(t TB) *syscall.Credential {
 // Query logs in and runs one statement, and returns what psql prints of it.
 func (s PostgresServer) Query(ctx context.Context, login, password, statement string) (string, error) {
 	uri := "postgresql://" + login + "@" + s.Addr + "/postgres?connect_timeout=10"
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "psql"), "-X", "-A", "-t", "-w", "-d", uri, "-c", statement) //nolint:gosec // the server under test
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "psql"), "-X", "-A", "-t", "-w", "-d", uri, "-c", statement)
 	cmd.Env = append(os.Environ(), "PGPASSWORD="+password)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
