@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -54,8 +55,8 @@ func (k *disk) outside(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(k.holder.Process.Pid), "root", k.dir, name)
 }
 
-// start runs valetkeyd where the disk is.
-func (k *disk) start(t *testing.T, l *local) *daemon {
+// enter is the command that runs valetkeyd where the disk is.
+func (k *disk) enter(t *testing.T, l *local) (string, []string) {
 	t.Helper()
 	args := []string{"--mount", "--target", strconv.Itoa(k.holder.Process.Pid)}
 	if os.Getuid() != 0 {
@@ -63,7 +64,13 @@ func (k *disk) start(t *testing.T, l *local) *daemon {
 	}
 	enter, err := exec.LookPath("nsenter")
 	must(t, err)
-	return start(t, enter, awsEnv(), append(append(args, "--", program(t, "valetkeyd")), l.args()...)...)
+	return enter, append(append(args, "--", program(t, "valetkeyd")), l.args()...)
+}
+
+func (k *disk) start(t *testing.T, l *local) *daemon {
+	t.Helper()
+	path, args := k.enter(t, l)
+	return start(t, path, awsEnv(), args...)
 }
 
 // free gives back so many bytes of what fill took.
@@ -139,7 +146,14 @@ func TestDiskFillsAndEmpties(t *testing.T) {
 		t.Errorf("after SIGTERM it exits %d", code)
 	}
 
-	// The next one closes what the full disk left open.
+	// The next one does not start without room to say that it did, and closes what
+	// the full disk left open.
+	k.fill(t)
+	path, args := k.enter(t, l)
+	if out, code := run(t, awsEnv(), path, args...); code != 1 || !strings.Contains(out.stderr, "store unavailable") {
+		t.Errorf("on a full disk it exits %d: %s", code, out.stderr)
+	}
+	must(t, os.Remove(k.outside("filler")))
 	d = k.start(t, l)
 	eventually(t, 30*time.Second, "every end of a credential is carried upstream", func() bool { return l.endsCarried(t, d.log) })
 	verify(t, l.site, d.log)
