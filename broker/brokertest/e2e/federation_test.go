@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -47,6 +48,9 @@ func TestFederation(t *testing.T) {
 		w.programs[caller] = w.program(t, caller)
 	}
 	partner.EntryWith(partnerID, []string{"-federatesWith", "spiffe://" + trustDomain}, "unix:path:"+w.programs["paula"])
+	const byToken = "spiffe://partner.example/agent/paula/s2"
+	partner.Entry(byToken, "unix:path:"+ourselves(t))
+	w.spire.Entry("spiffe://example.org/proxy", "unix:path:"+ourselves(t))
 	must(t, rival.Serve(t.Context(), "rudi.sock", spiffeid.RequireFromString(rivalID)))
 	rudi := "unix://" + w.path("rival/rudi.sock")
 
@@ -55,7 +59,7 @@ func TestFederation(t *testing.T) {
 permit (principal, action == Valetkey::Action::"s3-prefix-write", resource)
 when { principal.trust_domain == "`+partnerDomain+`" };
 `)
-	w.serve(t, "{method: token, token_file: /nonexistent}", "", "")
+	w.serve(t, "{method: token, token_file: /nonexistent}", "  jwt: {listen: 127.0.0.1:0, audience: "+audience+"}\n", "")
 	t.Run("not on the list yet", func(t *testing.T) {
 		out, code := w.callFrom(t, "paula", partner.WorkloadAPI(), "task", "open", "-e", "staging", "too early")
 		w.refusedDomain(t, out, code, partnerID)
@@ -96,6 +100,15 @@ when { principal.trust_domain == "`+partnerDomain+`" };
 		}
 		ok("release", resp.GetGrant().GetId())
 		eventually(t, revocationLimit, "MinIO refuses the released session", func() bool { return forbidden(put(t.Context(), c, "partner/late")) })
+	})
+	t.Run("listed, by token", func(t *testing.T) {
+		c := w.throughProxy(t)
+		_, err := c.Agent.ListScopes(bearing(t, tokenFrom(t, partner, byToken, audience)), &valetkeyv1.ListScopesRequest{})
+		must(t, err)
+		forged, err := rival.JWTSVID(spiffeid.RequireFromString(byToken), []string{audience}, time.Now(), time.Now().Add(time.Minute))
+		must(t, err)
+		_, err = c.Agent.ListScopes(bearing(t, forged), &valetkeyv1.ListScopesRequest{})
+		refused(t, err, valetkeyv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED)
 	})
 	t.Run("our own", func(t *testing.T) { w.ok(t, "alice", "task", "open", "-e", "staging", "ours") })
 	t.Run("federated and not listed", func(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/valetkey/valetkey/broker/brokertest/servers"
 	"github.com/valetkey/valetkey/broker/identity/devauthority"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
@@ -152,11 +153,16 @@ func bearing(t *testing.T, token string) context.Context {
 // token is a JWT-SVID that SPIRE's agent gives to this process.
 func (w *world) token(t *testing.T, id, audience string) string {
 	t.Helper()
+	return tokenFrom(t, w.spire, id, audience)
+}
+
+func tokenFrom(t *testing.T, spire *servers.SPIREServer, id, audience string) string {
+	t.Helper()
 	var svid *jwtsvid.SVID
 	eventually(t, 30*time.Second, "SPIRE gives a JWT-SVID of "+id, func() (ok bool) {
 		var err error
 		svid, err = workloadapi.FetchJWTSVID(t.Context(),
-			jwtsvid.Params{Audience: audience, Subject: spiffeid.RequireFromString(id)}, workloadapi.WithAddr(w.spire.WorkloadAPI()))
+			jwtsvid.Params{Audience: audience, Subject: spiffeid.RequireFromString(id)}, workloadapi.WithAddr(spire.WorkloadAPI()))
 		return err == nil
 	})
 	return svid.Marshal()
@@ -170,7 +176,9 @@ func (w *world) throughProxy(t *testing.T) *valetkey.Client {
 	must(t, err)
 	t.Cleanup(func() { must(t, bundles.Close()) })
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "https", Host: w.broker.jwt})
-	proxy.FlushInterval = -1
+	// Not FlushInterval -1: it would send an answer's headers before it is known that
+	// they are all of it, and gRPC takes an error without a body only in one frame.
+	// An answer of unknown length is flushed anyway.
 	proxy.Transport = &http.Transport{
 		ForceAttemptHTTP2: true, TLSClientConfig: tlsconfig.TLSClientConfig(bundles, tlsconfig.AuthorizeID(spiffeid.RequireFromString(brokerID))),
 	}
