@@ -149,13 +149,17 @@ type RoleConfig struct {
 	// Address and Namespace are Vault's.
 	Address   string `yaml:"address"`
 	Namespace string `yaml:"namespace"`
+	// CAFile holds the PEM certificates that Vault's is verified by, as VAULT_CACERT
+	// does; empty for the system's. It is read at start.
+	CAFile string `yaml:"ca_file"`
 	// Auth is how the broker logs in to Vault.
 	Auth VaultAuthConfig `yaml:"auth"`
 }
 
 // VaultAuthConfig is a Vault login.
 type VaultAuthConfig struct {
-	// Method is "jwt", "cert" or "token".
+	// Method is "jwt", "cert" or "token". For "cert" the broker's SVID needs a common
+	// name, or Vault answers 500: give its SPIRE entry a DNS name ("-dns valetkeyd").
 	Method string `yaml:"method"`
 	// Mount of the auth method; empty for the method's name.
 	Mount string `yaml:"mount"`

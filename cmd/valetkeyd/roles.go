@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"strings"
@@ -43,6 +44,10 @@ func minter(ctx context.Context, name string, r RoleConfig, src identity.Source,
 		cfg := vault.Config{Role: name, Address: r.Address, Namespace: r.Namespace, Permits: permits, Auth: vault.Auth{
 			Method: vault.Method(r.Auth.Method), Mount: r.Auth.Mount, Role: r.Auth.Role, Audience: r.Auth.Audience,
 		}}
+		var err error
+		if cfg.TLS, err = vaultTLS(r.CAFile); err != nil {
+			return nil, err
+		}
 		switch cfg.Auth.Method {
 		case vault.MethodJWT:
 			cfg.Auth.JWT = jwt
@@ -52,7 +57,7 @@ func minter(ctx context.Context, name string, r RoleConfig, src identity.Source,
 				return strings.TrimSpace(string(raw)), err
 			}
 		case vault.MethodCert:
-			cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: tlsconfig.GetClientCertificate(src)}
+			cfg.TLS.GetClientCertificate = tlsconfig.GetClientCertificate(src)
 		}
 		return vault.New(ctx, cfg)
 	}
@@ -64,6 +69,22 @@ func minter(ctx context.Context, name string, r RoleConfig, src identity.Source,
 		cfg.WebIdentity = &awssts.WebIdentity{Audience: r.WebIdentityAudience, Fetch: jwt}
 	}
 	return awssts.New(ctx, cfg)
+}
+
+func vaultTLS(caFile string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading ca_file: %w", err)
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("reading ca_file: no PEM certificate in %s", caFile)
+	}
+	return c, nil
 }
 
 // rolesFor refuses a catalog that names a role nobody configured, or one of

@@ -142,3 +142,13 @@ func TestServerThatEndsIsFatal(t *testing.T) {
 		t.Errorf("a server that ends: %q, want its own words", said)
 	}
 }
+
+func TestPostgresAsksForThePassword(t *testing.T) {
+	s := servers.Postgres(t)
+	if out, err := s.Query(t.Context(), s.User, s.Password, "select 6*7"); err != nil || strings.TrimSpace(out) != "42" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := s.Query(t.Context(), s.User, "another", "select 1"); err == nil || !strings.Contains(err.Error(), "password") {
+		t.Errorf("with another password: %v", err)
+	}
+}
