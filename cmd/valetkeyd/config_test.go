@@ -79,7 +79,7 @@ func TestDevModeTouchesNoOtherFolder(t *testing.T) {
 }
 
 func TestDevModeKeepsAnEditedCatalog(t *testing.T) {
-	d := devCmd{Dir: t.TempDir()}
+	d := devCmd{Dir: filepath.Join(t.TempDir(), "dev")}
 	if _, err := d.prepare(); err != nil {
 		t.Fatal(err)
 	}
