@@ -29,34 +29,38 @@ func repeatable(err error) bool {
 // an answer is, since messages can echo what was sent.
 var code = regexp.MustCompile(`^[A-Za-z.]{1,64}$`)
 
-// classify turns an SDK error into mint's sentinels. It keeps the error code and
-// drops the rest.
-func classify(ctx context.Context, err error) error {
-	status := 0
+// answered is the status and the error code of an SDK error; no status without an answer.
+func answered(err error) (status int, name string) {
 	var resp *awshttp.ResponseError
 	if errors.As(err, &resp) {
 		status = resp.HTTPStatusCode()
 	}
-	name := "unnamed error"
 	var api smithy.APIError
 	if errors.As(err, &api) && code.MatchString(api.ErrorCode()) {
-		name = api.ErrorCode()
+		return status, api.ErrorCode()
 	}
+	return status, "unnamed error"
+}
+
+// classify turns an SDK error into mint's sentinels. It keeps the error code and
+// drops the rest.
+func classify(ctx context.Context, service string, err error) error {
+	status, name := answered(err)
 	_, isThrottle := retry.DefaultThrottleErrorCodes[name]
 	switch {
 	case status == 0:
-		return upstream.Unanswered(ctx, "STS", err)
+		return upstream.Unanswered(ctx, service, err)
 	case isThrottle || status == http.StatusTooManyRequests:
-		return mint.Harmless(throttled{fmt.Errorf("STS throttled (%d %s): %w", status, name, mint.ErrUnavailable)})
+		return mint.Harmless(throttled{fmt.Errorf("%s throttled (%d %s): %w", service, status, name, mint.ErrUnavailable)})
 	case name == "PackedPolicyTooLarge" || name == "PackedPolicyTooLargeException":
-		return fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrTooLarge)
+		return fmt.Errorf("%s answered %d %s: %w", service, status, name, mint.ErrTooLarge)
 	case name == "IDPCommunicationError":
-		return mint.Harmless(fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrUnavailable))
+		return mint.Harmless(fmt.Errorf("%s answered %d %s: %w", service, status, name, mint.ErrUnavailable))
 	case status >= 500:
-		return fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrUnavailable)
+		return fmt.Errorf("%s answered %d %s: %w", service, status, name, mint.ErrUnavailable)
 	case status >= 400:
-		return fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrRefused)
+		return fmt.Errorf("%s answered %d %s: %w", service, status, name, mint.ErrRefused)
 	default:
-		return fmt.Errorf("reading STS answer %d: %w", status, mint.ErrInvalid)
+		return fmt.Errorf("reading %s answer %d: %w", service, status, mint.ErrInvalid)
 	}
 }
