@@ -244,12 +244,11 @@ func (d *denier) change(ctx context.Context, now denyList, at time.Time, batch [
 		}
 		err = d.write(ctx, now, want)
 		switch {
-		case errors.Is(err, errNoRoom) && len(placed) > 0 && cut.before.IsZero():
-			if limit, err = tighter(base, want); err != nil {
-				return cut, limit, err
-			}
-			continue
 		case errors.Is(err, errNoRoom):
+			if next, ok := tighter(base, want); ok && cut.before.IsZero() {
+				limit = next
+				continue
+			}
 			d.complain(ctx, errFull)
 			finish(open(batch), mint.DeadlineOnly)
 			return cut, limit, nil
@@ -262,14 +261,12 @@ func (d *denier) change(ctx context.Context, now denyList, at time.Time, batch [
 	}
 }
 
-// tighter is a limit between a policy that fits and one that does not.
-func tighter(fits, over denyList) (int, error) {
-	low, err := fits.size()
-	if err != nil {
-		return 0, err
-	}
-	high, err := over.size()
-	return low + (high-low)/2, err
+// tighter is a limit between a list and a longer one that did not fit; not ok when it is no
+// longer, so that fewer new entries would not help.
+func tighter(base, over denyList) (limit int, ok bool) {
+	low, err := base.size()
+	high, err2 := over.size()
+	return low + (high-low)/2, err == nil && err2 == nil && high > low
 }
 
 func only(batch []*pending, entries []entry) (out []*pending) {

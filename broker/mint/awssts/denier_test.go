@@ -417,6 +417,22 @@ func TestLostEntryComesBack(t *testing.T) {
 	}
 }
 
+// TestNoRoomToPutBack: what was lost does not fit any more, since somebody else took the room.
+func TestNoRoomToPutBack(t *testing.T) {
+	f := newFakeIAM(t)
+	m, _ := denyMinter(t, f, nil)
+	h := aHandle(5 * time.Minute)
+	mustDeny(t, m, h)
+	f.set(func() { f.policies = map[string]string{"allow": strings.Repeat("x", 10200)} })
+	writes := f.count("PutRolePolicy")
+	if outcome, err := m.Revoke(t.Context(), h); err != nil || outcome != mint.DeadlineOnly {
+		t.Errorf("revoke: %v %v", outcome, err)
+	}
+	if n := f.count("PutRolePolicy") - writes; n != 1 {
+		t.Errorf("%d writes", n)
+	}
+}
+
 func TestRoleDenyRefuses(t *testing.T) {
 	m, _ := denyMinter(t, newFakeIAM(t), nil)
 	for _, h := range []mint.Handle{{SessionName: "vk-a"}, {NotAfter: time.Now().Add(time.Hour)}} {

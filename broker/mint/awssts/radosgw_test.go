@@ -2,7 +2,9 @@ package awssts_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,13 +47,13 @@ func TestRadosGW(t *testing.T) {
 		t.Fatal(err)
 	}
 	desk := minttest.NewDesk(t)
-	broker := func(now func() time.Time) *awssts.Minter {
+	broker := func(cut bool, now func() time.Time) *awssts.Minter {
 		return newMinter(t, desk, gw.Endpoint, func(c *awssts.Config) {
 			c.RoleARN, c.Credentials, c.Timeout, c.Now = aws.ToString(role.Role.Arn), key, 0, now
-			c.Dialect, c.S3Endpoint, c.RoleDeny = iam.DialectAWS, gw.Endpoint, &awssts.RoleDeny{Endpoint: gw.Endpoint}
+			c.Dialect, c.S3Endpoint, c.RoleDeny = iam.DialectAWS, gw.Endpoint, &awssts.RoleDeny{Endpoint: gw.Endpoint, Cut: cut}
 		})
 	}
-	m := broker(nil)
+	m := broker(false, nil)
 	issue := func(o mint.Order) (mint.Handle, func(key string) error) {
 		t.Helper()
 		cred, err := m.Mint(ctx, desk.Permit(o))
@@ -86,7 +88,7 @@ func TestRadosGW(t *testing.T) {
 	refused("a revoked session", putA("a/two"))
 	mustDeny(t, m, lost.Handle(mint.ProviderAWS)) // all that is left of a minting that was never answered
 	refused("a revoked orphan", putLost("a/two"))
-	mustDeny(t, broker(nil), a) // by a broker that started anew
+	mustDeny(t, broker(false, nil), a) // by a broker that started anew
 	if err := putB("a/two"); err != nil {
 		t.Errorf("another session of the role died too: %v", err)
 	}
@@ -98,14 +100,12 @@ func TestRadosGW(t *testing.T) {
 		}
 		return aws.ToString(out.PolicyDocument), nil
 	}
-	if text, err := policy(); err != nil {
-		t.Errorf("the policy is not there: %v", err)
-	} else {
-		t.Log(text)
+	if text, err := policy(); err != nil || strings.Count(text, a.SessionName) != 1 {
+		t.Errorf("the policy: %s, %v", text, err)
 	}
 	// Once its deadline is over, the entry goes; here by a clock that is two hours ahead, so
 	// that the session, which the server lets live, shows that nothing else had stopped it.
-	later := broker(func() time.Time { return time.Now().Add(2 * time.Hour) })
+	later := broker(false, func() time.Time { return time.Now().Add(2 * time.Hour) })
 	if outcome, err := later.Revoke(ctx, a); err != nil || outcome != mint.DeadlineOnly {
 		t.Errorf("an ended session: %v %v", outcome, err)
 	}
@@ -115,6 +115,29 @@ func TestRadosGW(t *testing.T) {
 	if err := putA("a/three"); err != nil {
 		t.Errorf("the session died of something else: %v", err)
 	}
+
+	// A policy without room: every session so far ends, and later ones live.
+	var users []string
+	for i := range 187 {
+		users = append(users, fmt.Sprintf("AROA%017d:vk-%026d", i, i))
+	}
+	full := `{"Version":"2012-10-17","Statement":[{"Sid":"VK209901010000","Effect":"Deny","Action":"*","Resource":"*",` +
+		`"Condition":{"StringEquals":{"aws:userid":["` + strings.Join(users, `","`) + `"]}}}]}`
+	if _, err := roles.PutRolePolicy(ctx, &awsiam.PutRolePolicyInput{
+		RoleName: aws.String("test"), PolicyName: aws.String(denyPolicy), PolicyDocument: aws.String(full),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if outcome, err := broker(true, nil).Revoke(ctx, a); err != nil || outcome != mint.RoleCut {
+		t.Fatalf("a full policy of %d characters: %v %v", len(full), outcome, err)
+	}
+	refused("the session that found no room", putA("a/four"))
+	refused("another session before the cut", putB("a/four"))
+	minttest.Eventually(t, 10*time.Second, "a session from after the cut works", func() bool {
+		_, putC := issue(order())
+		return putC("a/four") == nil
+	})
+	refused("another session before the cut", putB("a/five"))
 }
 
 func statusOf(err error) int {

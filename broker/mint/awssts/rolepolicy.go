@@ -97,8 +97,9 @@ func (p *rolePolicy) get(ctx context.Context) (text string, at time.Time, err er
 			return err
 		})
 	}
-	// A full policy is a long answer, over a connection that may be an old one. To read again
-	// costs nothing.
+	// The SDK closes a request's body once the answer begins; when a near server is quick enough,
+	// net/http then takes the write for failed and drops the connection under a long answer. To
+	// read again costs nothing.
 	if err = read(); errors.Is(err, errTorn) {
 		err = read()
 	}
