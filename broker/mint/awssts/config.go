@@ -15,6 +15,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/mint/internal/upstream"
@@ -171,6 +172,7 @@ func New(ctx context.Context, cfg Config) (*Minter, error) {
 	options := []func(*awsconfig.LoadOptions) error{
 		awsconfig.WithRegion(cfg.Region),
 		awsconfig.WithHTTPClient(cfg.HTTPClient),
+		awsconfig.WithAPIOptions([]func(*middleware.Stack) error{plainBody}),
 		// Repeating is this package's decision, not the SDK's: see Mint.
 		awsconfig.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 	}

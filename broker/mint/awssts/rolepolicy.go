@@ -97,9 +97,7 @@ func (p *rolePolicy) get(ctx context.Context) (text string, at time.Time, err er
 			return err
 		})
 	}
-	// The SDK closes a request's body once the answer begins; when a near server is quick enough,
-	// net/http then takes the write for failed and drops the connection under a long answer. To
-	// read again costs nothing.
+	// A full policy is a long answer, and to read it again costs nothing.
 	if err = read(); errors.Is(err, errTorn) {
 		err = read()
 	}
