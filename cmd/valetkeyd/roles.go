@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -20,7 +21,7 @@ import (
 
 // minters makes one Minter a role. They share the verifier, so that a permit is
 // spent once whichever it reaches.
-func minters(ctx context.Context, roles map[string]RoleConfig, src identity.Source, permits *mint.Verifier) (mint.ByRole, error) {
+func minters(ctx context.Context, roles map[string]RoleConfig, src identity.Source, permits *mint.Verifier, log *slog.Logger) (mint.ByRole, error) {
 	jwt := func(ctx context.Context, audience string) (string, error) {
 		svid, err := src.FetchJWTSVID(ctx, audience)
 		if err != nil {
@@ -30,7 +31,7 @@ func minters(ctx context.Context, roles map[string]RoleConfig, src identity.Sour
 	}
 	out := mint.ByRole{}
 	for name, r := range roles {
-		m, err := minter(ctx, name, r, src, jwt, permits)
+		m, err := minter(ctx, name, r, src, jwt, permits, log)
 		if err != nil {
 			return nil, fmt.Errorf("role %q: %w", name, err)
 		}
@@ -39,7 +40,9 @@ func minters(ctx context.Context, roles map[string]RoleConfig, src identity.Sour
 	return out, nil
 }
 
-func minter(ctx context.Context, name string, r RoleConfig, src identity.Source, jwt func(context.Context, string) (string, error), permits *mint.Verifier) (mint.Minter, error) {
+func minter(ctx context.Context, name string, r RoleConfig, src identity.Source, jwt func(context.Context, string) (string, error),
+	permits *mint.Verifier, log *slog.Logger,
+) (mint.Minter, error) {
 	if r.Provider == mint.ProviderVault {
 		cfg := vault.Config{Role: name, Address: r.Address, Namespace: r.Namespace, Permits: permits, Auth: vault.Auth{
 			Method: vault.Method(r.Auth.Method), Mount: r.Auth.Mount, Role: r.Auth.Role, Audience: r.Auth.Audience,
@@ -63,7 +66,10 @@ func minter(ctx context.Context, name string, r RoleConfig, src identity.Source,
 	}
 	cfg := awssts.Config{
 		Role: name, RoleARN: r.RoleARN, ExternalID: r.ExternalID, Region: r.Region, Endpoint: r.Endpoint, S3Endpoint: r.S3Endpoint,
-		Dialect: iam.Dialect(r.Dialect), MaxSession: r.MaxSession, Chained: r.Chained, Permits: permits,
+		Dialect: iam.Dialect(r.Dialect), MaxSession: r.MaxSession, Chained: r.Chained, Permits: permits, Log: log,
+	}
+	if r.Revoke.RoleDeny {
+		cfg.RoleDeny = &awssts.RoleDeny{PolicyName: r.Revoke.PolicyName, Cut: r.Revoke.RoleCut, Endpoint: r.Revoke.IAMEndpoint}
 	}
 	if r.WebIdentityAudience != "" {
 		cfg.WebIdentity = &awssts.WebIdentity{Audience: r.WebIdentityAudience, Fetch: jwt}

@@ -75,7 +75,7 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	if err != nil {
 		return err
 	}
-	minter, err := minters(ctx, c.Roles, src, permits)
+	minter, err := minters(ctx, c.Roles, src, permits, log)
 	if err != nil {
 		return err
 	}

@@ -127,6 +127,7 @@ func TestMissingBinaryIsFatal(t *testing.T) {
 	t.Setenv("VALETKEY_SERVERS", filepath.Join(t.TempDir(), "none"))
 	for name, f := range map[string]func(servers.TB){
 		"minio":        func(tb servers.TB) { servers.MinIO(tb) },
+		"monmaptool":   func(tb servers.TB) { servers.RadosGW(tb) },
 		"vault":        func(tb servers.TB) { servers.Vault(tb) },
 		"spire-server": func(tb servers.TB) { servers.SPIRE(tb, "example.org") },
 	} {
