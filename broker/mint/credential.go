@@ -20,6 +20,9 @@ type Handle struct {
 	AccessKeyID string `json:"access_key_id,omitempty"`
 	// SessionName is the order's.
 	SessionName string `json:"session_name,omitempty"`
+	// RoleID is the assumed role's unique id (AROA...). With the session's name it is the
+	// aws:userid that a deny entry names; empty when no answer has told it.
+	RoleID string `json:"role_id,omitempty"`
 	// LeaseTag is what an S3-compatible server revokes by.
 	LeaseTag string `json:"lease_tag,omitempty"`
 	// VaultAccessor identifies the token; revoking it also ends leases the token holds.

@@ -15,6 +15,12 @@ const (
 	RevokedUpstream
 	// DeadlineOnly says that the upstream cannot end it early; it works until its deadline.
 	DeadlineOnly
+	// RoleDeny says that the role's policy now denies this one session. AWS applies it within
+	// seconds, at most a few minutes.
+	RoleDeny
+	// RoleCut says that the role's policy now denies every session of the role that was issued
+	// before the cut, this one among them.
+	RoleCut
 )
 
 // String is the name used in records.
@@ -24,6 +30,10 @@ func (r RevokeOutcome) String() string {
 		return "revoked_upstream"
 	case DeadlineOnly:
 		return "deadline_only"
+	case RoleDeny:
+		return "role_deny"
+	case RoleCut:
+		return "role_cut"
 	default:
 		return "unspecified"
 	}

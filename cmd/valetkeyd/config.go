@@ -145,17 +145,40 @@ type RoleConfig struct {
 	// WebIdentityAudience makes the broker use its own JWT-SVID instead of AWS
 	// credentials. Empty for the SDK's default chain.
 	WebIdentityAudience string `yaml:"web_identity_audience"`
+	// Revoke is how live AWS sessions are ended early; unset leaves them to their deadline.
+	Revoke RevokeConfig `yaml:"revoke"`
 
 	// Address and Namespace are Vault's.
 	Address   string `yaml:"address"`
 	Namespace string `yaml:"namespace"`
+	// CAFile holds the PEM certificates that Vault's is verified by, as VAULT_CACERT
+	// does; empty for the system's. It is read at start.
+	CAFile string `yaml:"ca_file"`
 	// Auth is how the broker logs in to Vault.
 	Auth VaultAuthConfig `yaml:"auth"`
 }
 
+// RevokeConfig ends AWS sessions by deny entries in an inline policy of the role. The broker's
+// own AWS credentials then need iam:GetRole, iam:GetRolePolicy, iam:PutRolePolicy and
+// iam:DeleteRolePolicy on this one role, which has to be in their own account. Without the
+// permission, sessions end at their deadline and the log says so. See docs/revocation.md.
+type RevokeConfig struct {
+	// RoleDeny turns it on.
+	RoleDeny bool `yaml:"role_deny"`
+	// PolicyName of the inline policy, which has to be the broker's alone; each broker that
+	// shares the role needs a name of its own. Empty for "valetkey-revoked-sessions".
+	PolicyName string `yaml:"policy_name"`
+	// RoleCut ends *all* sessions of the role, other agents' too, when the policy is full
+	// (about 180 entries). Otherwise a session that finds no room ends at its deadline.
+	RoleCut bool `yaml:"role_cut"`
+	// IAMEndpoint is the IAM server; empty for AWS's own. Required for "s3-compatible".
+	IAMEndpoint string `yaml:"iam_endpoint"`
+}
+
 // VaultAuthConfig is a Vault login.
 type VaultAuthConfig struct {
-	// Method is "jwt", "cert" or "token".
+	// Method is "jwt", "cert" or "token". For "cert" the broker's SVID needs a common
+	// name, or Vault answers 500: give its SPIRE entry a DNS name ("-dns valetkeyd").
 	Method string `yaml:"method"`
 	// Mount of the auth method; empty for the method's name.
 	Mount string `yaml:"mount"`
@@ -255,9 +278,11 @@ func (c Config) check() error {
 		case "aws":
 			need(r.RoleARN != "", "roles.%s.role_arn is required", name)
 			need(slices.Contains([]string{string(iam.DialectAWS), string(iam.DialectS3)}, r.Dialect), "roles.%s.dialect: %q is not aws or s3-compatible", name, r.Dialect)
+			need(r.Revoke.RoleDeny || r.Revoke == RevokeConfig{}, "roles.%s.revoke: says how, but role_deny is not true", name)
 		case "vault":
 			need(r.Address != "", "roles.%s.address is required", name)
 			need(slices.Contains([]string{"jwt", "cert", "token"}, r.Auth.Method), "roles.%s.auth.method: %q is not jwt, cert or token", name, r.Auth.Method)
+			need(r.Revoke == RevokeConfig{}, "roles.%s.revoke is for aws; Vault revokes by accessor and lease", name)
 		default:
 			need(false, "roles.%s.provider: %q is not aws or vault", name, r.Provider)
 		}

@@ -34,7 +34,16 @@ func TestConfig(t *testing.T) {
 	if err := load(t, good); err != nil {
 		t.Fatal(err)
 	}
+	revoke := func(text string) string {
+		return strings.Replace(good, "dialect: aws", "dialect: aws, revoke: {"+text+"}", 1)
+	}
+	if err := load(t, revoke("role_deny: true, policy_name: vk, role_cut: true, iam_endpoint: \"https://iam.example.org\"")); err != nil {
+		t.Fatal(err)
+	}
 	for want, text := range map[string]string{
+		"roles.s3.revoke: says how":            revoke("role_cut: true"),
+		"role_denny":                           revoke("role_denny: true"),
+		"roles.v.revoke is for aws":            good + "  v: {provider: vault, address: \"http://v\", auth: {method: cert}, revoke: {role_deny: true}}\n",
 		"colour":                               good + "colour: blue\n",
 		"[4:":                                  strings.Replace(good, "store: {path:", "store: {pth:", 1),
 		"listen: \"8700\" is not host:port":    strings.Replace(good, "127.0.0.1:8700", "\"8700\"", 1),
@@ -79,7 +88,7 @@ func TestDevModeTouchesNoOtherFolder(t *testing.T) {
 }
 
 func TestDevModeKeepsAnEditedCatalog(t *testing.T) {
-	d := devCmd{Dir: t.TempDir()}
+	d := devCmd{Dir: filepath.Join(t.TempDir(), "dev")}
 	if _, err := d.prepare(); err != nil {
 		t.Fatal(err)
 	}

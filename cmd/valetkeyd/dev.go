@@ -98,6 +98,9 @@ func (d *devCmd) prepare() (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o077 != 0 {
+		return "", errors.Join(err, fmt.Errorf("%s is open to others: chmod 700 %s", dir, dir))
+	}
 	marker := filepath.Join(dir, "DEV-ONLY")
 	entries, err := os.ReadDir(dir)
 	if err != nil {

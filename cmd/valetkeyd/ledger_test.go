@@ -14,7 +14,7 @@ import (
 // A daemon whose database is gone does not begin a second history with the same
 // key until somebody types that they accept it.
 func TestLostDatabaseIsNotServed(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "dev")
 	at := filepath.Join(t.TempDir(), "apart")
 	elsewhere := func(c *Config) { c.Ledger.CheckpointFile = at }
 	for range 2 {

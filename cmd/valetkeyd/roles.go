@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -19,7 +21,7 @@ import (
 
 // minters makes one Minter a role. They share the verifier, so that a permit is
 // spent once whichever it reaches.
-func minters(ctx context.Context, roles map[string]RoleConfig, src identity.Source, permits *mint.Verifier) (mint.ByRole, error) {
+func minters(ctx context.Context, roles map[string]RoleConfig, src identity.Source, permits *mint.Verifier, log *slog.Logger) (mint.ByRole, error) {
 	jwt := func(ctx context.Context, audience string) (string, error) {
 		svid, err := src.FetchJWTSVID(ctx, audience)
 		if err != nil {
@@ -29,7 +31,7 @@ func minters(ctx context.Context, roles map[string]RoleConfig, src identity.Sour
 	}
 	out := mint.ByRole{}
 	for name, r := range roles {
-		m, err := minter(ctx, name, r, src, jwt, permits)
+		m, err := minter(ctx, name, r, src, jwt, permits, log)
 		if err != nil {
 			return nil, fmt.Errorf("role %q: %w", name, err)
 		}
@@ -38,11 +40,17 @@ func minters(ctx context.Context, roles map[string]RoleConfig, src identity.Sour
 	return out, nil
 }
 
-func minter(ctx context.Context, name string, r RoleConfig, src identity.Source, jwt func(context.Context, string) (string, error), permits *mint.Verifier) (mint.Minter, error) {
+func minter(ctx context.Context, name string, r RoleConfig, src identity.Source, jwt func(context.Context, string) (string, error),
+	permits *mint.Verifier, log *slog.Logger,
+) (mint.Minter, error) {
 	if r.Provider == mint.ProviderVault {
 		cfg := vault.Config{Role: name, Address: r.Address, Namespace: r.Namespace, Permits: permits, Auth: vault.Auth{
 			Method: vault.Method(r.Auth.Method), Mount: r.Auth.Mount, Role: r.Auth.Role, Audience: r.Auth.Audience,
 		}}
+		var err error
+		if cfg.TLS, err = vaultTLS(r.CAFile); err != nil {
+			return nil, err
+		}
 		switch cfg.Auth.Method {
 		case vault.MethodJWT:
 			cfg.Auth.JWT = jwt
@@ -52,18 +60,37 @@ func minter(ctx context.Context, name string, r RoleConfig, src identity.Source,
 				return strings.TrimSpace(string(raw)), err
 			}
 		case vault.MethodCert:
-			cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetClientCertificate: tlsconfig.GetClientCertificate(src)}
+			cfg.TLS.GetClientCertificate = tlsconfig.GetClientCertificate(src)
 		}
 		return vault.New(ctx, cfg)
 	}
 	cfg := awssts.Config{
 		Role: name, RoleARN: r.RoleARN, ExternalID: r.ExternalID, Region: r.Region, Endpoint: r.Endpoint, S3Endpoint: r.S3Endpoint,
-		Dialect: iam.Dialect(r.Dialect), MaxSession: r.MaxSession, Chained: r.Chained, Permits: permits,
+		Dialect: iam.Dialect(r.Dialect), MaxSession: r.MaxSession, Chained: r.Chained, Permits: permits, Log: log,
+	}
+	if r.Revoke.RoleDeny {
+		cfg.RoleDeny = &awssts.RoleDeny{PolicyName: r.Revoke.PolicyName, Cut: r.Revoke.RoleCut, Endpoint: r.Revoke.IAMEndpoint}
 	}
 	if r.WebIdentityAudience != "" {
 		cfg.WebIdentity = &awssts.WebIdentity{Audience: r.WebIdentityAudience, Fetch: jwt}
 	}
 	return awssts.New(ctx, cfg)
+}
+
+func vaultTLS(caFile string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading ca_file: %w", err)
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("reading ca_file: no PEM certificate in %s", caFile)
+	}
+	return c, nil
 }
 
 // rolesFor refuses a catalog that names a role nobody configured, or one of

@@ -75,7 +75,7 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	if err != nil {
 		return err
 	}
-	minter, err := minters(ctx, c.Roles, src, permits)
+	minter, err := minters(ctx, c.Roles, src, permits, log)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,8 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 			return err
 		}
 	}
-	log.InfoContext(ctx, "serving", slog.String("grpc", at.grpc), slog.String("ledger", at.ledger), slog.String("catalog", b.Catalog().Version()))
+	log.InfoContext(ctx, "serving", slog.String("grpc", at.grpc), slog.String("jwt", at.jwt), slog.String("ledger", at.ledger),
+		slog.String("metrics", at.metrics), slog.String("catalog", b.Catalog().Version()))
 	ready(at, key)
 	select {
 	case <-ctx.Done():
@@ -181,7 +182,7 @@ func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen st
 	if err != nil {
 		return "", err
 	}
-	conf := identity.ServerTLS(src, c.Identity.TrustDomains)
+	conf := loggedRefusals(identity.ServerTLS(src, c.Identity.TrustDomains), d.log)
 	if byJWT {
 		conf = identity.ServerTLSWithoutClient(src)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -126,7 +127,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // A broker that is told to stop says so while it still takes calls.
 func TestDrainingIsTold(t *testing.T) {
 	grace := 2 * time.Second
-	r, err := run(t, t.TempDir(), func(c *Config) { c.Drain = &grace })
+	r, err := run(t, filepath.Join(t.TempDir(), "dev"), func(c *Config) { c.Drain = &grace })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Usage: build.sh [minio] [spire] [vault]; without a name, all of them.
+# Usage: build.sh [minio] [radosgw] [spire] [vault]; without a name, all of them.
 # Builds the real servers that the tests run, from the pinned modules beside
 # this file, into a cache folder outside the tree. What is already built from
-# the same go.mod and go.sum, by the same Go, is left alone.
+# the same go.mod and go.sum, by the same Go, is left alone. Ceph's gateway is no
+# Go: it comes from the distribution (Debian 12 has 16.2.15) and is linked there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${VALETKEY_SERVERS:-$HOME/.cache/valetkey/servers}
@@ -68,10 +69,37 @@ build() {
   rm -rf "$src"
 }
 
-wanted=${*:-minio spire vault}
+# gateway: the programs of Ceph's RADOS Gateway, over one monitor and one store.
+gateway() {
+  local names="ceph ceph-mon ceph-osd monmaptool radosgw radosgw-admin" name sudo="" missing=""
+  for name in $names; do
+    command -v "$name" > /dev/null || missing="$missing $name"
+  done
+  if [ -n "$missing" ]; then
+    if ! command -v apt-get > /dev/null; then
+      echo "servers: install Ceph's$missing; there is no apt-get to do it here" >&2
+      exit 1
+    fi
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    echo "servers: installing radosgw (70 MB)"
+    $sudo apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install -y --no-install-recommends \
+      radosgw ceph-mon ceph-osd ceph-common > "$out/radosgw.log" 2>&1 || {
+      tail -n 20 "$out/radosgw.log" >&2
+      exit 1
+    }
+  fi
+  for name in $names; do
+    ln -sf "$(command -v "$name")" "$out/$name"
+  done
+  echo "servers: $("$out/radosgw" --version | cut -d' ' -f1-3) is linked"
+}
+
+wanted=${*:-minio radosgw spire vault}
 for module in $wanted; do
   case "$module" in
   minio) build minio minio=github.com/minio/minio ;;
+  radosgw) gateway ;;
   spire)
     build spire \
       spire-server=github.com/spiffe/spire/cmd/spire-server \
@@ -79,7 +107,7 @@ for module in $wanted; do
     ;;
   vault) build vault vault=github.com/hashicorp/vault ;;
   *)
-    echo "usage: build.sh [minio] [spire] [vault]" >&2
+    echo "usage: build.sh [minio] [radosgw] [spire] [vault]" >&2
     exit 2
     ;;
   esac

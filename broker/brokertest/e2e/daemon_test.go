@@ -49,6 +49,17 @@ func newSite(t *testing.T) *site {
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
 
+// edit replaces the one place in a file that says old.
+func (s *site) edit(t *testing.T, name, old, now string) {
+	t.Helper()
+	raw, err := os.ReadFile(s.path(name))
+	must(t, err)
+	if n := strings.Count(string(raw), old); n != 1 {
+		t.Fatalf("%s has %q %d times, want once", name, old, n)
+	}
+	s.write(t, name, strings.Replace(string(raw), old, now, 1))
+}
+
 func (s *site) write(t *testing.T, name, text string) string {
 	t.Helper()
 	must(t, os.WriteFile(s.path(name), []byte(text), 0o600))
@@ -82,6 +93,7 @@ identity:
 type daemon struct {
 	cmd  *exec.Cmd
 	grpc string // host:port
+	jwt  string // host:port; empty without that listener
 	log  string // the ledger's URL
 	done chan struct{}
 
@@ -139,9 +151,9 @@ func (d *daemon) read(lines *bufio.Scanner, ready chan struct{}) {
 		d.mu.Lock()
 		d.stderr.Write(append(lines.Bytes(), '\n'))
 		d.mu.Unlock()
-		var said struct{ Msg, GRPC, Ledger string }
+		var said struct{ Msg, GRPC, JWT, Ledger string }
 		if json.Unmarshal(lines.Bytes(), &said) == nil && said.Msg == "serving" {
-			d.grpc, d.log = said.GRPC, "http://"+said.Ledger
+			d.grpc, d.jwt, d.log = said.GRPC, said.JWT, "http://"+said.Ledger
 			close(ready)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/status"
 	_ "modernc.org/sqlite" // to hold a lock, and to change bytes
 
 	"github.com/valetkey/valetkey/clients/valetkey"
@@ -320,6 +321,9 @@ func TestDrain(t *testing.T) {
 	}
 	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("draining took %v: a watcher must not hold it up", took)
+	}
+	if _, err := watch.Recv(); !gone(err) || status.Convert(err).Message() != "the broker is stopping" {
+		t.Errorf("the watcher got %v, want to be told that the broker is stopping", err)
 	}
 	raw, _ := readLog(t, l.site, l.path("valetkey.db"))
 	recorded(t, got.resp.GetReceipt(), raw)

@@ -27,6 +27,7 @@ type entry struct {
 	Agent       string `json:"agent_spiffe_id"`
 	Task        string `json:"task_id"`
 	Outcome     string `json:"outcome"`
+	Reason      string `json:"reason"`
 }
 
 // readLog reads every record by the public format, not through the broker.
@@ -95,4 +96,14 @@ func recorded(t *testing.T, r *valetkeyv1.Receipt, log [][]byte) {
 	if i := r.GetIndex(); i < 0 || i >= int64(len(log)) || !bytes.Equal(log[i], r.GetRecord()) {
 		t.Errorf("the receipt's record %d is not in the log of %d", r.GetIndex(), len(log))
 	}
+}
+
+// count is how many records are so.
+func count(log []entry, is func(entry) bool) (n int) {
+	for _, e := range log {
+		if is(e) {
+			n++
+		}
+	}
+	return n
 }

@@ -1,5 +1,5 @@
-// Package servers starts the real MinIO, Vault and SPIRE for tests, demos and
-// benchmarks: on loopback, on ports of their own, with state in temporary folders
+// Package servers starts the real MinIO, Vault, SPIRE, PostgreSQL and Ceph gateway for
+// tests, demos and benchmarks: on loopback, on ports of their own, with state in temporary folders
 // and secrets made up for the one run.
 //
 // Laws:
@@ -9,6 +9,6 @@
 //  3. Each is stopped by its own process id when the caller's clean-up runs, and by
 //     the kernel should the caller die before that (Linux).
 //
-// The binaries are those that "make servers" builds into the user's cache folder
-// (valetkey/servers); VALETKEY_SERVERS names another.
+// The binaries are those that "make servers" builds, or links, into the user's cache folder
+// (valetkey/servers); VALETKEY_SERVERS names another. PostgreSQL is the system's.
 package servers

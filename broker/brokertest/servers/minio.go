@@ -64,12 +64,12 @@ func minioReady(ctx context.Context, endpoint string, s MinIOServer) error {
 	return nil
 }
 
-func httpReady(ctx context.Context, url string) error {
+func httpReady(ctx context.Context, client *http.Client, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return fmt.Errorf("asking %s: %w", url, err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return err // it names the URL
 	}

@@ -5,4 +5,4 @@ package servers
 import "syscall"
 
 // dieWithParent does nothing: only Linux can signal the child of a dead parent.
-func dieWithParent() *syscall.SysProcAttr { return nil }
+func dieWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }

@@ -58,26 +58,31 @@ type process struct {
 	name string
 	log  string
 	cmd  *exec.Cmd
-	done chan struct{} // closed once the process is reaped
-	err  error         // of Wait; read it after done
+	end  syscall.Signal // asks it to end; 0 is SIGTERM
+	done chan struct{}  // closed once the process is reaped
+	err  error          // of Wait; read it after done
 }
 
 // start runs a server with a clean environment, output to a file, in its folder.
-func start(name, dir string, env []string, args ...string) (*process, error) {
-	binary, err := Binary(name)
-	if err != nil {
-		return nil, err
+func start(name, dir string, plan launchPlan) (*process, error) {
+	binary := plan.binary
+	if binary == "" {
+		var err error
+		if binary, err = Binary(name); err != nil {
+			return nil, err
+		}
 	}
-	p := &process{name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
+	p := &process{name: name, log: filepath.Join(dir, name+".log"), end: plan.end, done: make(chan struct{})}
 	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	p.cmd = exec.Command(binary, args...)
+	p.cmd = exec.Command(binary, plan.args...)
 	p.cmd.Dir = dir
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, plan.env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = dieWithParent()
+	p.cmd.SysProcAttr.Credential = plan.as
 	started := make(chan error, 1)
 	go p.run(started)
 	err = <-started
@@ -132,7 +137,11 @@ func (p *process) stop() error {
 		return nil
 	default:
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	end := p.end
+	if end == 0 {
+		end = syscall.SIGTERM
+	}
+	if err := p.cmd.Process.Signal(end); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stopping %s: %w", p.name, err)
 	}
 	timer := time.NewTimer(stopLimit)
@@ -170,7 +179,7 @@ func launch(t TB, name, dir string, ports int, build func(ports []int) launchPla
 			t.Fatalf("choosing ports for %s: %v", name, err)
 		}
 		plan := build(free)
-		p, err := start(name, dir, plan.env, plan.args...)
+		p, err := start(name, dir, plan)
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
@@ -194,6 +203,12 @@ func launch(t TB, name, dir string, ports int, build func(ports []int) launchPla
 }
 
 type launchPlan struct {
+	// binary is the path; empty for the one of the server's name that was built.
+	binary string
+	// as is the user to run it as; nil for our own.
+	as *syscall.Credential
+	// end is what asks the server to end; 0 is SIGTERM.
+	end   syscall.Signal
 	env   []string
 	args  []string
 	ready func(context.Context) error

@@ -127,6 +127,7 @@ func TestMissingBinaryIsFatal(t *testing.T) {
 	t.Setenv("VALETKEY_SERVERS", filepath.Join(t.TempDir(), "none"))
 	for name, f := range map[string]func(servers.TB){
 		"minio":        func(tb servers.TB) { servers.MinIO(tb) },
+		"monmaptool":   func(tb servers.TB) { servers.RadosGW(tb) },
 		"vault":        func(tb servers.TB) { servers.Vault(tb) },
 		"spire-server": func(tb servers.TB) { servers.SPIRE(tb, "example.org") },
 	} {
@@ -140,5 +141,15 @@ func TestServerThatEndsIsFatal(t *testing.T) {
 	said := fatalOf(t, func(tb servers.TB) { servers.Vault(tb, "-no-such-flag") })
 	if !strings.Contains(said, "ended before it was ready") || !strings.Contains(said, "no-such-flag") {
 		t.Errorf("a server that ends: %q, want its own words", said)
+	}
+}
+
+func TestPostgresAsksForThePassword(t *testing.T) {
+	s := servers.Postgres(t)
+	if out, err := s.Query(t.Context(), s.User, s.Password, "select 6*7"); err != nil || strings.TrimSpace(out) != "42" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := s.Query(t.Context(), s.User, "another", "select 1"); err == nil || !strings.Contains(err.Error(), "password") {
+		t.Errorf("with another password: %v", err)
 	}
 }

@@ -150,14 +150,34 @@ func (s *SPIREServer) startAgent(serverPort int) {
 // several callers registers them all and picks each by its ID.
 func (s *SPIREServer) Entry(spiffeID string, selectors ...string) {
 	s.t.Helper()
+	s.EntryWith(spiffeID, nil, selectors...)
+}
+
+// EntryWith is Entry with flags of "spire-server entry create", such as
+// "-federatesWith" or "-jwtSVIDTTL" and its seconds.
+func (s *SPIREServer) EntryWith(spiffeID string, flags []string, selectors ...string) {
+	s.t.Helper()
 	if len(selectors) == 0 {
 		selectors = []string{fmt.Sprintf("unix:uid:%d", os.Getuid())}
 	}
-	args := []string{"entry", "create", "-parentID", s.agentID, "-spiffeID", spiffeID}
+	args := append([]string{"entry", "create", "-parentID", s.agentID, "-spiffeID", spiffeID}, flags...)
 	for _, selector := range selectors {
 		args = append(args, "-selector", selector)
 	}
 	s.server(args...)
+}
+
+// Bundle is the server's own, as a SPIFFE bundle document: X.509 and JWT keys.
+func (s *SPIREServer) Bundle() string {
+	s.t.Helper()
+	return s.server("bundle", "show", "-format", "spiffe")
+}
+
+// Federate gives the server another trust domain's bundle, as Bundle is one. Only
+// entries that federate with the domain get to see it.
+func (s *SPIREServer) Federate(trustDomain, bundle string) {
+	s.t.Helper()
+	s.server("bundle", "set", "-format", "spiffe", "-id", "spiffe://"+trustDomain, "-path", s.write(trustDomain+".bundle", bundle))
 }
 
 // server runs an admin command, which all end on -socketPath.

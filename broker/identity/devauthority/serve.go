@@ -119,7 +119,7 @@ func makePrivateDir(dir string) error {
 		return err
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("socket folder %q has mode %o, want 0700", dir, info.Mode().Perm())
+		return fmt.Errorf("socket folder %q has mode %o: chmod 700, since who opens a socket gets its identity", dir, info.Mode().Perm())
 	}
 	return nil
 }

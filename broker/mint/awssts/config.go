@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/mint/internal/upstream"
@@ -51,6 +55,11 @@ type Config struct {
 	WebIdentity *WebIdentity
 	// Credentials sign the call; nil means the SDK's default chain.
 	Credentials aws.CredentialsProvider
+	// RoleDeny, when set, ends sessions by an entry in an inline policy of the role. It works
+	// whatever the dialect; nil means by the server's own call, or by the deadline.
+	RoleDeny *RoleDeny
+	// Log tells why sessions could not be revoked; nil means nowhere.
+	Log *slog.Logger
 	// Permits verifies and spends permits; shared by all Minters of the process. Required.
 	Permits *mint.Verifier
 	// Timeout bounds one Mint or Revoke; 0 means 5 s.
@@ -59,6 +68,62 @@ type Config struct {
 	HTTPClient aws.HTTPClient
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+}
+
+// RoleDeny is how sessions of the role are ended early. The broker's own credentials need
+// iam:GetRole, iam:GetRolePolicy, iam:PutRolePolicy and iam:DeleteRolePolicy on this one role,
+// which must be of their own account. Whoever can write a role's policies can widen them too:
+// a permissions boundary on the role bounds that.
+type RoleDeny struct {
+	// PolicyName of the inline policy, which is the broker's alone; empty means
+	// DefaultDenyPolicy. Brokers that share a role each need a name of their own: IAM has no
+	// conditional write, so two writers of one policy can lose each other's entries for a while.
+	PolicyName string
+	// Cut ends every session of the role when the policy is full (about 180 entries), rather
+	// than leave the one session to its deadline.
+	Cut bool
+	// Endpoint is the IAM URL; empty means AWS's own. Required for iam.DialectS3.
+	Endpoint string
+}
+
+// DefaultDenyPolicy is the inline policy that holds the deny entries.
+const DefaultDenyPolicy = "valetkey-revoked-sessions"
+
+// policyName is IAM's pattern for a policy's name (API reference, PutRolePolicy).
+var policyName = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
+
+func (r RoleDeny) check(c Config) (errs []error) {
+	if r.PolicyName != "" && !policyName.MatchString(r.PolicyName) {
+		errs = append(errs, fmt.Errorf("role deny: illegal policy name %q", r.PolicyName))
+	}
+	if roleName(c.RoleARN) == "" {
+		errs = append(errs, fmt.Errorf("role deny: %q is not the ARN of an IAM role", c.RoleARN))
+	}
+	if c.WebIdentity != nil {
+		errs = append(errs, errors.New("role deny needs AWS credentials; a web identity has none for IAM"))
+	}
+	if c.Dialect == iam.DialectS3 && r.Endpoint == "" {
+		errs = append(errs, errors.New("role deny: the s3-compatible dialect needs an IAM endpoint"))
+	}
+	if r.Endpoint != "" && !isURL(r.Endpoint) {
+		errs = append(errs, errors.New("role deny: endpoint is not an http or https URL"))
+	}
+	return errs
+}
+
+// roleName is the last segment of a role's ARN, which is what IAM calls it by; the path before it
+// is no part of the name.
+func roleName(arn string) string {
+	_, path, ok := strings.Cut(arn, ":role/")
+	if !ok {
+		return ""
+	}
+	return path[strings.LastIndex(path, "/")+1:]
+}
+
+func isURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http")
 }
 
 // WebIdentity signs in with the broker's own JWT-SVID, so that no AWS key stands anywhere.
@@ -78,6 +143,7 @@ type Minter struct {
 	cred aws.CredentialsProvider // nil with WebIdentity
 	http aws.HTTPClient
 	up   *upstream.Upstream
+	deny *denier // nil without RoleDeny
 }
 
 var _ mint.Minter = (*Minter)(nil)
@@ -97,12 +163,16 @@ func New(ctx context.Context, cfg Config) (*Minter, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = newHTTPClient()
 	}
 	options := []func(*awsconfig.LoadOptions) error{
 		awsconfig.WithRegion(cfg.Region),
 		awsconfig.WithHTTPClient(cfg.HTTPClient),
+		awsconfig.WithAPIOptions([]func(*middleware.Stack) error{plainBody}),
 		// Repeating is this package's decision, not the SDK's: see Mint.
 		awsconfig.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 	}
@@ -116,10 +186,14 @@ func New(ctx context.Context, cfg Config) (*Minter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring AWS role %q: loading SDK configuration: %w", cfg.Role, err)
 	}
+	m := &Minter{cfg: cfg, http: sdk.HTTPClient}
+	if cfg.RoleDeny != nil {
+		m.deny = newDenier(cfg, sdk)
+	}
 	if cfg.Endpoint != "" {
 		sdk.BaseEndpoint = aws.String(cfg.Endpoint)
 	}
-	m := &Minter{cfg: cfg, sts: sts.NewFromConfig(sdk), http: sdk.HTTPClient}
+	m.sts = sts.NewFromConfig(sdk)
 	if cfg.WebIdentity == nil {
 		m.cred = sdk.Credentials
 	}
@@ -148,10 +222,11 @@ func (c Config) check() error {
 	if c.Dialect == iam.DialectS3 && c.Endpoint == "" {
 		errs = append(errs, errors.New("the s3-compatible dialect needs an endpoint"))
 	}
-	if c.Endpoint != "" {
-		if u, err := url.Parse(c.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			errs = append(errs, errors.New("endpoint is not an http or https URL"))
-		}
+	if c.Endpoint != "" && !isURL(c.Endpoint) {
+		errs = append(errs, errors.New("endpoint is not an http or https URL"))
+	}
+	if c.RoleDeny != nil {
+		errs = append(errs, c.RoleDeny.check(c)...)
 	}
 	if c.MaxSession != 0 && (c.MaxSession < minSession || c.MaxSession > maxSession) {
 		errs = append(errs, fmt.Errorf("max session %v not in [%v, %v]", c.MaxSession, minSession, maxSession))

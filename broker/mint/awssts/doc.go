@@ -11,6 +11,8 @@
 //  3. An answer that lives longer than asked, or lacks a field, is not delivered.
 //  4. A call is repeated once at most, and only after a throttle or a refused connection,
 //     when nothing was minted. A timeout is never repeated: its session may exist.
+//  5. A revocation is never reported for more than it is: a lease that the server ended, an
+//     entry that a read showed in the role's policy, or the deadline.
 //
 // A deadline under 900 s is kept by the policy's Deny, as STS goes no shorter.
 package awssts

@@ -30,41 +30,48 @@ func repeatable(err error) bool {
 // an answer is, since messages can echo what was sent.
 var code = regexp.MustCompile(`^[A-Za-z.]{1,64}$`)
 
-// classify turns an SDK error into mint's sentinels. It keeps the error code and
-// drops the rest. now is our clock: a refusal by a server whose clock is another
-// says so, since AWS calls it a wrong signature.
-func classify(ctx context.Context, err error, now time.Time) error {
-	status := 0
-	var clock error
+// answered is the status and the error code of an SDK error; no status without an answer.
+func answered(err error) (status int, name string) {
 	var resp *awshttp.ResponseError
 	if errors.As(err, &resp) {
 		status = resp.HTTPStatusCode()
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) && code.MatchString(api.ErrorCode()) {
+		return status, api.ErrorCode()
+	}
+	return status, "unnamed error"
+}
+
+// classify turns an SDK error into mint's sentinels. It keeps the error code and
+// drops the rest. now is our clock: a refusal by a server whose clock is another
+// says so, since AWS calls it a wrong signature.
+func classify(ctx context.Context, service string, err error, now time.Time) error {
+	status, name := answered(err)
+	var clock error
+	var resp *awshttp.ResponseError
+	if errors.As(err, &resp) {
 		if at, derr := http.ParseTime(resp.Response.Header.Get("Date")); derr == nil {
 			clock = apart(at, now)
 		}
 	}
-	name := "unnamed error"
-	var api smithy.APIError
-	if errors.As(err, &api) && code.MatchString(api.ErrorCode()) {
-		name = api.ErrorCode()
-	}
 	_, isThrottle := retry.DefaultThrottleErrorCodes[name]
 	switch {
 	case status == 0:
-		return upstream.Unanswered(ctx, "STS", err)
+		return upstream.Unanswered(ctx, service, err)
 	case isThrottle || status == http.StatusTooManyRequests:
-		return mint.Harmless(throttled{fmt.Errorf("STS throttled (%d %s): %w", status, name, mint.ErrUnavailable)})
+		return mint.Harmless(throttled{fmt.Errorf("%s throttled (%d %s): %w", service, status, name, mint.ErrUnavailable)})
 	case name == "PackedPolicyTooLarge" || name == "PackedPolicyTooLargeException":
-		return fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrTooLarge)
+		return fmt.Errorf("%s answered %d %s: %w", service, status, name, mint.ErrTooLarge)
 	case name == "IDPCommunicationError":
-		return mint.Harmless(fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrUnavailable))
+		return mint.Harmless(fmt.Errorf("%s answered %d %s: %w", service, status, name, mint.ErrUnavailable))
 	case status >= 500:
-		return fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrUnavailable)
+		return fmt.Errorf("%s answered %d %s: %w", service, status, name, mint.ErrUnavailable)
 	case status >= 400 && clock != nil:
-		return fmt.Errorf("STS answered %d %s, and %w: %w", status, name, clock, mint.ErrRefused)
+		return fmt.Errorf("%s answered %d %s, and %w: %w", service, status, name, clock, mint.ErrRefused)
 	case status >= 400:
-		return fmt.Errorf("STS answered %d %s: %w", status, name, mint.ErrRefused)
+		return fmt.Errorf("%s answered %d %s: %w", service, status, name, mint.ErrRefused)
 	default:
-		return fmt.Errorf("reading STS answer %d: %w", status, mint.ErrInvalid)
+		return fmt.Errorf("reading %s answer %d: %w", service, status, mint.ErrInvalid)
 	}
 }

@@ -26,6 +26,7 @@ type answer struct {
 	accessKeyID, secret, token string
 	expires                    time.Time
 	session                    string    // the assumed role's session name; empty when the server tells none
+	roleID                     string    // the role's unique id; empty when the server tells none
 	at                         time.Time // the server's clock; zero when it does not tell
 }
 
@@ -62,7 +63,8 @@ func (m *Minter) mint(ctx context.Context, p mint.Permit) (mint.Credential, erro
 		return mint.Credential{}, err
 	}
 	h := o.Handle(mint.ProviderAWS)
-	h.AccessKeyID = got.accessKeyID
+	h.AccessKeyID, h.RoleID = got.accessKeyID, got.roleID
+	m.deny.learn(got.roleID)
 	return mint.NewCredential(h, expires, mint.Secret{AWS: &mint.AWSSecret{
 		AccessKeyID: got.accessKeyID, SecretAccessKey: got.secret, SessionToken: got.token,
 		Region: m.cfg.Region, Endpoint: m.cfg.S3Endpoint,
@@ -108,7 +110,7 @@ func (m *Minter) once(ctx context.Context, o mint.Order, pl plan) (answer, error
 	}
 	out, err := m.sts.AssumeRole(ctx, in, m.options(o))
 	if err != nil {
-		return answer{}, classify(ctx, err, m.cfg.Now())
+		return answer{}, classify(ctx, "STS", err, m.cfg.Now())
 	}
 	return m.read(out.Credentials, out.AssumedRoleUser, out.ResultMetadata)
 }
@@ -126,7 +128,7 @@ func (m *Minter) withWebIdentity(ctx context.Context, o mint.Order, pl plan) (an
 		Policy:           aws.String(pl.policy),
 	}, m.options(o))
 	if err != nil {
-		return answer{}, classify(ctx, err, m.cfg.Now())
+		return answer{}, classify(ctx, "STS", err, m.cfg.Now())
 	}
 	return m.read(out.Credentials, out.AssumedRoleUser, out.ResultMetadata)
 }
@@ -157,6 +159,9 @@ func (m *Minter) read(c *types.Credentials, u *types.AssumedRoleUser, meta middl
 		// arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
 		arn := aws.ToString(u.Arn)
 		a.session = arn[strings.LastIndex(arn, "/")+1:]
+	}
+	if u != nil && userID.MatchString(aws.ToString(u.AssumedRoleId)) {
+		a.roleID, _, _ = strings.Cut(aws.ToString(u.AssumedRoleId), ":")
 	}
 	return a, nil
 }

@@ -47,8 +47,16 @@ func revokeType(lease string) middleware.BuildMiddleware {
 }
 
 // Revoke implements mint.Minter. MinIO ends the one lease at once. AWS has no call for
-// one session, and MinIO none for a web identity of ours: these end at their deadline.
+// one session: it takes an entry in the role's policy, which needs Config.RoleDeny. What has
+// neither, as a web identity of ours has not, ends at its deadline.
 func (m *Minter) Revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
+	if m.deny != nil {
+		outcome, err := m.deny.revoke(ctx, h)
+		if err != nil {
+			return mint.RevokeUnspecified, fmt.Errorf("denying session of role %q: %w", m.cfg.Role, err)
+		}
+		return outcome, nil
+	}
 	if m.cfg.Dialect != iam.DialectS3 || m.cred == nil {
 		return mint.DeadlineOnly, nil
 	}

@@ -11,11 +11,13 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/valetkey/valetkey/broker/brokertest/servers"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/mint/internal/minttest"
 	"github.com/valetkey/valetkey/broker/mint/vault"
@@ -48,13 +50,18 @@ func svidFor(t *testing.T, id string) (tls.Certificate, string) {
 
 // TestVaultCertLogin logs in to a real Vault over TLS with an X.509-SVID.
 func TestVaultCertLogin(t *testing.T) {
-	address, rootToken, roots := minttest.StartVaultTLS(t)
+	server := servers.VaultTLS(t)
+	address, roots := server.Addr, x509.NewCertPool()
+	ca, err := os.ReadFile(server.CAFile)
+	if err != nil || !roots.AppendCertsFromPEM(ca) {
+		t.Fatalf("reading Vault's CA: %v", err)
+	}
 	base := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	root, err := api.NewClient(&api.Config{Address: address, HttpClient: &http.Client{Transport: &http.Transport{TLSClientConfig: base}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	root.SetToken(rootToken)
+	root.SetToken(server.RootToken)
 	svid, pemText := svidFor(t, "spiffe://example.org/valetkeyd")
 	other, _ := svidFor(t, "spiffe://example.org/other")
 	for path, data := range map[string]map[string]any{

@@ -55,7 +55,9 @@ type Config struct {
 	// Auth is how the broker logs in. Required.
 	Auth Auth
 	// TLS for the connection; nil means the system's roots. For MethodCert it holds the
-	// broker's SVID (GetClientCertificate, so that it rotates).
+	// broker's SVID (GetClientCertificate, so that it rotates). Vault's cert method makes the
+	// certificate's common name the caller's alias, and answers 500 where there is none:
+	// SPIRE gives an SVID one when its entry has a DNS name.
 	TLS *tls.Config
 	// TokenRole creates tokens by auth/token/create/TokenRole; empty means create-orphan.
 	TokenRole string

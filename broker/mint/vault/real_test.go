@@ -247,12 +247,12 @@ func TestVaultToken(t *testing.T) {
 func TestVaultDynamicSecret(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	pg := minttest.StartPostgres(t)
+	pg := servers.Postgres(t)
 	w.write(t, "sys/mounts/database", map[string]any{"type": "database"})
 	w.write(t, "database/config/pg", map[string]any{
 		"plugin_name": "postgresql-database-plugin", "allowed_roles": "reader",
-		"connection_url": "postgresql://{{username}}:{{password}}@" + pg + "/postgres?sslmode=disable",
-		"username":       "postgres", "password": "unused",
+		"connection_url": "postgresql://{{username}}:{{password}}@" + pg.Addr + "/postgres?sslmode=disable",
+		"username":       pg.User, "password": pg.Password,
 	})
 	w.write(t, "database/roles/reader", map[string]any{
 		"db_name": "pg", "default_ttl": "1h", "max_ttl": "24h",

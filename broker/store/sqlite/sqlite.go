@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -78,6 +79,11 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o700); err != nil {
 		return nil, fmt.Errorf("creating the store's folder: %w", err)
 	}
+	path, err := resolve(cfg.Path)
+	if err != nil {
+		return nil, unavailable("finding the store", err)
+	}
+	cfg.Path = path
 	lock := flock.New(cfg.Path+".lock", flock.SetPermissions(0o600))
 	switch got, err := lock.TryLock(); {
 	case err != nil:
@@ -91,6 +97,17 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	db.lock = lock
 	return db, nil
+}
+
+// resolve follows symbolic links, so that one file has one lock whatever name it
+// is opened by. The file may not be there yet; its folder is.
+func resolve(path string) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		return filepath.Join(dir, filepath.Base(path)), err
+	}
+	return real, err
 }
 
 // create makes the file before SQLite would, so that its mode is never wider,
@@ -211,10 +228,12 @@ func (db *DB) runBatch(batch []*op) (_ store.Head, err error) {
 	defer func() {
 		if err != nil {
 			// The connection must not stay inside the transaction, nor the tree
-			// ahead of it. If even this fails the next BEGIN fails too, and the
-			// store refuses.
-			if rerr := db.w.exec("ROLLBACK"); rerr != nil {
-				err = errors.Join(err, unavailable("rolling back", rerr))
+			// ahead of it. SQLite has ended it by itself where the disk is full. If
+			// even this fails the next BEGIN fails too, and the store refuses.
+			if !db.w.c.AutocommitEnabled() {
+				if rerr := db.w.exec("ROLLBACK"); rerr != nil {
+					err = errors.Join(err, unavailable("rolling back", rerr))
+				}
 			}
 			db.tree.discard(db.tree.durable)
 		}
@@ -300,6 +319,13 @@ func (db *DB) Close() error {
 	return err
 }
 
+// shmSize is SQLITE_IOERR_SHMSIZE: the index of the write-ahead log cannot be
+// made. SQLite's own text says "disk I/O error" alone.
+const shmSize = 4874
+
 func unavailable(doing string, err error) error {
+	if e := (interface{ Code() int })(nil); errors.As(err, &e) && e.Code() == shmSize {
+		err = fmt.Errorf("%w: there is probably no room on the disk", err)
+	}
 	return fmt.Errorf("%w: %s: %w", store.ErrUnavailable, doing, err)
 }

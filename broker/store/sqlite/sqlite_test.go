@@ -126,10 +126,16 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestOneBrokerAFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x.db")
+	if err := errors.Join(os.Symlink(path, filepath.Join(dir, "link.db")), os.Symlink(dir, filepath.Join(dir, "folder"))); err != nil {
+		t.Fatal(err)
+	}
 	db := open(t, path, storetest.Seal)
-	if _, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Seal: storetest.Seal}); !errors.Is(err, store.ErrUnavailable) {
-		t.Fatalf("a second broker: %v", err)
+	for _, name := range []string{"x.db", "link.db", "folder/x.db", "folder/link.db"} {
+		if _, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, name), Seal: storetest.Seal}); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("a second broker by the name %s: %v", name, err)
+		}
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)

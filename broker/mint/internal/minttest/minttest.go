@@ -1,5 +1,4 @@
-// Package minttest gives the Minters' tests orders, permits and real servers. A server that
-// is missing fails the test; it never skips it.
+// Package minttest gives the Minters' tests orders and permits.
 package minttest
 
 import (

@@ -1,0 +1,279 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/pem"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/valetkey/valetkey/broker/brokertest/servers"
+	example "github.com/valetkey/valetkey/testdata/catalog"
+)
+
+// docs is what the snippets run against: "valetkeyd dev" in front of a real MinIO.
+type docs struct {
+	all   map[string]string // snippets by where
+	dir   string            // the dev folder
+	vkey  string
+	minio servers.MinIOServer
+	*daemon
+}
+
+// reader is how a snippet is read.
+type reader func(t *testing.T, text string)
+
+func (p *docs) readers() map[string]reader {
+	policies := "docs/policy.md, `valetkey policy test DIR`"
+	return map[string]reader{
+		"README.md, valetkey, 1":                                       p.makeTargets,
+		"README.md, `make help`":                                       p.makeTargets,
+		"README.md, `make lint`":                                       p.makeTargets,
+		"README.md, The path, 1":                                       picture,
+		"README.md, What the demo prints, 1":                           p.demo,
+		"README.md, Using it, 1":                                       p.usingIt,
+		"README.md, `valetkey mint GRANT --format credential-process`": p.credentialProcess,
+		"README.md, Checking the record, 1":                            p.checkingTheRecord,
+
+		"docs/catalog.md, The catalog, 1": checkedScope(""),
+		"docs/catalog.md, What Vault scopes give, 1": checkedScope("name: doc\ndescription: The document's.\nprovider: vault\nrole: vault\nparams: {team: {type: identifier}}\n" +
+			"ttl: {default: 5m, max: 15m}\n"),
+		"docs/catalog.md, What Vault scopes give, 2": checkedScope("name: doc\ndescription: The document's.\nprovider: vault\nrole: vault\nparams: {role: {type: identifier}}\n" +
+			"ttl: {default: 5m, max: 15m}\n"),
+
+		"docs/policy.md, Policies, 1":            picture,
+		"docs/policy.md, A policy, 1":            p.partOf(policies),
+		"docs/policy.md, Approvals and lives, 1": p.partOf(policies),
+		"docs/policy.md, policy.yaml, 1":         p.partOf(policies),
+		"docs/policy.md, Tables, 1":              p.partOf(policies),
+		policies:                                 p.policyTest,
+	}
+}
+
+func newDocs(t *testing.T, all map[string]string) *docs {
+	t.Helper()
+	p := &docs{all: all, dir: filepath.Join(shortDir(t), "dev"), minio: servers.MinIO(t)}
+	root := s3Client(p.minio.Endpoint, p.minio.AccessKey, p.minio.SecretKey, "")
+	eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
+		_, err := root.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("logs")})
+		return err == nil
+	})
+	p.daemon = start(t, program(t, "valetkeyd"),
+		[]string{"AWS_ACCESS_KEY_ID=" + p.minio.AccessKey, "AWS_SECRET_ACCESS_KEY=" + p.minio.SecretKey},
+		"dev", "--dir", p.dir, "--listen", "127.0.0.1:0", "--ledger", "127.0.0.1:0", "--s3-endpoint", p.minio.Endpoint)
+	raw, err := os.ReadFile(filepath.Join(p.dir, "ledger.key.pub"))
+	must(t, err)
+	p.vkey = strings.TrimSpace(string(raw))
+	return p
+}
+
+// picture is a snippet that shows something, and that nobody types.
+func picture(t *testing.T, text string) {
+	if strings.Contains(text, "$ ") || command.MatchString(text) {
+		t.Errorf("it holds a command:\n%s", text)
+	}
+}
+
+// partOf is a file that another snippet needs beside it.
+func (p *docs) partOf(where string) reader {
+	return func(t *testing.T, _ string) {
+		if _, ok := p.all[where]; !ok {
+			t.Errorf("there is no %q to be a part of", where)
+		}
+	}
+}
+
+// shell runs a script as a POSIX shell does, with our programs and the
+// environment given, and wants it to succeed.
+func (p *docs) shell(t *testing.T, env []string, script string) output {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-eu", "-c", script)
+	cmd.Dir = p.dir
+	cmd.Env = append([]string{"PATH=" + binaries + ":" + os.Getenv("PATH"), "HOME=" + p.dir}, env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	return output{stdout.String(), stderr.String()}
+}
+
+// replaced puts our own addresses and folders for those that the document has;
+// each must be there.
+func replaced(t *testing.T, text string, by map[string]string) string {
+	t.Helper()
+	for old, now := range by {
+		if !strings.Contains(text, old) {
+			t.Errorf("the snippet does not have %q any more", old)
+		}
+		text = strings.ReplaceAll(text, old, now)
+	}
+	return text
+}
+
+// makeTargets asks make what it would do: what the targets do has tests of its own.
+func (p *docs) makeTargets(t *testing.T, text string) {
+	tree, err := filepath.Abs(root)
+	must(t, err)
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		p.shell(t, nil, "cd '"+tree+"' && "+strings.Replace(strings.TrimSpace(line), "make ", "make -n ", 1))
+	}
+}
+
+// agent is the environment that "Using it" sets, where it is not what is tested.
+func (p *docs) agent() []string {
+	return []string{"VALETKEY_ADDR=" + p.grpc, "VALETKEY_BROKER_ID=" + brokerID, "SPIFFE_ENDPOINT_SOCKET=unix://" + p.dir + "/agent.sock"}
+}
+
+func (p *docs) usingIt(t *testing.T, text string) {
+	text = replaced(t, text, map[string]string{
+		"127.0.0.1:8700": p.grpc, "unix:///run/spire/agent.sock": "unix://" + p.dir + "/agent.sock",
+	})
+	// It is stopped before its last line, to try what it was given.
+	before, last, ok := strings.Cut(text, "valetkey task close")
+	if !ok {
+		t.Fatal("the snippet does not close its task")
+	}
+	out := p.shell(t, nil, before+`
+printf 'TASK=%s\n' "$TASK" > task; printf '%s\n%s\n%s\n%s\n' "$AWS_ENDPOINT_URL_S3" "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" "$AWS_SESSION_TOKEN" > given`)
+	for _, want := range []string{"s3-prefix-read", "s3:GetObject"} {
+		if !strings.Contains(out.stdout, want) {
+			t.Errorf("it prints no %q:\n%s", want, out.stdout)
+		}
+	}
+	given := strings.Fields(p.read(t, "given"))
+	if len(given) != 4 {
+		t.Fatalf("it left %d of the four variables that an AWS SDK reads", len(given))
+	}
+	c := s3Client(given[0], given[1], given[2], given[3])
+	list := func() error {
+		_, err := c.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("logs"), Prefix: aws.String("2026/")})
+		return err
+	}
+	must(t, list())
+	p.shell(t, append(p.agent(), strings.TrimSpace(p.read(t, "task"))), "valetkey task close"+last)
+	eventually(t, revocationLimit, "MinIO refuses what the closed task was given", func() bool { return forbidden(list()) })
+	p.commandTable(t)
+}
+
+func (p *docs) read(t *testing.T, name string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(p.dir, name))
+	must(t, err)
+	return string(raw)
+}
+
+var (
+	cell = regexp.MustCompile("(?m)^\\| (`.*?) \\| ")
+	span = regexp.MustCompile("`([^`]+)`")
+	flag = regexp.MustCompile(`--[a-z-]+`)
+)
+
+// commandTable asks for the help of each command that the README lists, and for
+// each flag in it.
+func (p *docs) commandTable(t *testing.T) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(root, "README.md"))
+	must(t, err)
+	n := 0
+	for _, row := range cell.FindAllStringSubmatch(string(raw), -1) {
+		for _, m := range span.FindAllStringSubmatch(row[1], -1) {
+			n++
+			words := regexp.MustCompile(`^[a-z]+( [a-z]+)*`).FindString(m[1])
+			help := p.shell(t, nil, "valetkey "+words+" --help").stdout
+			if !strings.Contains(help, "valetkey "+words) {
+				t.Errorf("valetkey %s: its help is of something else:\n%s", words, help)
+			}
+			for _, f := range flag.FindAllString(m[1], -1) {
+				if !strings.Contains(help, f) {
+					t.Errorf("valetkey %s has no %s", words, f)
+				}
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("the README lists %d commands: the table was not found", n)
+	}
+}
+
+func (p *docs) credentialProcess(t *testing.T, text string) {
+	grant := `valetkey request s3-prefix-read bucket=logs prefix=2026/ --task "$(valetkey task open -e staging doc)" -o json`
+	id := regexp.MustCompile(`grant_[a-z0-9]+`).FindString(p.shell(t, p.agent(), grant).stdout)
+	out := p.shell(t, p.agent(), replaced(t, text, map[string]string{"GRANT": id}))
+	for _, want := range []string{`"Version": 1`, `"AccessKeyId"`, `"SecretAccessKey"`, `"SessionToken"`, `"Expiration"`} {
+		if !strings.Contains(out.stdout, want) {
+			t.Errorf("its answer has no %s", want)
+		}
+	}
+}
+
+func (p *docs) checkingTheRecord(t *testing.T, text string) {
+	// The broker serves plain HTTP; what ends TLS in front of it is the operator's.
+	to, err := url.Parse(p.log)
+	must(t, err)
+	front := httptest.NewTLSServer(httputil.NewSingleHostReverseProxy(to))
+	defer front.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	must(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}), 0o600))
+	text = replaced(t, text, map[string]string{
+		"broker.example:8701": front.Listener.Addr().String(), "/var/lib/valetkey/state.db": p.dir + "/valetkey.db",
+	})
+	for range 2 { // the second time from the checkpoint of the first
+		out := p.shell(t, []string{"VKEY=" + p.vkey, "SSL_CERT_FILE=" + ca}, text)
+		if strings.Count(out.stdout, "every leaf, the tree and the signed checkpoint agree") != 2 {
+			t.Errorf("not both verify:\n%s", out.stdout)
+		}
+	}
+}
+
+// checkedScope is a scope, or with a head what is to stand below it, that the
+// catalog takes.
+func checkedScope(head string) reader {
+	return func(t *testing.T, text string) {
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, "doc.yaml"), []byte(head+text), 0o600))
+		if out, code := run(t, nil, program(t, "valetkey"), "catalog", "check", dir); code != 0 {
+			t.Errorf("exits %d: %s", code, out.stderr)
+		}
+	}
+}
+
+// policyTest lays out the folder that docs/policy.md describes, from its own
+// snippets: the scopes are the example's, and all but what the snippets say is permitted.
+func (p *docs) policyTest(t *testing.T, text string) {
+	dir := filepath.Join(t.TempDir(), "catalog")
+	must(t, os.CopyFS(dir, example.Files))
+	for _, sub := range []string{"policies", "tests"} {
+		must(t, os.RemoveAll(filepath.Join(dir, sub)))
+		must(t, os.Mkdir(filepath.Join(dir, sub), 0o700))
+	}
+	for name, content := range map[string]string{
+		"policies/first.cedar":  p.all["docs/policy.md, A policy, 1"],
+		"policies/second.cedar": p.all["docs/policy.md, Approvals and lives, 1"],
+		"policies/rest.cedar":   "@id(\"rest\")\n@reason(\"the rest\")\npermit (principal, action, resource);\n",
+		"policies/policy.yaml":  p.all["docs/policy.md, policy.yaml, 1"],
+		"tests/doc.yaml":        p.all["docs/policy.md, Tables, 1"],
+		"tests/ours.yaml": `tests:
+  - name: the first policy of the document cuts
+    request: {agent: "spiffe://example.org/agent/ana/s1", scope: s3-prefix-write, params: {bucket: b-1, prefix: a/}, environment: production, ttl: 1h}
+    expect: {outcome: allow, policies: [rest, storage.write-short], ttl: 30m}
+`,
+	} {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	out := p.shell(t, nil, replaced(t, text, map[string]string{"DIR": dir}))
+	if !strings.Contains(out.stdout, "2 cases in 2 files, 0 fail") {
+		t.Errorf("it says:\n%s", out.stdout)
+	}
+}

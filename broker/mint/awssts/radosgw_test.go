@@ -1,0 +1,149 @@
+package awssts_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/valetkey/valetkey/broker/brokertest/servers"
+	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/mint/awssts"
+	"github.com/valetkey/valetkey/broker/mint/internal/minttest"
+	"github.com/valetkey/valetkey/scopes/iam"
+)
+
+// TestRadosGW revokes sessions of a real role by its policy. Ceph judges aws:userid at every
+// request; that AWS takes longer is beside the point.
+func TestRadosGW(t *testing.T) {
+	ctx := t.Context()
+	gw := servers.RadosGW(t)
+	key := credentials.NewStaticCredentialsProvider(gw.AccessKey, gw.SecretKey, "")
+	root := s3Client(gw.Endpoint, gw.AccessKey, gw.SecretKey, "")
+	if _, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("prod")}); err != nil {
+		t.Fatal(err)
+	}
+	roles := awsiam.New(awsiam.Options{BaseEndpoint: aws.String(gw.Endpoint), Region: "us-east-1", Credentials: key, RetryMaxAttempts: 1})
+	const trust, allow = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["`,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`
+	role, err := roles.CreateRole(ctx, &awsiam.CreateRoleInput{
+		RoleName:                 aws.String("test"),
+		AssumeRolePolicyDocument: aws.String(trust + gw.UserARN + `"]},"Action":["sts:AssumeRole","sts:TagSession"]}]}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := roles.PutRolePolicy(ctx, &awsiam.PutRolePolicyInput{
+		RoleName: aws.String("test"), PolicyName: aws.String("allow"), PolicyDocument: aws.String(allow),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	desk := minttest.NewDesk(t)
+	broker := func(cut bool, now func() time.Time) *awssts.Minter {
+		return newMinter(t, desk, gw.Endpoint, func(c *awssts.Config) {
+			c.RoleARN, c.Credentials, c.Timeout, c.Now = aws.ToString(role.Role.Arn), key, 0, now
+			c.Dialect, c.S3Endpoint, c.RoleDeny = iam.DialectAWS, gw.Endpoint, &awssts.RoleDeny{Endpoint: gw.Endpoint, Cut: cut}
+		})
+	}
+	m := broker(false, nil)
+	issue := func(o mint.Order) (mint.Handle, func(key string) error) {
+		t.Helper()
+		cred, err := m.Mint(ctx, desk.Permit(o))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sec := cred.Reveal().AWS
+		c := s3Client(gw.Endpoint, sec.AccessKeyID, sec.SecretAccessKey, sec.SessionToken)
+		return cred.Handle(), func(key string) error { return put(ctx, c, key) }
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		if err == nil {
+			t.Errorf("%s: it still works", what)
+		} else if status := statusOf(err); status != http.StatusForbidden {
+			t.Errorf("%s: status %d, %v", what, status, err)
+		}
+	}
+	order := func() mint.Order { return minttest.Order(prefixPermissions(), 5*time.Minute) }
+	lost := order()
+	a, putA := issue(order())
+	_, putB := issue(order())
+	_, putLost := issue(lost)
+	for name, try := range map[string]func(string) error{"a": putA, "b": putB, "lost": putLost} {
+		if err := try("a/" + name); err != nil {
+			t.Fatalf("session %s before: %v", name, err)
+		}
+	}
+	refused("outside the prefix", putA("b/one"))
+
+	mustDeny(t, m, a)
+	refused("a revoked session", putA("a/two"))
+	mustDeny(t, m, lost.Handle(mint.ProviderAWS)) // all that is left of a minting that was never answered
+	refused("a revoked orphan", putLost("a/two"))
+	mustDeny(t, broker(false, nil), a) // by a broker that started anew
+	if err := putB("a/two"); err != nil {
+		t.Errorf("another session of the role died too: %v", err)
+	}
+
+	policy := func() (string, error) {
+		out, err := roles.GetRolePolicy(ctx, &awsiam.GetRolePolicyInput{RoleName: aws.String("test"), PolicyName: aws.String(denyPolicy)})
+		if err != nil {
+			return "", err
+		}
+		return aws.ToString(out.PolicyDocument), nil
+	}
+	if text, err := policy(); err != nil || strings.Count(text, a.SessionName) != 1 {
+		t.Errorf("the policy: %s, %v", text, err)
+	}
+	// Once its deadline is over, the entry goes; here by a clock that is two hours ahead, so
+	// that the session, which the server lets live, shows that nothing else had stopped it.
+	later := broker(false, func() time.Time { return time.Now().Add(2 * time.Hour) })
+	if outcome, err := later.Revoke(ctx, a); err != nil || outcome != mint.DeadlineOnly {
+		t.Errorf("an ended session: %v %v", outcome, err)
+	}
+	if text, err := policy(); err == nil {
+		t.Errorf("ended entries are still there: %s", text)
+	}
+	if err := putA("a/three"); err != nil {
+		t.Errorf("the session died of something else: %v", err)
+	}
+
+	// A policy without room: every session so far ends, and later ones live.
+	var users []string
+	for i := range 187 {
+		users = append(users, fmt.Sprintf("AROA%017d:vk-%026d", i, i))
+	}
+	full := `{"Version":"2012-10-17","Statement":[{"Sid":"VK209901010000","Effect":"Deny","Action":"*","Resource":"*",` +
+		`"Condition":{"StringEquals":{"aws:userid":["` + strings.Join(users, `","`) + `"]}}}]}`
+	if _, err := roles.PutRolePolicy(ctx, &awsiam.PutRolePolicyInput{
+		RoleName: aws.String("test"), PolicyName: aws.String(denyPolicy), PolicyDocument: aws.String(full),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if outcome, err := broker(true, nil).Revoke(ctx, a); err != nil || outcome != mint.RoleCut {
+		t.Fatalf("a full policy of %d characters: %v %v", len(full), outcome, err)
+	}
+	refused("the session that found no room", putA("a/four"))
+	refused("another session before the cut", putB("a/four"))
+	minttest.Eventually(t, 10*time.Second, "a session from after the cut works", func() bool {
+		_, putC := issue(order())
+		return putC("a/four") == nil
+	})
+	refused("another session before the cut", putB("a/five"))
+}
+
+func statusOf(err error) int {
+	var resp *awshttp.ResponseError
+	if errors.As(err, &resp) {
+		return resp.HTTPStatusCode()
+	}
+	return 0
+}
