@@ -17,6 +17,7 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("GORACE", raceOptions)
 	dir, ran := t.TempDir(), 0
 	for i, block := range strings.Split(string(text), "```console\n")[1:] {
 		block, _, closed := strings.Cut(block, "\n```")
