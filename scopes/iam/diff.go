@@ -2,7 +2,6 @@ package iam
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -30,8 +29,8 @@ type Change struct {
 	Resources, NotResources []string // one of the two
 	Condition               map[string]map[string][]string
 
-	// Known tells whether the difference is proven; then Witness is a request that makes it. Otherwise Why says what
-	// could not be told, and there may be none.
+	// Known tells whether the difference is proven; then Witness is a request that makes it, with an action of the
+	// widest class that the catalogue has among them. Otherwise Why says what could not be told, and there may be none.
 	Known   bool
 	Witness Request
 	Why     string
@@ -202,9 +201,18 @@ func (d *differ) finish(c Change, st statement, answer Coverage) Change {
 		c.Witness = *answer.Witness
 	}
 	names, unknown := d.names(st)
+	widest := ""
 	for _, name := range names {
-		class, _ := actions.Classify(name)
-		c.Tier = max(c.Tier, class)
+		if class, _ := actions.Classify(name); class > c.Tier {
+			c.Tier, widest = class, name
+		}
+	}
+	if class, _ := actions.Classify(c.Witness.Action); c.Known && widest != "" && class != c.Tier {
+		one := st
+		one.notAction, one.actions = false, []pattern{actionPattern(widest)}
+		if w := d.ask(one, limits{}); w.Answer == No {
+			c.Witness = *w.Witness
+		}
 	}
 	if unknown || len(names) == 0 {
 		c.Tier = actions.ClassAdmin
@@ -261,31 +269,14 @@ func (s *statement) takes(action string) bool {
 
 // String is the change for people, on one line.
 func (c Change) String() string {
-	var b strings.Builder
-	list := func(not string, yes, no []string) {
-		if len(no) > 0 {
-			b.WriteString(not)
-			yes = no
-		}
-		b.WriteString(strings.Join(yes, ", "))
+	if !c.Known {
+		return c.What() + "; perhaps: " + c.Why
 	}
-	list("everything but ", c.Actions, c.NotActions)
-	b.WriteString(" on ")
-	list("everything but ", c.Resources, c.NotResources)
-	for i, op := range slices.Sorted(maps.Keys(c.Condition)) {
-		for j, key := range slices.Sorted(maps.Keys(c.Condition[op])) {
-			if i+j == 0 {
-				b.WriteString(" when ")
-			} else {
-				b.WriteString(" and ")
-			}
-			fmt.Fprintf(&b, "%s %s %s", key, op, strings.Join(c.Condition[op][key], ", "))
-		}
-	}
-	if c.Known {
-		fmt.Fprintf(&b, "; for one, %s on %s", c.Witness.Action, c.Witness.Resource)
-	} else {
-		fmt.Fprintf(&b, "; perhaps: %s", c.Why)
-	}
-	return b.String()
+	return fmt.Sprintf("%s; for one, %s on %s", c.What(), c.Witness.Action, c.Witness.Resource)
+}
+
+// What is the change in words, without its evidence: "s3:GetObject on arn:aws:s3:::b/* when aws:SourceVpc StringEquals
+// vpc-1".
+func (c Change) What() string {
+	return words(c.Actions, c.NotActions, c.Resources, c.NotResources, c.Condition)
 }
