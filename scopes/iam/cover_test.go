@@ -1,6 +1,7 @@
 package iam_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -160,6 +161,34 @@ func TestCovers(t *testing.T) {
 			continue
 		}
 		checkCoverage(t, c.name, doc(t, c.a), doc(t, c.b), got)
+	}
+}
+
+// "${" is text in the older version: the same text is then another pattern.
+func TestCoversTellsVersionsApart(t *testing.T) {
+	for _, s := range []string{on("arn:aws:s3:::b/${$}*a"), when(`"StringLike":{"k":"${$}*a"}`), on("arn:aws:s3:::${aws:username}"), when(`"StringEquals":{"k":"${*}"}`)} {
+		older, newer := doc(t, s), doc(t, s)
+		older[0].Version = iam.Version2008
+		got, err := iam.Covers(older, newer)
+		if err != nil || got.Answer != iam.No {
+			t.Errorf("%s: %+v, %v", s, got, err)
+			continue
+		}
+		checkCoverage(t, s, older, newer, got)
+	}
+}
+
+// What grows without end is given up, and soon.
+func TestCoversGivesUp(t *testing.T) {
+	var statements []string
+	for i := range 24 {
+		statements = append(statements, fmt.Sprintf(`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::*%c*%c*%c*","Condition":{"Bool":{"k%d":"true"}}}`,
+			'a'+i, 'b'+i, 'a'+i*7%26, i))
+	}
+	p := doc(t, strings.Join(statements, ","))
+	got, err := iam.Covers(p, p)
+	if err != nil || got.Answer != iam.Unknown || !strings.Contains(got.Why, "steps") {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
