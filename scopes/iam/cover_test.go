@@ -109,6 +109,11 @@ func TestCovers(t *testing.T) {
 		{"numbers between", when(`"NumericLessThan":{"k":"1"}`), when(`"NumericLessThan":{"k":"1.5"}`), iam.No},
 		{"dates split", when(`"DateLessThan":{"aws:CurrentTime":"2026-06-01T00:00:00Z"}`) + "," + when(`"DateGreaterThanEquals":{"aws:CurrentTime":"2026-06-01T00:00:00Z"}`),
 			when(`"DateGreaterThan":{"aws:CurrentTime":"2026-01-01T00:00:00Z"},"DateLessThan":{"aws:CurrentTime":"2027-01-01T00:00:00Z"}`), iam.Yes},
+		{"dates with a hole", when(`"DateLessThanEquals":{"d":"2026-06-01T00:00:00Z"}`) + "," + when(`"DateGreaterThanEquals":{"d":"2026-06-01T00:00:00.000000002Z"}`),
+			when(`"DateGreaterThan":{"d":"2026-01-01T00:00:00Z"}`), iam.No},
+		{"dates a nanosecond apart", when(`"DateLessThanEquals":{"aws:CurrentTime":"2026-06-01T00:00:00Z"}`) + "," + when(`"DateGreaterThanEquals":{"aws:CurrentTime":"2026-06-01T00:00:00.000000001Z"}`),
+			when(`"DateGreaterThan":{"aws:CurrentTime":"2026-01-01T00:00:00Z"}`), iam.Yes},
+		{"dates before Christ", when(`"DateLessThan":{"aws:CurrentTime":"-99999999999"}`), when(`"DateLessThan":{"aws:CurrentTime":"-99999999998.5"}`), iam.No},
 		{"deadlines", all + "," + denyWhen(`"DateGreaterThan":{"aws:CurrentTime":"2026-02-01T00:00:00Z"}`),
 			all + "," + denyWhen(`"DateGreaterThan":{"aws:CurrentTime":"2026-01-01T00:00:00Z"}`), iam.Yes},
 		{"deadlines, other way", all + "," + denyWhen(`"DateGreaterThan":{"aws:CurrentTime":"2026-01-01T00:00:00Z"}`),
@@ -147,6 +152,8 @@ func TestCovers(t *testing.T) {
 			`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:username}/*","Condition":{"StringEquals":{"aws:username":"bob"}}}`, iam.Unknown},
 		{"a variable and its condition", on("arn:aws:s3:::b/al/*"),
 			`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:username}/*","Condition":{"StringLike":{"aws:username":"b*"}}}`, iam.No},
+		{"a variable with several values", `{"Effect":"Allow","Action":"*","NotResource":"arn:aws:s3:::b/${k}"}`,
+			on("arn:aws:s3:::b/*") + `,{"Effect":"Deny","Action":"*","Resource":"arn:aws:s3:::b/${k}"}`, iam.Unknown},
 		{"a variable's default", on("arn:aws:s3:::b/x/*"), `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:PrincipalTag/team, 'none'}/*"}`, iam.No},
 		{"an escape", on("arn:aws:s3:::b/*"), on("arn:aws:s3:::b/${*}"), iam.Yes},
 		{"an escape, other way", on("arn:aws:s3:::b/${*}"), on("arn:aws:s3:::b/*"), iam.No},
@@ -176,6 +183,21 @@ func TestCoversTellsVersionsApart(t *testing.T) {
 		}
 		checkCoverage(t, s, older, newer, got)
 	}
+}
+
+// IPv4 in IPv6 notation is IPv4, so a gap in an IPv6 cover may lie behind addresses that no request has.
+func TestCoversBehindIPv4(t *testing.T) {
+	networks := []string{"::ffff:0:0/97"}
+	for bits, start := 81, 0; bits <= 96; bits++ { // all before ::ffff:0:0
+		networks = append(networks, fmt.Sprintf("::%x:0:0/%d", start, bits))
+		start += 0x10000 >> (bits - 80)
+	}
+	a, b := doc(t, when(`"IpAddress":{"k":`+list(strings.Join(networks, " "))+`}`)), doc(t, when(`"IpAddress":{"k":"::/0"}`))
+	got, err := iam.Covers(a, b)
+	if err != nil || got.Answer != iam.No {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	checkCoverage(t, "", a, b, got)
 }
 
 // What grows without end is given up, and soon.

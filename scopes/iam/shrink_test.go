@@ -78,6 +78,7 @@ func TestShrinkKeepsApart(t *testing.T) {
 		"actions under a wildcard": `{"Effect":"Allow","Action":["sqs:GetQueueAttributes","sqs:GetQueueUrl"],"Resource":"*"},` +
 			`{"Effect":"Allow","Action":"sqs:SendMessage","Resource":"arn:aws:sqs:*:*:x"}`,
 		"an unknown action": `{"Effect":"Allow","Action":"s3:NewThing","Resource":"arn:aws:s3:::b"},{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`,
+		"no resource but *": `{"Effect":"Allow","Action":"s3:ListAllMyBuckets","Resource":"arn:aws:s3:::b"},{"Effect":"Allow","Action":"sts:GetCallerIdentity","Resource":"*"}`,
 		"everything":        `{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"},{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*"}`,
 	} {
 		p := doc(t, in)[0]
