@@ -27,7 +27,7 @@ func newCondition(a atom, deny bool) condition {
 	}
 	slices.Sort(sources)
 	sources = slices.Compact(sources)
-	c.text = a.operatorName.String() + " " + a.key + " " + strings.Join(sources, ", ")
+	c.text = a.String() + " " + a.key + " " + strings.Join(sources, ", ")
 	return c
 }
 
@@ -38,7 +38,7 @@ func (c condition) id() string {
 		values = append(values, v.source+"\x01"+v.pattern.shape())
 	}
 	slices.Sort(values)
-	return strings.Join(append([]string{c.operatorName.String(), strings.ToLower(c.key), strconv.FormatBool(c.deny)}, slices.Compact(values)...), "\x00")
+	return strings.Join(append([]string{c.String(), strings.ToLower(c.key), strconv.FormatBool(c.deny)}, slices.Compact(values)...), "\x00")
 }
 
 // all tells whether the condition is true of a list where it is true of each value; otherwise it is where it is true

@@ -33,7 +33,7 @@ func (m *model) instance(steps int, before *explorer) *explorer {
 					}
 					st.conditions[i] = a
 				}
-				n.add(side(s), &st) //nolint:gosec // 0 or 1
+				n.add(side(s), &st)
 			}
 		}
 		x := newExplorer(n)

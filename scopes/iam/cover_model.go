@@ -56,7 +56,7 @@ func newModel(a, b *Evaluator, steps *budget) *model {
 	m.evaluators = [2]*Evaluator{sideA: a, sideB: b}
 	for s, e := range m.evaluators {
 		for i := range e.statements {
-			m.add(side(s), &e.statements[i]) //nolint:gosec // 0 or 1
+			m.add(side(s), &e.statements[i])
 		}
 	}
 	return m
