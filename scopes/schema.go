@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/valetkey/valetkey/scopes/iam"
 	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
@@ -27,11 +28,7 @@ func JSONSchema() ([]byte, error) {
 		types = append(types, string(t))
 	}
 	slices.Sort(types)
-	var ops []string
-	for op := range maps.Keys(operators) {
-		ops = append(ops, op)
-	}
-	slices.Sort(ops)
+	ops := iam.Operators()
 
 	param := object("One parameter; every one is required of the caller.", []string{"type"}, m{
 		"type":        m{"enum": types, "description": "What the values look like."},

@@ -15,7 +15,11 @@ type Dialect string
 const (
 	// DialectAWS is AWS itself.
 	DialectAWS Dialect = "aws"
-	// DialectS3 is MinIO and its kin: S3 actions alone, no NotAction, no aws:CurrentTime with Action "*".
+	// DialectS3 is MinIO and its kin: S3 actions alone, no NotAction, no IfExists, no aws:CurrentTime with Action "*".
+	//
+	// NOTE: To MinIO a call on a bucket is one on "bucket/", unless a pattern is "bucket" to the letter. There an Allow of
+	// s3:ListBucket on "bucket/*" lists the bucket, and a Deny on "b?cket" does not stop it; on AWS it is the other way
+	// round, and so it is to Allows.
 	DialectS3 Dialect = "s3-compatible"
 )
 

@@ -62,10 +62,17 @@ func compileCondition(c map[string]map[string][]string, variables bool) ([]atom,
 		if len(c[name]) == 0 {
 			return nil, fmt.Errorf("%w: condition operator %q has no keys", ErrPolicy, name)
 		}
-		first := len(out)
+		var seen map[string]bool // by key in lower case; most operators have one key
+		if len(c[name]) > 1 {
+			seen = make(map[string]bool, len(c[name]))
+		}
 		for _, key := range sortedKeys(c[name]) {
-			if slices.ContainsFunc(out[first:], func(a atom) bool { return strings.EqualFold(a.key, key) }) {
-				return nil, fmt.Errorf("%w: condition key %q is there twice in %s", ErrPolicy, key, name)
+			if seen != nil {
+				folded := strings.ToLower(key)
+				if seen[folded] {
+					return nil, fmt.Errorf("%w: condition key %q is there twice in %s", ErrPolicy, key, name)
+				}
+				seen[folded] = true
 			}
 			a, err := compileAtom(op, key, c[name][key], variables)
 			if err != nil {
@@ -97,6 +104,8 @@ func compileAtom(op operatorName, key string, values []string, variables bool) (
 // compileOperand reads one value. IAM has variables only in string and ARN operators ("Where you can use policy
 // variables", https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html), so a variable in
 // another is no number, date, boolean, binary or network.
+//
+// NOTE: The page on condition operators says that Bool takes variables, the one above that it does not. It does not here.
 func compileOperand(op operator, text string, variables bool) (operand, error) {
 	o := operand{source: text}
 	ok, what := true, ""
@@ -141,7 +150,8 @@ func compileOperand(op operator, text string, variables bool) (operand, error) {
 //   - a policy variable with several values.
 //
 // A key with several values and no quantifier, which AWS's documents advise against, matches where one of them does,
-// or with a negated operator where none does. An empty string is a value like any other.
+// or with a negated operator where none does. An empty string is a value like any other, though older editions of the
+// guide called it no value at all for ForAllValues and ForAnyValue.
 func (a *atom) holds(env *environment, deny bool) bool {
 	vs, present := env.lookup(a.key)
 	if a.family == familyNull {

@@ -12,9 +12,11 @@ var ErrRequest = errors.New("invalid request to evaluate")
 
 // Request is one call to AWS, as the policies see it.
 type Request struct {
-	Action   string              // "s3:GetObject"; case does not count
-	Resource string              // an ARN, or "*" for an action that takes no resource
-	Context  map[string][]string // keys compared case-insensitively; a key with no values is present and empty
+	Action   string // "s3:GetObject"; case does not count
+	Resource string // an ARN, or "*" for an action that takes no resource
+	// Context has the condition keys, compared case-insensitively. A key with no values is present and empty. Values are
+	// text: dates are ISO 8601 or seconds since 1970, and bytes are base64.
+	Context map[string][]string
 }
 
 // Verdict is what the policies say. The zero value is ImplicitDeny.

@@ -2,6 +2,7 @@ package iam
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -122,4 +123,21 @@ func parseOperator(name string) (operatorName, error) {
 		return o, fmt.Errorf("%w: Null takes no IfExists, it asks for existence itself", ErrPolicy)
 	}
 	return o, nil
+}
+
+// Operators returns the condition operators as AWS spells them, sorted, without ForAllValues:, ForAnyValue: and IfExists.
+func Operators() []string {
+	out := make([]string, 0, len(baseOperators))
+	for _, o := range baseOperators {
+		out = append(out, o.base)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ParseOperator reads an operator's name with its prefix and suffix, in any case, and returns it as AWS spells it. A
+// negated operator is true of what its values do not match, and of a missing key.
+func ParseOperator(name string) (canonical string, negated bool, err error) {
+	o, err := parseOperator(name)
+	return o.name, o.negated, err
 }

@@ -57,13 +57,20 @@ func (p Policy) compile() ([]statement, error) {
 		return nil, ErrEmpty
 	}
 	out := make([]statement, 0, len(p.Statements))
+	var sids map[string]bool
 	for i, s := range p.Statements {
 		c, err := s.compile(p.Version != Version2008)
-		if err == nil && s.Sid != "" && slices.ContainsFunc(p.Statements[:i], func(o Statement) bool { return o.Sid == s.Sid }) {
+		if err == nil && sids[s.Sid] {
 			err = fmt.Errorf("%w: a statement before it has the Sid %q too", ErrPolicy, s.Sid)
 		}
 		if err != nil {
 			return nil, &statementError{i, err}
+		}
+		if s.Sid != "" {
+			if sids == nil {
+				sids = make(map[string]bool, len(p.Statements))
+			}
+			sids[s.Sid] = true
 		}
 		c.ref = Ref{Index: i, Sid: s.Sid, Effect: s.Effect}
 		out = append(out, c)
