@@ -47,17 +47,39 @@ type Part struct {
 // is not proven is not taken. No wildcard is made, since one takes in actions that AWS has yet to add.
 //
 // Where that is not enough the error is ErrTooLong and names the dearest parts and what would help; the Report has
-// them all, and the policy returned is the shortest one found. A policy to bind needs a limit that leaves room for what
-// Bind adds.
+// them all, and the policy returned is the shortest one found. A policy to bind goes to ShrinkBound.
 func Shrink(p Policy, limit int) (Policy, Report, error) {
 	if err := p.ValidateSession(); err != nil {
 		return Policy{}, Report{}, fmt.Errorf("shrinking policy: %w", err)
 	}
-	s := &shrinker{p: p.Clone(), limit: limit, report: Report{Before: Size(p)}}
-	s.size = s.report.Before
-	for _, pass := range []func() bool{s.dropValues, s.mergeOnePlace, s.dropStatements, s.dropNames, s.mergeApart} {
-		for s.size > limit && pass() {
-			continue // until the pass finds nothing more
+	return shrink(p, limit, Size)
+}
+
+// ShrinkBound is Shrink until what Bind makes of the policy has at most MaxSize characters. It returns the policy to
+// bind; the Report counts characters of the bound text.
+func ShrinkBound(p Policy, l Limits) (Policy, Report, error) {
+	if _, err := Bind(p, l); err != nil {
+		return Policy{}, Report{}, fmt.Errorf("shrinking policy: %w", err)
+	}
+	return shrink(p, MaxSize, func(p Policy) int {
+		bound, err := Bind(p, l)
+		if err != nil {
+			return 0
+		}
+		return Size(bound)
+	})
+}
+
+// shrink shrinks until measure says at most limit; 0 is no policy.
+func shrink(p Policy, limit int, measure func(Policy) int) (Policy, Report, error) {
+	s := &shrinker{p: p.Clone(), size: measure(p), limit: limit, measure: measure}
+	s.report.Before = s.size
+	for before := s.size + 1; s.size < before; {
+		before = s.size
+		for _, pass := range []func() bool{s.dropValues, s.mergeOnePlace, s.dropStatements, s.dropNames, s.mergeApart} {
+			for s.size > limit && pass() {
+				continue // until the pass finds nothing more
+			}
 		}
 	}
 	s.report.After, s.report.Parts = s.size, parts(s.p)
@@ -75,15 +97,16 @@ func Shrink(p Policy, limit int) (Policy, Report, error) {
 
 // shrinker is a policy on its way.
 type shrinker struct {
-	p      Policy
-	size   int
-	limit  int
-	report Report
+	p       Policy
+	size    int
+	limit   int
+	measure func(Policy) int
+	report  Report
 }
 
 // take makes a candidate the policy, if it is shorter and allows the same.
 func (s *shrinker) take(c Policy, step Step, same func(before, after Policy) bool) bool {
-	n := Size(c)
+	n := s.measure(c)
 	if n == 0 || n >= s.size || !same(s.p, c) {
 		return false
 	}

@@ -127,6 +127,31 @@ func TestShrinkRefusal(t *testing.T) {
 	}
 }
 
+// A policy to bind has to leave room for what Bind adds.
+func TestShrinkBound(t *testing.T) {
+	p := iam.Policy{}
+	for i := range 9 {
+		p.Statements = append(p.Statements, iam.Statement{Sid: fmt.Sprint("Table", i), Effect: iam.Allow, Action: []string{"dynamodb:GetItem", "dynamodb:Query"},
+			Resource: []string{fmt.Sprintf("arn:aws:dynamodb:eu-west-1:111122223333:table/orders-%d", i)}})
+	}
+	l := iam.Limits{NotAfter: deadline(), Dialect: iam.DialectAWS, Regions: []string{"eu-west-1"}}
+	if n := iam.Size(p); n > iam.MaxSize {
+		t.Fatalf("%d characters do not fit unbound", n)
+	}
+	got, report, err := iam.ShrinkBound(p, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := iam.Bind(got, l)
+	if err != nil || iam.Size(bound) > iam.MaxSize || iam.Size(bound) != report.After || report.Before <= iam.MaxSize {
+		t.Errorf("%+v, %v", report, err)
+	}
+	equalPolicies(t, "", p, got)
+	if _, _, err := iam.ShrinkBound(p, iam.Limits{}); !errors.Is(err, iam.ErrPolicy) || errors.Is(err, iam.ErrTooLong) {
+		t.Errorf("without a deadline: %v", err)
+	}
+}
+
 // Shrink keeps the set of requests and makes nothing longer, whatever the policy.
 func TestShrinkKeepsTheSet(t *testing.T) {
 	n := 400
@@ -181,4 +206,26 @@ func BenchmarkShrink(b *testing.B) {
 			}
 		})
 	}
+}
+
+func FuzzShrink(f *testing.F) {
+	f.Add([]byte(`{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Allow","Action":["s3:Get*","s3:GetObject"],"Resource":["arn:aws:s3:::b/*","arn:aws:s3:::b/${aws:username}"]},` +
+		`{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::b"},{"Effect":"Deny","NotAction":"s3:*","NotResource":"*"}]}`))
+	f.Add([]byte(`{"Statement":[{"Effect":"Allow","Action":"*","Resource":"${","Condition":{"Null":{"k":["true","false"]}}}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := iam.Parse(b)
+		if err != nil || len(p.Statements) > 6 {
+			return
+		}
+		got, report, err := iam.Shrink(p, 10)
+		if err == nil || report.After > report.Before {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		if !errors.Is(err, iam.ErrTooLong) {
+			return // a principal, or nothing allowed
+		}
+		if iam.Size(got) != report.After {
+			t.Fatalf("%+v", report)
+		}
+	})
 }
