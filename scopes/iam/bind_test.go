@@ -89,6 +89,13 @@ func TestBindOnlyNarrows(t *testing.T) {
 		if err != nil || got.Answer != iam.Yes {
 			t.Fatalf("%d: %+v, %v\n%s\n%s", i, got, err, show(in), show(out))
 		}
+		if len(l.SourceCIDRs)+len(l.Regions) == 0 { // and nothing more: before the deadline all is as it was
+			inTime := p.Clone()
+			inTime.Statements = append(inTime.Statements, doc(t, denyWhen(`"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T11:00:00Z"}`))[0].Statements...)
+			if got, err := iam.Covers(out, []iam.Policy{inTime}); err != nil || got.Answer != iam.Yes {
+				t.Fatalf("%d: %+v, %v\n%s\n%s", i, got, err, show(in), show(out))
+			}
+		}
 		// The narrowed policy is within the deadline, whatever else it says.
 		late := doc(t, all+","+denyWhen(`"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T11:00:00Z"}`))
 		if got, err := iam.Covers(late, out); err != nil || got.Answer != iam.Yes {

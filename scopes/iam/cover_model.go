@@ -63,6 +63,7 @@ func newModel(a, b *Evaluator, steps *budget) *model {
 }
 
 func (m *model) add(s side, st *statement) {
+	st = pinned(st)
 	c := clause{side: s, deny: st.deny, notAction: st.notAction, notResource: st.notResource,
 		at: fmt.Sprintf("%s statement %d", st.ref.Policy, st.ref.Index+1)}
 	c.action = m.language(&m.actions, m.actionAt, st.actions)
