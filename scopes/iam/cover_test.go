@@ -152,6 +152,8 @@ func TestCovers(t *testing.T) {
 			`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:username}/*","Condition":{"StringEquals":{"aws:username":"bob"}}}`, iam.Yes},
 		{"a variable with a known value, other way", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:UserName}/*","Condition":{"StringEquals":{"aws:username":"bob"}}}`,
 			`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/bob/*","Condition":{"StringEquals":{"aws:username":"bob"}}}`, iam.Yes},
+		{"a variable with a value it has not", on("arn:aws:s3:::b/bob/*"),
+			`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:username}/*","Condition":{"StringNotEquals":{"aws:username":"bob"}}}`, iam.No},
 		{"a variable of many values", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${k}/*","Condition":{"StringEquals":{"k":"bob"}}}`,
 			`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/bob/*","Condition":{"StringEquals":{"k":"bob"}}}`, iam.Unknown},
 		{"a variable that is there or not", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:username}/*","Condition":{"StringEqualsIfExists":{"aws:username":"bob"}}}`,
