@@ -138,7 +138,12 @@ func TestCovers(t *testing.T) {
 		{"any two of a list", when(`"ForAnyValue:StringLike":{"k":"a*b"}`), when(`"ForAnyValue:StringLike":{"k":"a*"},"ForAllValues:StringLike":{"k":"*b"}`), iam.Yes},
 		{"lists split", when(`"ForAllValues:StringLike":{"k":"a*"}`) + "," + when(`"ForAnyValue:StringNotLike":{"k":"a*"}`), all, iam.Yes},
 		{"binary", when(`"BinaryEquals":{"k":["QUJD","QUJE"]}`), when(`"BinaryEquals":{"k":"QUJD"}`), iam.Yes},
-		{"a text and a number", when(`"NumericEquals":{"k":"5"}`), when(`"StringEquals":{"k":"5"}`), iam.Unknown},
+		{"a text and a number", when(`"NumericEquals":{"k":"5.0"}`), when(`"StringEquals":{"k":"5"}`), iam.Yes},
+		{"a text and another number", when(`"NumericEquals":{"k":"6"}`), when(`"StringEquals":{"k":"5"}`), iam.No},
+		{"a number and a text", when(`"StringEquals":{"k":"5"}`), when(`"NumericEquals":{"k":"5"}`), iam.Unknown},
+		{"a wildcard and a number", when(`"NumericLessThan":{"k":"60"}`), when(`"StringLike":{"k":"5?"}`), iam.No},
+		{"a wildcard and numbers", when(`"NumericGreaterThan":{"aws:MultiFactorAuthAge":"0"}`),
+			when(`"StringLike":{"aws:MultiFactorAuthAge":"5?"},"NumericGreaterThan":{"aws:MultiFactorAuthAge":"-1"}`), iam.Unknown},
 		{"a text and a network", when(`"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}`), when(`"StringEquals":{"aws:SourceIp":"192.0.2.1"}`), iam.No},
 
 		{"a variable", on("arn:aws:s3:::b/*"), on("arn:aws:s3:::b/${aws:username}/*"), iam.Yes},

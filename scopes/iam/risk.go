@@ -125,7 +125,7 @@ type assessment struct {
 func (r *assessment) actions() {
 	allowed := map[string]bool{}
 	b := &r.risk.Blast
-	for _, service := range actions.Services() {
+	for _, service := range servicesOf(r.e.statements) {
 		before := len(r.can)
 		for _, a := range actions.OfService(service) {
 			in := newBits(len(r.e.statements))
