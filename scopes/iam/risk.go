@@ -88,7 +88,7 @@ func Assess(p Policy) Risk {
 	if err != nil {
 		return Risk{Tier: actions.ClassAdmin, Reasons: []Reason{{Tier: actions.ClassAdmin, Rule: err.Error()}}}
 	}
-	r := &assessment{p: p, e: e, reasons: map[string]*Reason{}, can: map[string]bool{}}
+	r := &assessment{p: p, e: e, reasons: map[string]*Reason{}, can: map[string]bool{}, steps: budget{left: maxSteps}}
 	r.actions()
 	r.named()
 	r.resources()
@@ -118,6 +118,7 @@ type assessment struct {
 	e       *Evaluator
 	risk    Risk
 	reasons map[string]*Reason // by rule
+	steps   budget             // once it has ended, every action counts
 	can     map[string]bool    // actions of the catalogue that some request is allowed with
 }
 
@@ -179,7 +180,7 @@ func (r *assessment) allows(action string) bool {
 			e.statements = append(e.statements, s)
 		}
 	}
-	c := decide(&Evaluator{layers: r.e.layers}, e, limits{steps: maxSteps, plain: true}, &budget{left: maxSteps})
+	c := decide(&Evaluator{layers: r.e.layers}, e, limits{plain: true}, &r.steps)
 	return c.Answer != Yes
 }
 
