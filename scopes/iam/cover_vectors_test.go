@@ -1,0 +1,103 @@
+package iam_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/valetkey/valetkey/scopes/iam"
+)
+
+// Covers agrees with the vectors: a policy covers the policy of one request where it allows the request.
+func TestCoversVectors(t *testing.T) {
+	decided := 0
+	for name, c := range vectors(t) {
+		if c.Session != nil || c.Boundary != nil || len(c.Identity) == 0 {
+			continue
+		}
+		p, exact := around(c)
+		if p.Validate() != nil {
+			continue // a request that no policy can name
+		}
+		got, err := iam.Covers(c.Identity, []iam.Policy{p})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		want := *c.Verdict == iam.Allowed
+		variables := strings.Contains(strings.ReplaceAll(show(c.Identity), "${*}", ""), "${")
+		switch {
+		case got.Answer == iam.Yes && !want,
+			exact && got.Answer == iam.No && want,
+			exact && got.Answer == iam.Unknown && !variables && !strings.Contains(got.Why, "compared both"):
+			t.Errorf("%s: %+v, want %v\n%s\n%s", name, got, *c.Verdict, show(c.Identity), show([]iam.Policy{p}))
+		case got.Answer != iam.Unknown:
+			decided++
+		}
+	}
+	t.Logf("%d vectors decided", decided)
+	if decided == 0 {
+		t.Error("no vector decided")
+	}
+}
+
+var variableKey = regexp.MustCompile(`\$\{([^,}*?$]+)`)
+
+// around returns a policy that allows the vector's request, and whether it allows no other: several values of a key are
+// loosely told.
+func around(c iam.Case) (p iam.Policy, exact bool) {
+	escape := strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}")
+	keys := map[string]bool{}
+	for k := range c.Request.Context {
+		keys[strings.ToLower(k)] = true
+	}
+	for _, p := range c.Identity {
+		for _, s := range p.Statements {
+			for _, ks := range s.Condition {
+				for k := range ks {
+					keys[strings.ToLower(k)] = true
+				}
+			}
+		}
+	}
+	for _, v := range variableKey.FindAllStringSubmatch(show(c.Identity), -1) {
+		keys[strings.ToLower(strings.TrimSpace(v[1]))] = true
+	}
+	exact = true
+	cond := map[string]map[string][]string{}
+	add := func(op, key string, values ...string) {
+		if cond[op] == nil {
+			cond[op] = map[string][]string{}
+		}
+		cond[op][key] = values
+	}
+	for key := range keys {
+		var vs []string
+		present := false
+		for k, list := range c.Request.Context {
+			if strings.EqualFold(k, key) {
+				vs, present = list, true
+			}
+		}
+		var escaped []string
+		for _, v := range vs {
+			escaped = append(escaped, escape.Replace(v))
+		}
+		slices.Sort(escaped)
+		escaped = slices.Compact(escaped)
+		switch {
+		case !present:
+			add("Null", key, "true")
+			add("StringEqualsIfExists", key, "x") // an empty key is no missing one
+		case len(vs) == 0:
+			add("Null", key, "true")
+			exact = false
+		default:
+			add("ForAllValues:StringEquals", key, escaped...)
+			add("ForAnyValue:StringEquals", key, escaped...)
+			exact = exact && len(escaped) == 1
+		}
+	}
+	return iam.Policy{Statements: []iam.Statement{{Effect: iam.Allow, Action: []string{c.Request.Action}, Resource: []string{escape.Replace(c.Request.Resource)}, Condition: cond}}}, exact
+}
