@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/valetkey/valetkey/scopes/actions"
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
@@ -40,6 +41,14 @@ func TestBindRegions(t *testing.T) {
 		without, err := iam.Bind(p, iam.Limits{NotAfter: deadline(), Dialect: iam.DialectAWS})
 		if err != nil || iam.Size(bound) != iam.Size(without)+len(c.want)+1 {
 			t.Errorf("%s: %d characters after %d, %v", c.name, iam.Size(bound), iam.Size(without), err)
+		}
+	}
+}
+
+func TestGlobalEndpointsAreInTheCatalogue(t *testing.T) {
+	for name := range iam.GlobalEndpoints() {
+		if _, action := actions.Lookup(name); !action && len(actions.OfService(name)) == 0 {
+			t.Errorf("%q is no service and no action of the catalogue", name)
 		}
 	}
 }

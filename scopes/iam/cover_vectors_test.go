@@ -1,6 +1,8 @@
 package iam_test
 
 import (
+	"math/bits"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -100,4 +102,44 @@ func around(c iam.Case) (p iam.Policy, exact bool) {
 		}
 	}
 	return iam.Policy{Statements: []iam.Statement{{Effect: iam.Allow, Action: []string{c.Request.Action}, Resource: []string{escape.Replace(c.Request.Resource)}, Condition: cond}}}, exact
+}
+
+// A Yes about the policies of two vectors survives the requests of all vectors.
+func TestCoversVectorPairs(t *testing.T) {
+	var cases []iam.Case
+	for _, c := range vectors(t) {
+		if len(c.Identity) > 0 {
+			cases = append(cases, c)
+		}
+	}
+	slices.SortFunc(cases, func(a, b iam.Case) int { return strings.Compare(a.Name, b.Name) })
+	allowed := make([]set, len(cases))
+	for i, c := range cases {
+		e := compiled(t, c.Identity...)
+		allowed[i] = newSet(len(cases), func(j int) bool {
+			d, err := e.Allows(cases[j].Request)
+			return err == nil && d.Verdict == iam.Allowed
+		})
+	}
+	pairs := 20_000
+	if testing.Short() || raceEnabled {
+		pairs = 2_000
+	}
+	r := rand.New(rand.NewPCG(19, 19))
+	var counts [3]int
+	for range pairs {
+		a, b := r.IntN(len(cases)), r.IntN(len(cases))
+		got, err := iam.CoversPlain(cases[a].Identity, cases[b].Identity)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts[got.Answer]++
+		checkCoverage(t, cases[a].Name+" over "+cases[b].Name, cases[a].Identity, cases[b].Identity, got)
+		for w := range allowed[b] {
+			if left := allowed[b][w] &^ allowed[a][w]; left != 0 && got.Answer == iam.Yes {
+				t.Errorf("%s over %s, but not %+v", cases[a].Name, cases[b].Name, cases[64*w+bits.TrailingZeros64(left)].Request)
+			}
+		}
+	}
+	t.Logf("%d no, %d yes, %d unknown", counts[iam.No], counts[iam.Yes], counts[iam.Unknown])
 }
