@@ -38,7 +38,8 @@ func (c condition) id() string {
 		values = append(values, v.source+"\x01"+v.pattern.shape())
 	}
 	slices.Sort(values)
-	return strings.Join(append([]string{c.String(), strings.ToLower(c.key), strconv.FormatBool(c.deny)}, slices.Compact(values)...), "\x00")
+	head := []string{c.String(), strings.ToLower(c.key), strconv.FormatBool(c.deny)}
+	return strings.Join(append(head, slices.Compact(values)...), "\x00")
 }
 
 // all tells whether the condition is true of a list where it is true of each value; otherwise it is where it is true

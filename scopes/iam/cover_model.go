@@ -47,7 +47,8 @@ type clause struct {
 type loose struct{ resource, cond int }
 
 func emptyModel(steps *budget) *model {
-	return &model{budget: steps, actionAt: map[string]int{}, resourceAt: map[string]int{}, condAt: map[string]int{}, dimAt: map[string]int{}}
+	return &model{budget: steps,
+		actionAt: map[string]int{}, resourceAt: map[string]int{}, condAt: map[string]int{}, dimAt: map[string]int{}}
 }
 
 // newModel takes the policies of sides A and B apart.

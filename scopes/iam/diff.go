@@ -106,7 +106,8 @@ func (d *differ) ask(st statement, l limits) Coverage {
 
 // changes takes one Allow apart.
 func (d *differ) changes(st statement, s Statement) []Change {
-	whole := Change{Actions: s.Action, NotActions: s.NotAction, Resources: s.Resource, NotResources: s.NotResource, Condition: s.Condition}
+	whole := Change{Actions: s.Action, NotActions: s.NotAction, Resources: s.Resource, NotResources: s.NotResource,
+		Condition: s.Condition}
 	if d.ask(st, limits{plain: true}).Answer == Yes {
 		return nil
 	}

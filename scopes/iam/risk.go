@@ -52,8 +52,9 @@ func (b Blast) String() string {
 	if b.AccountWide {
 		where = "every resource of the account"
 	}
-	s := fmt.Sprintf("%s (%d list, %d read, %d write, %d tagging, %d permissions) of %s on %s", count(b.Levels.Total(), "known action"),
-		b.Levels.List, b.Levels.Read, b.Levels.Write, b.Levels.Tagging, b.Levels.Permissions, count(len(b.Services), "service"), where)
+	s := fmt.Sprintf("%s (%d list, %d read, %d write, %d tagging, %d permissions) of %s on %s",
+		count(b.Levels.Total(), "known action"), b.Levels.List, b.Levels.Read, b.Levels.Write, b.Levels.Tagging,
+		b.Levels.Permissions, count(len(b.Services), "service"), where)
 	for _, part := range []struct {
 		n    int
 		text string

@@ -89,10 +89,11 @@ func shrink(p Policy, limit int, measure func(Policy) int) (Policy, Report, erro
 	s.report.Help = help(s.p, s.size, limit)
 	dear := make([]string, 0, 3)
 	for _, part := range first(s.report.Parts, 3) {
-		dear = append(dear, fmt.Sprintf("%s of statement %d: %d (%s)", part.Element, part.Statement+1, part.Characters, count(part.Values, "value")))
+		dear = append(dear, fmt.Sprintf("%s of statement %d: %d (%s)", part.Element, part.Statement+1, part.Characters,
+			count(part.Values, "value")))
 	}
-	return s.p, s.report, fmt.Errorf("shrinking policy: %w: %d characters at the least are over the limit of %d; %s; %s", ErrTooLong, s.size, limit,
-		strings.Join(dear, ", "), strings.Join(s.report.Help, ", or "))
+	return s.p, s.report, fmt.Errorf("shrinking policy: %w: %d characters at the least are over the limit of %d; %s; %s",
+		ErrTooLong, s.size, limit, strings.Join(dear, ", "), strings.Join(s.report.Help, ", or "))
 }
 
 // shrinker is a policy on its way.

@@ -26,7 +26,8 @@ func (s *shrinker) pairs(try func(i, j int) bool) bool {
 func (s *shrinker) mergeOnePlace() bool {
 	return s.pairs(func(i, j int) bool {
 		m, place, ok := mergeable(s.p.Statements[i], s.p.Statements[j])
-		return ok && s.take(s.merged(i, j, m), Step{What: fmt.Sprintf("merged statements %d and %d, which differ in %s", i+1, j+1, place)}, s.equal)
+		what := fmt.Sprintf("merged statements %d and %d, which differ in %s", i+1, j+1, place)
+		return ok && s.take(s.merged(i, j, m), Step{What: what}, s.equal)
 	})
 }
 
@@ -150,7 +151,8 @@ func (s *shrinker) mergeApart() bool {
 		x, y := a, b
 		x.Sid, y.Sid, x.Resource, y.Resource = "", "", b.Resource, a.Resource
 		cross := Policy{Version: s.p.Version, Statements: []Statement{x, y}}
-		what := fmt.Sprintf("merged statements %d and %d, whose actions cannot take each other's resources (catalogue of %s)", i+1, j+1, date)
+		what := fmt.Sprintf("merged statements %d and %d, whose actions cannot take each other's resources (catalogue of %s)",
+			i+1, j+1, date)
 		return s.take(s.merged(i, j, m), Step{What: what, Catalogue: true}, func(before, after Policy) bool {
 			return s.covered([]Policy{before, cross}, []Policy{after}) && s.covered([]Policy{after}, []Policy{before})
 		})
