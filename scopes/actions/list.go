@@ -14,6 +14,7 @@ func Services() []string {
 			out = append(out, service)
 		}
 	}
+	slices.Sort(out) // "s3-object-lambda:" stands before "s3:"
 	return out
 }
 

@@ -59,15 +59,15 @@ func newProduct(langs []language, b *budget) *product {
 			p.steps = append(p.steps, pat...)
 			p.steps = append(p.steps, step{kind: stepEnd})
 			for range len(pat) + 1 {
-				p.owner = append(p.owner, int32(l)) //nolint:gosec // as above
+				p.owner = append(p.owner, int32(l))
 			}
 		}
 	}
 	p.mark = make([]int32, len(p.steps))
 	p.forever = slices.Repeat([]int32{-1}, len(langs))
 	for pos := range p.steps {
-		if l := p.owner[pos]; p.forever[l] < 0 && p.trailing(int32(pos)) { //nolint:gosec // as above
-			p.forever[l] = int32(pos) //nolint:gosec // as above
+		if l := p.owner[pos]; p.forever[l] < 0 && p.trailing(int32(pos)) {
+			p.forever[l] = int32(pos)
 		}
 	}
 	return p

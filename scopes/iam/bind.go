@@ -86,8 +86,8 @@ func Bind(p Policy, l Limits) (Policy, error) {
 	}
 	if len(l.Regions) > 0 {
 		if l.Dialect != DialectAWS {
-			return Policy{}, fmt.Errorf("binding policy: %w: Regions in dialect %q, which has no aws:RequestedRegion; leave them out or use an AWS target",
-				ErrPolicy, l.Dialect)
+			return Policy{}, fmt.Errorf("binding policy: %w: Regions in dialect %q, which has no aws:RequestedRegion; "+
+				"leave them out or use an AWS target", ErrPolicy, l.Dialect)
 		}
 		s, err := regional(actions, l.Regions)
 		if err != nil {

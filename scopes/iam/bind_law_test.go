@@ -61,7 +61,7 @@ func TestBindKeepsWhatIsInsideItsLimits(t *testing.T) {
 			viaAWS := pick(g, "true", "false")
 			r := iam.Request{Action: pick(g, "s3:GetObject", "s3:PutObject", "s3:ListBucket", "sqs:SendMessage", "iam:PassRole"),
 				Resource: pick(g, "arn:aws:s3:::b/k", "arn:aws:s3:::c/k", "arn:aws:s3:::b/ann/k", "arn:aws:sqs:r:1:q", "arn:aws:sqs:r:2:q", "*"),
-				Context: map[string][]string{"aws:CurrentTime": {at.Format(time.RFC3339)}, "aws:SourceIp": {from}, "aws:ViaAWSService": {viaAWS}}}
+				Context:  map[string][]string{"aws:CurrentTime": {at.Format(time.RFC3339)}, "aws:SourceIp": {from}, "aws:ViaAWSService": {viaAWS}}}
 			if g.IntN(4) > 0 {
 				r.Context["aws:username"] = []string{pick(g, "ann", "bob", "*")}
 			}

@@ -15,13 +15,16 @@ var regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$`)
 // globalEndpoints are the services whose one endpoint, of the partition "aws", is in one Region, which
 // aws:RequestedRegion then says whatever the caller does
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_examples_aws_deny-requested-region.html and
-// https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/global-services.html).
+// https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/global-services.html). One that is
+// missing here can be used in its own Region alone, so that a missing row takes away and never gives.
 var globalEndpoints = map[string]string{ // service, or one action -> Region; read-only
-	"account": "us-east-1", "artifact": "us-east-1", "budgets": "us-east-1", "ce": "us-east-1", "cloudfront": "us-east-1",
-	"cur": "us-east-1", "health": "us-east-1", "iam": "us-east-1", "organizations": "us-east-1", "route53": "us-east-1",
-	"route53domains": "us-east-1", "s3:ListAllMyBuckets": "us-east-1", "shield": "us-east-1", "support": "us-east-1",
+	"account": "us-east-1", "artifact": "us-east-1", "billing": "us-east-1", "budgets": "us-east-1", "ce": "us-east-1",
+	"cloudfront": "us-east-1", "cur": "us-east-1", "health": "us-east-1", "iam": "us-east-1",
+	"importexport": "us-east-1", "organizations": "us-east-1", "route53": "us-east-1", "route53domains": "us-east-1",
+	"s3:ListAllMyBuckets": "us-east-1", "savingsplans": "us-east-1", "shield": "us-east-1", "support": "us-east-1",
 	"trustedadvisor": "us-east-1", "waf": "us-east-1",
-	"chatbot": "us-west-2", "globalaccelerator": "us-west-2", "networkmanager": "us-west-2",
+	"chatbot": "us-west-2", "devicefarm": "us-west-2", "globalaccelerator": "us-west-2", "networkmanager": "us-west-2",
+	"route53-recovery-control-config": "us-west-2", "route53-recovery-readiness": "us-west-2",
 }
 
 // regional returns the Deny of everything outside the Regions. What p allows of a service with one endpoint elsewhere is

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/valetkey/valetkey/scopes/actions"
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
@@ -40,6 +41,14 @@ func TestBindRegions(t *testing.T) {
 		without, err := iam.Bind(p, iam.Limits{NotAfter: deadline(), Dialect: iam.DialectAWS})
 		if err != nil || iam.Size(bound) != iam.Size(without)+len(c.want)+1 {
 			t.Errorf("%s: %d characters after %d, %v", c.name, iam.Size(bound), iam.Size(without), err)
+		}
+	}
+}
+
+func TestGlobalEndpointsAreInTheCatalogue(t *testing.T) {
+	for name := range iam.GlobalEndpoints() {
+		if _, action := actions.Lookup(name); !action && len(actions.OfService(name)) == 0 {
+			t.Errorf("%q is no service and no action of the catalogue", name)
 		}
 	}
 }
@@ -88,6 +97,13 @@ func TestBindOnlyNarrows(t *testing.T) {
 		got, err := iam.Covers(in, out)
 		if err != nil || got.Answer != iam.Yes {
 			t.Fatalf("%d: %+v, %v\n%s\n%s", i, got, err, show(in), show(out))
+		}
+		if len(l.SourceCIDRs)+len(l.Regions) == 0 { // and nothing more: before the deadline all is as it was
+			inTime := p.Clone()
+			inTime.Statements = append(inTime.Statements, doc(t, denyWhen(`"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T11:00:00Z"}`))[0].Statements...)
+			if got, err := iam.Covers(out, []iam.Policy{inTime}); err != nil || got.Answer != iam.Yes {
+				t.Fatalf("%d: %+v, %v\n%s\n%s", i, got, err, show(in), show(out))
+			}
 		}
 		// The narrowed policy is within the deadline, whatever else it says.
 		late := doc(t, all+","+denyWhen(`"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T11:00:00Z"}`))

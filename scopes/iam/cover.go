@@ -40,14 +40,15 @@ const maxSteps = 20_000_000
 // some Allow in it matches and no Deny in it.
 //
 // The requests are all that Allows takes: any action "service:Name", whether the catalogue has it or not, so that what
-// AWS adds later to a wildcard counts; any resource; any context. Keys of the context are independent of each other and
+// AWS adds later to a wildcard counts; any resource; any context; all of it UTF-8. Keys of the context are independent of each other and
 // of the resource: a No can rest on a request that AWS never makes (an aws:PrincipalArn of one account with an
 // aws:PrincipalAccount of another). A key that AWS's page calls single-valued has one value at most; any other key has
 // any number.
 //
 // Patterns, complements, explicit Denies and every condition operator are decided exactly. A condition or a resource
 // with a policy variable is a free truth value, the same wherever the same text stands; a No that needs one to be true
-// is Unknown, unless some value can be shown. So is a key that is compared as text and as a number at once.
+// is Unknown, unless some value can be shown. So is one that needs a key that is compared both as text with wildcards
+// and as a number, a date or an address.
 //
 // The cost is the number of states of the product of the patterns' automata, of the actions once and of the resources
 // for each set of statements that some action tells apart, times the search over conditions there. It grows with the

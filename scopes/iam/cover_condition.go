@@ -27,28 +27,19 @@ func newCondition(a atom, deny bool) condition {
 	}
 	slices.Sort(sources)
 	sources = slices.Compact(sources)
-	c.text = a.operatorName.String() + " " + a.key + " " + strings.Join(sources, ", ")
+	c.text = a.String() + " " + a.key + " " + strings.Join(sources, ", ")
 	return c
 }
 
-// id is equal for conditions that mean the same. Whether a "${" in a value is text depends on the policy's version, so
-// the patterns' shape goes in.
+// id is equal for conditions that mean the same.
 func (c condition) id() string {
-	var b strings.Builder
-	b.WriteString(c.operatorName.String())
-	b.WriteByte(0)
-	b.WriteString(strings.ToLower(c.key))
-	b.WriteString(strconv.FormatBool(c.deny))
-	var values []string
+	values := make([]string, 0, len(c.values))
 	for _, v := range c.values {
-		values = append(values, v.source+"\x01"+strconv.FormatBool(v.pattern.vars)+strconv.Itoa(len(v.pattern.tokens))+v.pattern.head)
+		values = append(values, v.source+"\x01"+v.pattern.shape())
 	}
 	slices.Sort(values)
-	for _, v := range slices.Compact(values) {
-		b.WriteByte(0)
-		b.WriteString(v)
-	}
-	return b.String()
+	head := []string{c.String(), strings.ToLower(c.key), strconv.FormatBool(c.deny)}
+	return strings.Join(append(head, slices.Compact(values)...), "\x00")
 }
 
 // all tells whether the condition is true of a list where it is true of each value; otherwise it is where it is true

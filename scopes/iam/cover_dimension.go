@@ -73,7 +73,7 @@ func (d *dimension) build(conds []condition, b *budget) bool {
 			add(class{value: v, real: true, truth: truths(own, v)})
 		}
 	}
-	// What cannot be ruled out: with numbers, texts and so on under one key, every combination.
+	// What cannot be ruled out: with numbers, texts and so on under one key, every combination but those of one text.
 	if len(kinds) > 1 && !d.combine(own, kinds, add, b) {
 		return false
 	}
@@ -92,6 +92,9 @@ func (d *dimension) combine(own []condition, kinds []partition, add func(class),
 		seen := map[string]bool{}
 		var next [][]bool
 		for _, v := range kind.values {
+			if kind.sort == sortText && alone(own, v) {
+				continue
+			}
 			t := truths(own, v)
 			for i, c := range own {
 				t[i] = t[i] && sortOf(c) == kind.sort
@@ -117,6 +120,16 @@ func (d *dimension) combine(own []condition, kinds []partition, add func(class),
 		add(class{truth: c})
 	}
 	return true
+}
+
+// alone tells whether a text is the only one of its class, since some condition names it: then all that the others, of
+// any sort, say of it is known.
+func alone(conds []condition, text string) bool {
+	return slices.ContainsFunc(conds, func(c condition) bool {
+		return c.family == familyString && c.relation != relationFold && slices.ContainsFunc(c.values, func(v operand) bool {
+			return v.pattern.exact && v.pattern.head == text
+		})
+	})
 }
 
 func truths(conds []condition, value string) []bool {

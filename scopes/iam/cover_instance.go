@@ -33,7 +33,7 @@ func (m *model) instance(steps int, before *explorer) *explorer {
 					}
 					st.conditions[i] = a
 				}
-				n.add(side(s), &st) //nolint:gosec // 0 or 1
+				n.add(side(s), &st)
 			}
 		}
 		x := newExplorer(n)
@@ -45,8 +45,8 @@ func (m *model) instance(steps int, before *explorer) *explorer {
 	return before
 }
 
-// assignments returns what to fix the variables to: each to a name of its own that means nothing, then each key to every value that the
-// conditions on it tell apart, then all to nothing. A nil list is a missing key.
+// assignments returns what to fix the variables to: each to a name of its own that means nothing, then each key to every
+// value that the conditions on it tell apart, then all to nothing. A nil list is a missing key.
 func (m *model) assignments() []map[string][]string {
 	plain, none := map[string][]string{}, map[string][]string{}
 	for _, e := range m.evaluators {

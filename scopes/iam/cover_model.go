@@ -47,7 +47,8 @@ type clause struct {
 type loose struct{ resource, cond int }
 
 func emptyModel(steps *budget) *model {
-	return &model{budget: steps, actionAt: map[string]int{}, resourceAt: map[string]int{}, condAt: map[string]int{}, dimAt: map[string]int{}}
+	return &model{budget: steps,
+		actionAt: map[string]int{}, resourceAt: map[string]int{}, condAt: map[string]int{}, dimAt: map[string]int{}}
 }
 
 // newModel takes the policies of sides A and B apart.
@@ -56,16 +57,17 @@ func newModel(a, b *Evaluator, steps *budget) *model {
 	m.evaluators = [2]*Evaluator{sideA: a, sideB: b}
 	for s, e := range m.evaluators {
 		for i := range e.statements {
-			m.add(side(s), &e.statements[i]) //nolint:gosec // 0 or 1
+			m.add(side(s), &e.statements[i])
 		}
 	}
 	return m
 }
 
 func (m *model) add(s side, st *statement) {
+	st = pinned(st)
 	c := clause{side: s, deny: st.deny, notAction: st.notAction, notResource: st.notResource,
 		at: fmt.Sprintf("%s statement %d", st.ref.Policy, st.ref.Index+1)}
-	c.action = m.language(&m.actions, m.actionAt, st.actions, true)
+	c.action = m.language(&m.actions, m.actionAt, st.actions)
 	var fixed []pattern
 	for _, p := range st.resources {
 		if !p.vars || p.never {
@@ -78,9 +80,9 @@ func (m *model) add(s side, st *statement) {
 		if st.notResource && !st.deny {
 			name = "no resource " + p.source
 		}
-		c.loose = append(c.loose, loose{m.language(&m.resources, m.resourceAt, []pattern{p}, false), m.free(name)})
+		c.loose = append(c.loose, loose{m.language(&m.resources, m.resourceAt, []pattern{p}), m.free(name)})
 	}
-	c.resource = m.language(&m.resources, m.resourceAt, fixed, false)
+	c.resource = m.language(&m.resources, m.resourceAt, fixed)
 	for _, a := range st.conditions {
 		c.conds = append(c.conds, m.condition(newCondition(a, st.deny)))
 	}
@@ -90,25 +92,20 @@ func (m *model) add(s side, st *statement) {
 }
 
 // language returns the number of the union of the patterns, the same for the same patterns.
-func (m *model) language(list *[]language, at map[string]int, ps []pattern, action bool) int {
-	var names []string
+func (m *model) language(list *[]language, at map[string]int, ps []pattern) int {
+	shapes := make([]string, 0, len(ps))
 	var l language
 	for _, p := range ps {
 		if t, ok := newTrack(p, false); ok {
 			l = append(l, t)
-			name := p.source
-			if action {
-				name = strings.ToLower(name)
-			}
-			// The same text is another pattern in the older version.
-			names = append(names, fmt.Sprint(name, "\x00", p.vars, len(p.tokens)))
+			shapes = append(shapes, p.shape())
 		}
 	}
 	if len(l) == 0 {
 		return -1
 	}
-	slices.Sort(names)
-	key := strings.Join(slices.Compact(names), "\x01")
+	slices.Sort(shapes)
+	key := strings.Join(slices.Compact(shapes), "\x00")
 	if i, ok := at[key]; ok {
 		return i
 	}

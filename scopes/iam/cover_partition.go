@@ -219,7 +219,7 @@ func instant(t time.Time) string {
 func addresses(conds []condition) []string {
 	at := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified(),
 		// IPv4 in IPv6 notation is IPv4, so a range may go on after it.
-		netip.MustParseAddr("0:0:0:1::")}
+		netip.MustParseAddr("::1:0:0:0")}
 	for _, c := range conds {
 		for _, v := range c.values {
 			at = append(at, v.network.Addr())

@@ -1,5 +1,7 @@
 package iam
 
+import "strconv"
+
 // newTrack turns a compiled pattern into steps. A variable is taken as "*": such a track is wider than the pattern is
 // in any one request. A pattern that never matches has no track.
 func newTrack(p pattern, fold bool) (t track, ok bool) {
@@ -19,6 +21,23 @@ func newTrack(p pattern, fold bool) (t track, ok bool) {
 		}
 	}
 	return t, true
+}
+
+// shape is equal for patterns that mean the same in every request. The text alone does not tell: "${$}" is one character
+// or four, by the policy's version.
+func (p pattern) shape() string {
+	var b []byte
+	for _, t := range p.tokens {
+		b = append(b, byte(t.kind))
+		b = strconv.AppendBool(b, t.noColon)
+		b = strconv.AppendQuote(b, t.text)
+		if t.kind == tokenVariable {
+			b = strconv.AppendQuote(b, t.v.key)
+			b = strconv.AppendBool(b, t.v.hasDefault)
+			b = strconv.AppendQuote(b, t.v.fallback)
+		}
+	}
+	return string(b)
 }
 
 // actionUniverse is every action that a Request may name: "service:Name", both not empty.

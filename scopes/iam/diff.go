@@ -105,13 +105,10 @@ func (d *differ) ask(st statement, l limits) Coverage {
 
 // changes takes one Allow apart.
 func (d *differ) changes(st statement, s Statement) []Change {
-	whole := Change{Actions: s.Action, NotActions: s.NotAction, Resources: s.Resource, NotResources: s.NotResource, Condition: s.Condition}
-	switch c := d.ask(st, limits{}); c.Answer {
-	case Yes:
+	whole := Change{Actions: s.Action, NotActions: s.NotAction, Resources: s.Resource, NotResources: s.NotResource,
+		Condition: s.Condition}
+	if d.ask(st, limits{plain: true}).Answer == Yes {
 		return nil
-	case Unknown:
-		return []Change{d.finish(whole, st, c)}
-	default:
 	}
 	actionsOf := []string{""}
 	if !st.notAction {
@@ -234,7 +231,7 @@ func (d *differ) names(st statement) (names []string, unknown bool) {
 	}
 	told := map[string]bool{}
 	statements := slices.Concat([]statement{st}, d.denys, d.base.statements)
-	for _, service := range actions.Services() {
+	for _, service := range servicesOf([]statement{st}) {
 		for _, a := range actions.OfService(service) {
 			in := newBits(len(statements))
 			for i := range statements {
@@ -260,11 +257,6 @@ func (d *differ) names(st statement) (names []string, unknown bool) {
 	}
 	slices.Sort(names)
 	return names, unknown
-}
-
-// takes tells whether the statement's action element has an action.
-func (s *statement) takes(action string) bool {
-	return (matchAny(s.actions, action, nil) == yes) != s.notAction
 }
 
 // String is the change for people, on one line.

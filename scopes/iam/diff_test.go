@@ -30,8 +30,8 @@ func TestDiff(t *testing.T) {
 			[]string{"* on * when k StringEquals w; for one, "}, []string{"* on * when k StringEquals v; for one, "}, actions.ClassAdmin},
 		{"a complement", doc(t, `{"Effect":"Allow","NotAction":["s3:*","iam:*"],"Resource":"*"}`), doc(t, `{"Effect":"Allow","NotAction":["s3:*"],"Resource":"*"}`),
 			[]string{"everything but s3:* on *; for one, iam:"}, nil, actions.ClassAdmin},
-		{"what cannot be told", doc(t, when(`"NumericEquals":{"k":"5"}`)), doc(t, when(`"StringEquals":{"k":"5"}`)),
-			[]string{"* on * when k StringEquals 5; perhaps: condition key"}, []string{"* on * when k NumericEquals 5"}, actions.ClassAdmin},
+		{"what cannot be told", doc(t, when(`"StringEquals":{"k":"5"}`)), doc(t, when(`"NumericEquals":{"k":"5"}`)),
+			[]string{"* on * when k NumericEquals 5; perhaps: condition key"}, nil, actions.ClassAdmin},
 		{"read to admin", []iam.Policy{read}, []iam.Policy{admin}, []string{"* on *; for one, "}, nil, actions.ClassAdmin},
 	} {
 		d, err := iam.Diff(c.a, c.b)

@@ -12,3 +12,6 @@ func CoversWithin(a, b []Policy, steps int) (Coverage, error) {
 
 // KnownWays is the table of known ways to wider rights.
 func KnownWays() []Way { return knownWays() }
+
+// GlobalEndpoints is the table of services with one endpoint.
+func GlobalEndpoints() map[string]string { return globalEndpoints }

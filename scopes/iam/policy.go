@@ -1,5 +1,6 @@
-// Package iam holds AWS IAM policies as values: it reads and prints them, says what they allow, and binds them to a
-// deadline, to source networks and to their own edges.
+// Package iam holds AWS IAM policies as values and as sets of requests: it reads and prints them, says what they allow,
+// compares and shrinks them, says how much harm they can do, and binds them to a deadline, to source networks, to
+// Regions and to their own edges.
 //
 // Laws:
 //   - One policy has one text: values are sorted and unique, a single value is a string, keys have a fixed order.
@@ -7,6 +8,10 @@
 //   - Parse guesses nothing: what IAM's grammar does not have, and a key that is there twice, is a *SyntaxError.
 //   - A policy that Validate passes evaluates; only a malformed request is an error then.
 //   - Where AWS's documents leave an evaluation open, a request fails: the doc of each such place says so in a NOTE.
+//   - Covers never says Yes where some request is in one set and not in the other, and never No without a request that
+//     Allows has confirmed on both sides. What it cannot tell, or not in bounded time, is Unknown and has its reason.
+//   - An action that AWS has yet to add is in a wildcard's set: comparing and shrinking count it.
+//   - Shrink takes a step only where Covers proves that the set stays the same; it makes no wildcard.
 //   - Bind only narrows: it adds Deny statements and never touches an Allow.
 //   - A policy to mint with that allows nothing is an error, never "no restriction": STS reads a missing session policy
 //     that way.

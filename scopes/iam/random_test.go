@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/valetkey/valetkey/scopes/iam"
 )
@@ -218,6 +219,62 @@ func TestCoversRandomPairs(t *testing.T) {
 	if counts[iam.Yes] < n/10 || counts[iam.No] < n/10 || counts[iam.Unknown] > n/20 {
 		t.Errorf("the pairs are one-sided: %v", counts)
 	}
+}
+
+// Covers of a policy that allows one request alone is Allows of that request.
+func TestCoversOneRequest(t *testing.T) {
+	n := 3000
+	if testing.Short() || raceEnabled {
+		n = 300
+	}
+	var counts [3]int
+	for i := range n {
+		g := &generator{r: rand.New(rand.NewPCG(17, uint64(i))), variables: i%3 == 0}
+		p, q := []iam.Policy{g.policy(1 + g.r.IntN(4))}, g.request()
+		if !utf8.ValidString(q.Resource) {
+			continue
+		}
+		got, err := iam.Covers(p, []iam.Policy{point(&q)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := iam.Allows(p, nil, nil, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts[got.Answer]++
+		if got.Answer != iam.Unknown && (got.Answer == iam.Yes) != (want.Verdict == iam.Allowed) || (got.Answer == iam.Unknown && !g.variables) {
+			t.Fatalf("%+v, but %v\n%+v\n%s", got, want.Verdict, q, show(p))
+		}
+	}
+	t.Logf("%d no, %d yes, %d unknown", counts[iam.No], counts[iam.Yes], counts[iam.Unknown])
+	if counts[iam.Yes] < n/10 || counts[iam.No] < n/10 || counts[iam.Unknown] > n/20 {
+		t.Errorf("the requests are one-sided: %v", counts)
+	}
+}
+
+// point returns the policy that allows q alone. It leaves one value, or none, of each key in q; a key of policies that q
+// does not have is missing.
+func point(q *iam.Request) iam.Policy {
+	escape := strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}")
+	is, each, missing, notEmpty := map[string][]string{}, map[string][]string{}, map[string][]string{}, map[string][]string{}
+	for _, key := range []string{"k", "aws:principaltag/team", "aws:username", "s3:max-keys", "aws:CurrentTime", "aws:SourceIp", "aws:SecureTransport", "aws:SourceArn"} {
+		if vs := q.Context[key]; len(vs) > 0 {
+			q.Context[key] = vs[:1]
+			is[key], each[key] = []string{escape.Replace(vs[0])}, []string{escape.Replace(vs[0])}
+			continue
+		}
+		delete(q.Context, key)
+		// Null takes an empty key for a missing one, IfExists does not.
+		missing[key], notEmpty[key] = []string{"true"}, []string{"x"}
+	}
+	s := iam.Statement{Effect: iam.Allow, Action: []string{q.Action}, Resource: []string{escape.Replace(q.Resource)}, Condition: map[string]map[string][]string{}}
+	for op, keys := range map[string]map[string][]string{"StringEquals": is, "ForAllValues:StringEquals": each, "Null": missing, "StringEqualsIfExists": notEmpty} {
+		if len(keys) > 0 {
+			s.Condition[op] = keys
+		}
+	}
+	return iam.Policy{Statements: []iam.Statement{s}}
 }
 
 // What only takes away is covered, variables or not.

@@ -52,8 +52,9 @@ func (b Blast) String() string {
 	if b.AccountWide {
 		where = "every resource of the account"
 	}
-	s := fmt.Sprintf("%s (%d list, %d read, %d write, %d tagging, %d permissions) of %s on %s", count(b.Levels.Total(), "known action"),
-		b.Levels.List, b.Levels.Read, b.Levels.Write, b.Levels.Tagging, b.Levels.Permissions, count(len(b.Services), "service"), where)
+	s := fmt.Sprintf("%s (%d list, %d read, %d write, %d tagging, %d permissions) of %s on %s",
+		count(b.Levels.Total(), "known action"), b.Levels.List, b.Levels.Read, b.Levels.Write, b.Levels.Tagging,
+		b.Levels.Permissions, count(len(b.Services), "service"), where)
 	for _, part := range []struct {
 		n    int
 		text string
@@ -88,7 +89,7 @@ func Assess(p Policy) Risk {
 	if err != nil {
 		return Risk{Tier: actions.ClassAdmin, Reasons: []Reason{{Tier: actions.ClassAdmin, Rule: err.Error()}}}
 	}
-	r := &assessment{p: p, e: e, reasons: map[string]*Reason{}, can: map[string]bool{}}
+	r := &assessment{p: p, e: e, reasons: map[string]*Reason{}, can: map[string]bool{}, steps: budget{left: maxSteps}}
 	r.actions()
 	r.named()
 	r.resources()
@@ -118,6 +119,7 @@ type assessment struct {
 	e       *Evaluator
 	risk    Risk
 	reasons map[string]*Reason // by rule
+	steps   budget             // once it has ended, every action counts
 	can     map[string]bool    // actions of the catalogue that some request is allowed with
 }
 
@@ -125,7 +127,7 @@ type assessment struct {
 func (r *assessment) actions() {
 	allowed := map[string]bool{}
 	b := &r.risk.Blast
-	for _, service := range actions.Services() {
+	for _, service := range servicesOf(r.e.statements) {
 		before := len(r.can)
 		for _, a := range actions.OfService(service) {
 			in := newBits(len(r.e.statements))
@@ -179,7 +181,7 @@ func (r *assessment) allows(action string) bool {
 			e.statements = append(e.statements, s)
 		}
 	}
-	c := decide(&Evaluator{layers: r.e.layers}, e, limits{steps: maxSteps, plain: true}, &budget{left: maxSteps})
+	c := decide(&Evaluator{layers: r.e.layers}, e, limits{plain: true}, &r.steps)
 	return c.Answer != Yes
 }
 

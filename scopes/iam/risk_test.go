@@ -1,6 +1,7 @@
 package iam_test
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,26 @@ func TestAssess(t *testing.T) {
 func TestAssessFailsClosed(t *testing.T) {
 	if r := iam.Assess(iam.Policy{}); r.Tier != actions.ClassAdmin || len(r.Reasons) != 1 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// The tier is at least the class of every action that some request is allowed with, and Blast counts it.
+func TestAssessMissesNothing(t *testing.T) {
+	for i := range 40 {
+		g := &generator{r: rand.New(rand.NewPCG(29, uint64(i))), variables: i%2 == 0}
+		p := g.policy(1 + g.r.IntN(4))
+		e, r := compiled(t, p), iam.Assess(p)
+		for range 200 {
+			q := g.request()
+			a, known := actions.Lookup(q.Action)
+			if !known || !verdict(t, e, q) {
+				continue
+			}
+			service, _, _ := strings.Cut(a.Name, ":")
+			if class, _ := actions.Classify(a.Name); r.Tier < class || r.Blast.Levels.Total() == 0 || !slices.Contains(r.Blast.Services, service) {
+				t.Fatalf("%+v is not in %+v\n%s", q, r, show([]iam.Policy{p}))
+			}
+		}
 	}
 }
 

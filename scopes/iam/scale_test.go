@@ -135,3 +135,23 @@ func BenchmarkCovers(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCoversGrowth has n statements on a bucket each, with a condition, against the same.
+func BenchmarkCoversGrowth(b *testing.B) {
+	for _, n := range []int{10, 20, 40, 80, 160} {
+		p := iam.Policy{}
+		for i := range n {
+			p.Statements = append(p.Statements, iam.Statement{Effect: iam.Allow, Action: []string{"s3:GetObject", "s3:PutObject"},
+				Resource:  []string{fmt.Sprintf("arn:aws:s3:::bucket-%03d/*", i)},
+				Condition: map[string]map[string][]string{"StringEquals": {"aws:PrincipalTag/team": {fmt.Sprint("team-", i)}}}})
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				got, err := iam.Covers([]iam.Policy{p}, []iam.Policy{p})
+				if err != nil || got.Answer != iam.Yes {
+					b.Fatal(got, err)
+				}
+			}
+		})
+	}
+}

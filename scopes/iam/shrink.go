@@ -44,20 +44,42 @@ type Part struct {
 //   - statements are merged whose actions cannot take each other's resources, by the catalogue.
 //
 // The set of allowed requests stays the same: every step is proven by Covers both ways before it is taken, and one that
-// is not proven is not taken. No wildcard is made, since one takes in actions that AWS has yet to add.
+// is not proven, or not in bounded time, is not taken. No wildcard is made, since one takes in actions that AWS has yet to add.
 //
 // Where that is not enough the error is ErrTooLong and names the dearest parts and what would help; the Report has
-// them all, and the policy returned is the shortest one found. A policy to bind needs a limit that leaves room for what
-// Bind adds.
+// them all, and the policy returned is the shortest one found. A policy to bind goes to ShrinkBound.
 func Shrink(p Policy, limit int) (Policy, Report, error) {
 	if err := p.ValidateSession(); err != nil {
 		return Policy{}, Report{}, fmt.Errorf("shrinking policy: %w", err)
 	}
-	s := &shrinker{p: p.Clone(), limit: limit, report: Report{Before: Size(p)}}
-	s.size = s.report.Before
-	for _, pass := range []func() bool{s.dropValues, s.mergeOnePlace, s.dropStatements, s.dropNames, s.mergeApart} {
-		for s.size > limit && pass() {
-			continue // until the pass finds nothing more
+	return shrink(p, limit, Size)
+}
+
+// ShrinkBound is Shrink until what Bind makes of the policy has at most MaxSize characters. It returns the policy to
+// bind; the Report counts characters of the bound text.
+func ShrinkBound(p Policy, l Limits) (Policy, Report, error) {
+	if _, err := Bind(p, l); err != nil {
+		return Policy{}, Report{}, fmt.Errorf("shrinking policy: %w", err)
+	}
+	return shrink(p, MaxSize, func(p Policy) int {
+		bound, err := Bind(p, l)
+		if err != nil {
+			return 0
+		}
+		return Size(bound)
+	})
+}
+
+// shrink shrinks until measure says at most limit; 0 is no policy.
+func shrink(p Policy, limit int, measure func(Policy) int) (Policy, Report, error) {
+	s := &shrinker{p: p.Clone(), size: measure(p), limit: limit, measure: measure, left: shrinkSteps}
+	s.report.Before = s.size
+	for before := s.size + 1; s.size < before; {
+		before = s.size
+		for _, pass := range []func() bool{s.dropValues, s.mergeOnePlace, s.dropStatements, s.dropNames, s.mergeApart} {
+			for s.size > limit && pass() {
+				continue // until the pass finds nothing more
+			}
 		}
 	}
 	s.report.After, s.report.Parts = s.size, parts(s.p)
@@ -67,23 +89,26 @@ func Shrink(p Policy, limit int) (Policy, Report, error) {
 	s.report.Help = help(s.p, s.size, limit)
 	dear := make([]string, 0, 3)
 	for _, part := range first(s.report.Parts, 3) {
-		dear = append(dear, fmt.Sprintf("%s of statement %d: %d (%s)", part.Element, part.Statement+1, part.Characters, count(part.Values, "value")))
+		dear = append(dear, fmt.Sprintf("%s of statement %d: %d (%s)", part.Element, part.Statement+1, part.Characters,
+			count(part.Values, "value")))
 	}
-	return s.p, s.report, fmt.Errorf("shrinking policy: %w: %d characters at the least are over the limit of %d; %s; %s", ErrTooLong, s.size, limit,
-		strings.Join(dear, ", "), strings.Join(s.report.Help, ", or "))
+	return s.p, s.report, fmt.Errorf("shrinking policy: %w: %d characters at the least are over the limit of %d; %s; %s",
+		ErrTooLong, s.size, limit, strings.Join(dear, ", "), strings.Join(s.report.Help, ", or "))
 }
 
 // shrinker is a policy on its way.
 type shrinker struct {
-	p      Policy
-	size   int
-	limit  int
-	report Report
+	p       Policy
+	size    int
+	limit   int
+	measure func(Policy) int
+	left    int // steps for proofs
+	report  Report
 }
 
 // take makes a candidate the policy, if it is shorter and allows the same.
 func (s *shrinker) take(c Policy, step Step, same func(before, after Policy) bool) bool {
-	n := Size(c)
+	n := s.measure(c)
 	if n == 0 || n >= s.size || !same(s.p, c) {
 		return false
 	}
@@ -93,14 +118,32 @@ func (s *shrinker) take(c Policy, step Step, same func(before, after Policy) boo
 	return true
 }
 
-// equalSets tells whether two policies are proven to allow the same.
-func equalSets(a, b Policy) bool {
-	return covered([]Policy{a}, []Policy{b}) && covered([]Policy{b}, []Policy{a})
+// The steps that one proof may take, about a tenth of a second, and all of them.
+const (
+	proofSteps  = 2_000_000
+	shrinkSteps = 100_000_000
+)
+
+// equal tells whether two policies are proven to allow the same.
+func (s *shrinker) equal(a, b Policy) bool {
+	return s.covered([]Policy{a}, []Policy{b}) && s.covered([]Policy{b}, []Policy{a})
 }
 
-func covered(a, b []Policy) bool {
-	c, err := covers(a, b, limits{steps: maxSteps, plain: true})
-	return err == nil && c.Answer == Yes
+// covered tells whether b is proven to allow nothing that a does not.
+func (s *shrinker) covered(a, b []Policy) bool {
+	ea, err := Compile(a, nil, nil)
+	if err != nil {
+		return false
+	}
+	eb, err := Compile(b, nil, nil)
+	if err != nil {
+		return false
+	}
+	steps := budget{left: min(proofSteps, s.left)}
+	before := steps.left
+	c := decide(ea, eb, limits{steps: before, plain: true}, &steps)
+	s.left -= before - steps.left
+	return c.Answer == Yes
 }
 
 // dropValues drops what the other values of a list take in.
@@ -119,7 +162,7 @@ func (s *shrinker) dropValues() bool {
 			c := s.p.Clone()
 			*e.list(&c.Statements[i]) = kept
 			what := fmt.Sprintf("dropped %s of statement %d that others of the list take in", e.name, i+1)
-			any = s.take(c, Step{What: what}, equalSets) || any
+			any = s.take(c, Step{What: what}, s.equal) || any
 		}
 	}
 	return any

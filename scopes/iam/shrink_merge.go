@@ -26,7 +26,8 @@ func (s *shrinker) pairs(try func(i, j int) bool) bool {
 func (s *shrinker) mergeOnePlace() bool {
 	return s.pairs(func(i, j int) bool {
 		m, place, ok := mergeable(s.p.Statements[i], s.p.Statements[j])
-		return ok && s.take(s.merged(i, j, m), Step{What: fmt.Sprintf("merged statements %d and %d, which differ in %s", i+1, j+1, place)}, equalSets)
+		what := fmt.Sprintf("merged statements %d and %d, which differ in %s", i+1, j+1, place)
+		return ok && s.take(s.merged(i, j, m), Step{What: what}, s.equal)
 	})
 }
 
@@ -117,7 +118,7 @@ func (s *shrinker) dropStatements() bool {
 	for i := range s.p.Statements {
 		c := s.p.Clone()
 		c.Statements = slices.Delete(c.Statements, i, i+1)
-		if s.take(c, Step{What: fmt.Sprintf("dropped statement %d, which the others make superfluous", i+1)}, equalSets) {
+		if s.take(c, Step{What: fmt.Sprintf("dropped statement %d, which the others make superfluous", i+1)}, s.equal) {
 			return true
 		}
 	}
@@ -150,9 +151,10 @@ func (s *shrinker) mergeApart() bool {
 		x, y := a, b
 		x.Sid, y.Sid, x.Resource, y.Resource = "", "", b.Resource, a.Resource
 		cross := Policy{Version: s.p.Version, Statements: []Statement{x, y}}
-		what := fmt.Sprintf("merged statements %d and %d, whose actions cannot take each other's resources (catalogue of %s)", i+1, j+1, date)
+		what := fmt.Sprintf("merged statements %d and %d, whose actions cannot take each other's resources (catalogue of %s)",
+			i+1, j+1, date)
 		return s.take(s.merged(i, j, m), Step{What: what, Catalogue: true}, func(before, after Policy) bool {
-			return covered([]Policy{before, cross}, []Policy{after}) && covered([]Policy{after}, []Policy{before})
+			return s.covered([]Policy{before, cross}, []Policy{after}) && s.covered([]Policy{after}, []Policy{before})
 		})
 	})
 }

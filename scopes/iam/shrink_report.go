@@ -59,7 +59,8 @@ func help(p Policy, size, limit int) []string {
 		}
 	}
 	if best != "" && saved[best] > 0 {
-		out = append(out, fmt.Sprintf("carry %q in a session tag and write ${aws:PrincipalTag/p} for it, which saves %d", best, saved[best]))
+		out = append(out, fmt.Sprintf("carry %q in a session tag and write ${aws:PrincipalTag/p} for it, which saves %d",
+			best, saved[best]))
 	}
 	if len(out) == 0 {
 		out = append(out, "ask for fewer resources")

@@ -78,6 +78,7 @@ func TestShrinkKeepsApart(t *testing.T) {
 		"actions under a wildcard": `{"Effect":"Allow","Action":["sqs:GetQueueAttributes","sqs:GetQueueUrl"],"Resource":"*"},` +
 			`{"Effect":"Allow","Action":"sqs:SendMessage","Resource":"arn:aws:sqs:*:*:x"}`,
 		"an unknown action": `{"Effect":"Allow","Action":"s3:NewThing","Resource":"arn:aws:s3:::b"},{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`,
+		"no resource but *": `{"Effect":"Allow","Action":"s3:ListAllMyBuckets","Resource":"arn:aws:s3:::b"},{"Effect":"Allow","Action":"sts:GetCallerIdentity","Resource":"*"}`,
 		"everything":        `{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"},{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*"}`,
 	} {
 		p := doc(t, in)[0]
@@ -123,6 +124,31 @@ func TestShrinkRefusal(t *testing.T) {
 	}
 	if p := report.Parts[0]; p.Element != "Resource" || p.Values != 40 || p.Characters < 2000 {
 		t.Errorf("%+v", p)
+	}
+}
+
+// A policy to bind has to leave room for what Bind adds.
+func TestShrinkBound(t *testing.T) {
+	p := iam.Policy{}
+	for i := range 9 {
+		p.Statements = append(p.Statements, iam.Statement{Sid: fmt.Sprint("Table", i), Effect: iam.Allow, Action: []string{"dynamodb:GetItem", "dynamodb:Query"},
+			Resource: []string{fmt.Sprintf("arn:aws:dynamodb:eu-west-1:111122223333:table/orders-%d", i)}})
+	}
+	l := iam.Limits{NotAfter: deadline(), Dialect: iam.DialectAWS, Regions: []string{"eu-west-1"}}
+	if n := iam.Size(p); n > iam.MaxSize {
+		t.Fatalf("%d characters do not fit unbound", n)
+	}
+	got, report, err := iam.ShrinkBound(p, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := iam.Bind(got, l)
+	if err != nil || iam.Size(bound) > iam.MaxSize || iam.Size(bound) != report.After || report.Before <= iam.MaxSize {
+		t.Errorf("%+v, %v", report, err)
+	}
+	equalPolicies(t, "", p, got)
+	if _, _, err := iam.ShrinkBound(p, iam.Limits{}); !errors.Is(err, iam.ErrPolicy) || errors.Is(err, iam.ErrTooLong) {
+		t.Errorf("without a deadline: %v", err)
 	}
 }
 
@@ -180,4 +206,26 @@ func BenchmarkShrink(b *testing.B) {
 			}
 		})
 	}
+}
+
+func FuzzShrink(f *testing.F) {
+	f.Add([]byte(`{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Allow","Action":["s3:Get*","s3:GetObject"],"Resource":["arn:aws:s3:::b/*","arn:aws:s3:::b/${aws:username}"]},` +
+		`{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::b"},{"Effect":"Deny","NotAction":"s3:*","NotResource":"*"}]}`))
+	f.Add([]byte(`{"Statement":[{"Effect":"Allow","Action":"*","Resource":"${","Condition":{"Null":{"k":["true","false"]}}}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := iam.Parse(b)
+		if err != nil || len(p.Statements) > 6 {
+			return
+		}
+		got, report, err := iam.Shrink(p, 10)
+		if err == nil || report.After > report.Before {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		if !errors.Is(err, iam.ErrTooLong) {
+			return // a principal, or nothing allowed
+		}
+		if iam.Size(got) != report.After {
+			t.Fatalf("%+v", report)
+		}
+	})
 }
