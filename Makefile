@@ -48,6 +48,10 @@ generate: ## Generate Go from the proto files.
 check-generate: ## Fail where the generated code differs from the proto files.
 	@.ci/buf.sh check
 
+.PHONY: generate-actions
+generate-actions: ## Fetch the newest catalogue of AWS actions, and print what changed.
+	@.ci/actions.sh
+
 .PHONY: bench
 bench: servers build ## Print one table of what a grant costs, each row beside its reference.
 	go run ./broker/brokertest/bench -valetkeyd bin/valetkeyd -each $(BENCHTIME)
