@@ -159,4 +159,4 @@ func Services() []string {
 }
 
 // OfService returns the known actions of a service, sorted by name; none where it is unknown. IAM ignores case.
-func OfService(service string) []Action { return slices.Clone(load().under(service + ":")) }
+func OfService(service string) []Action { return append([]Action(nil), load().under(service+":")...) }
