@@ -32,6 +32,7 @@ servers: ## Build the real servers that the tests run (cached).
 .PHONY: test
 test: servers ## Run every test, with the race detector and on the real servers.
 	go test -race -count=1 -p 2 -timeout 30m ./...
+	cd testdata/iam/oracle && go test -count=1 ./...
 
 .PHONY: lint
 lint: ## Vet and lint the Go code and the wire contract.
