@@ -141,7 +141,8 @@ func (b *Broker) orphanStale(ctx context.Context) error {
 	err := b.cfg.Store.View(ctx, func(r store.Reader) error {
 		open, err := r.Issuances(store.IssuanceFilter{State: store.IssuanceIntended})
 		for _, iss := range open {
-			if b.cfg.Now().Sub(iss.At) > staleIntent {
+			// One of a time to come was made before the clock was put back.
+			if b.cfg.Now().Sub(iss.At).Abs() > staleIntent {
 				stale = append(stale, iss)
 			}
 		}
@@ -177,7 +178,7 @@ const (
 	workBatch   = 64
 	workers     = 8
 	revokeLimit = 10 * time.Second
-	maxBackoff  = 5 * time.Minute
+	maxBackoff  = store.MaxPutOff
 )
 
 // background expires grants, closes stale intents, sums refusals up, finds

@@ -151,7 +151,8 @@ ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body`, v,
 }
 
 func (r *reader) DueWork(now time.Time, limit int) ([]store.Work, error) {
-	return many[store.Work](r, "SELECT body FROM work WHERE due IS NOT NULL AND due <= ? ORDER BY due LIMIT ?", now.UnixNano(), limit)
+	return many[store.Work](r, "SELECT body FROM work WHERE due IS NOT NULL AND (due <= ? OR due > ?) ORDER BY due LIMIT ?",
+		now.UnixNano(), now.Add(store.MaxPutOff).UnixNano(), limit)
 }
 
 func (t *tx) PutWork(v store.Work) error {
