@@ -29,13 +29,13 @@ type passage struct {
 
 // grant records a decided request, and with Mint the intent to mint from it.
 func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
-	content := contentOf("grant", ask.TaskID, ask.Scope, ask.ScopeVersion, ask.Params, ask.TTL, ask.Justification, ask.Mint)
+	content := ask.content()
 	repeat, err := p.repeated(ask.Key, content)
 	if err != nil {
 		return err
 	}
 	if repeat != "" {
-		return p.answerRepeat(repeat, ask.Mint)
+		return p.answerRepeat(p.tx.Tx, repeat, ask.Mint)
 	}
 	if err := p.openTask(ask.TaskID); err != nil {
 		return err
@@ -155,8 +155,8 @@ func (p *passage) refuse(err error, reason string) {
 }
 
 // answerRepeat gives a repeated request the answer the first one got.
-func (p *passage) answerRepeat(grantID string, minted bool) (err error) {
-	if p.grant, err = p.tx.Grant(grantID); err != nil {
+func (p *passage) answerRepeat(r store.Reader, grantID string, minted bool) (err error) {
+	if p.grant, err = r.Grant(grantID); err != nil {
 		return notFound(err, ErrGrantEnded) // so long ago that it was pruned
 	}
 	switch {
