@@ -124,10 +124,13 @@ func (b *Broker) mintAgain(p *passage, d policy.Decision, key, grantID string) e
 func (p *passage) intend(c approval.Clearance) (err error) {
 	scope, now := c.Decision().Request().Scope(), p.tx.Now()
 	iss := store.Issuance{ID: newID("iss", now), GrantID: p.grant.ID, Agent: p.who.id(), NotAfter: p.grant.ExpiresAt}
-	// A grant that was made while the clock was ahead ends too late. No credential
-	// lives longer than what was approved all the same.
-	if latest := now.Add(p.grant.TTL); latest.Before(iss.NotAfter) {
-		iss.NotAfter = latest
+	// A grant that was made while the clock was ahead ends too late. It, and each of
+	// its credentials, lives no longer than what was approved all the same.
+	if latest := now.Add(p.grant.TTL); latest.Before(p.grant.ExpiresAt) {
+		iss.NotAfter, p.grant.ExpiresAt = latest, latest
+		if err := p.tx.PutGrant(p.grant); err != nil {
+			return err
+		}
 	}
 	session := mint.NewSessionName()
 	// The handle of what will exist, so that a crash leaves a name to revoke by.

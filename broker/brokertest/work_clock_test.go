@@ -7,6 +7,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/mint"
@@ -65,4 +66,40 @@ func TestClockThatWasAheadLeavesNoIntentOpen(t *testing.T) {
 		h.Clock.Add(time.Second)
 		return h.Minter.Live() == 0
 	})
+}
+
+// A grant that was made while the clock was ahead can be minted from for as long as
+// was approved, and not for the length of the jump as well.
+func TestGrantOfAClockThatWasAheadEnds(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{})
+	id, now := spiffeid.RequireFromString(brokertest.Agent), time.Now()
+	svid, err := h.Authority.X509SVID(id, now.Add(-time.Hour), now.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := h.Authority.Source(id)
+	src.Fix(svid)
+	c := valetkeyv1.NewAgentServiceClient(h.DialFrom(src))
+	h.Clock.Add(50 * time.Minute)
+	req := ask(openTask(t, c, "task-key-1"), "grant-key-1")
+	req.Ttl = durationpb.New(5 * time.Minute)
+	resp, err := c.RequestGrant(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Clock.Add(-50 * time.Minute)
+	mint := func(key string) error {
+		_, err := c.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: key, GrantId: resp.GetGrant().GetId()})
+		return err
+	}
+	if err := mint("mint-key-1"); err != nil {
+		t.Fatal(err)
+	}
+	h.Clock.Add(4 * time.Minute)
+	if err := mint("mint-key-2"); err != nil {
+		t.Error(err)
+	}
+	h.Clock.Add(2 * time.Minute)
+	wantReason(t, mint("mint-key-3"), codes.FailedPrecondition, "GRANT_ENDED")
+	brokertest.Eventually(t, "its end is on the record", func() bool { return has(t, h, "grant.expired", "") })
 }
