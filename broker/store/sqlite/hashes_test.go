@@ -13,7 +13,7 @@ import (
 // Hashes are appended to where the last ones end. If that is not where their index
 // says, nothing is signed over them.
 func TestHashesAreAppendedInTheirPlaceAlone(t *testing.T) {
-	for name, change := range map[string]string{
+	for name, query := range map[string]string{
 		"one too many": "UPDATE hash_chunks SET data = CAST(data || zeroblob(32) AS BLOB)",
 		"one too few":  "UPDATE hash_chunks SET data = substr(data, 1, length(data) - 32)",
 		"none":         "DELETE FROM hash_chunks",
@@ -36,19 +36,23 @@ func TestHashesAreAppendedInTheirPlaceAlone(t *testing.T) {
 			if err := add(5); err != nil {
 				t.Fatal(err)
 			}
-			other, err := sql.Open("sqlite", path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := other.ExecContext(t.Context(), change); err != nil {
-				t.Fatal(err)
-			}
-			if err := other.Close(); err != nil {
-				t.Fatal(err)
-			}
+			change(t, path, query)
 			if err := add(64); !errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// change changes the file behind the store's back.
+func change(t *testing.T, path, query string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.ExecContext(t.Context(), query)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
