@@ -163,11 +163,11 @@ type Issued struct {
 func (b *Broker) RequestGrant(ctx context.Context, who Caller, ask Ask) (Issued, error) {
 	task, err := b.task(ctx, who.id(), ask.TaskID)
 	if err != nil {
-		return Issued{}, err
+		return b.answerOr(ctx, who, ask, err)
 	}
 	d, err := b.decide(ctx, who, task, scopes.Query{Scope: ask.Scope, Version: ask.ScopeVersion, Params: ask.Params, TTL: ask.TTL})
 	if err != nil {
-		return Issued{}, err
+		return b.answerOr(ctx, who, ask, err)
 	}
 	var p passage
 	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {

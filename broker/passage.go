@@ -29,13 +29,13 @@ type passage struct {
 
 // grant records a decided request, and with Mint the intent to mint from it.
 func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
-	content := contentOf("grant", ask.TaskID, ask.Scope, ask.ScopeVersion, ask.Params, ask.TTL, ask.Justification, ask.Mint)
+	content := ask.content()
 	repeat, err := p.repeated(ask.Key, content)
 	if err != nil {
 		return err
 	}
 	if repeat != "" {
-		return p.answerRepeat(repeat, ask.Mint)
+		return p.answerRepeat(p.tx.Tx, repeat, ask.Mint)
 	}
 	if err := p.openTask(ask.TaskID); err != nil {
 		return err
@@ -124,10 +124,13 @@ func (b *Broker) mintAgain(p *passage, d policy.Decision, key, grantID string) e
 func (p *passage) intend(c approval.Clearance) (err error) {
 	scope, now := c.Decision().Request().Scope(), p.tx.Now()
 	iss := store.Issuance{ID: newID("iss", now), GrantID: p.grant.ID, Agent: p.who.id(), NotAfter: p.grant.ExpiresAt}
-	// A grant that was made while the clock was ahead ends too late. No credential
-	// lives longer than what was approved all the same.
-	if latest := now.Add(p.grant.TTL); latest.Before(iss.NotAfter) {
-		iss.NotAfter = latest
+	// A grant that was made while the clock was ahead ends too late. It, and each of
+	// its credentials, lives no longer than what was approved all the same.
+	if latest := now.Add(p.grant.TTL); latest.Before(p.grant.ExpiresAt) {
+		iss.NotAfter, p.grant.ExpiresAt = latest, latest
+		if err := p.tx.PutGrant(p.grant); err != nil {
+			return err
+		}
 	}
 	session := mint.NewSessionName()
 	// The handle of what will exist, so that a crash leaves a name to revoke by.
@@ -155,8 +158,8 @@ func (p *passage) refuse(err error, reason string) {
 }
 
 // answerRepeat gives a repeated request the answer the first one got.
-func (p *passage) answerRepeat(grantID string, minted bool) (err error) {
-	if p.grant, err = p.tx.Grant(grantID); err != nil {
+func (p *passage) answerRepeat(r store.Reader, grantID string, minted bool) (err error) {
+	if p.grant, err = r.Grant(grantID); err != nil {
 		return notFound(err, ErrGrantEnded) // so long ago that it was pruned
 	}
 	switch {

@@ -29,7 +29,16 @@ func (r *reader) row(query string, row func(*sqlite.Stmt) error, args ...any) er
 	return err
 }
 
+// errEnded means that SQLite has rolled the transaction back by itself, as it does
+// where the disk is full.
+var errEnded = errors.New("the database has ended the transaction")
+
+// exec refuses to write outside of the transaction: SQLite would keep such a write
+// by itself, whatever becomes of the rest.
 func (t *tx) exec(query string, args ...any) error {
+	if t.c.c.AutocommitEnabled() {
+		return unavailable("writing", errEnded)
+	}
 	if err := t.c.exec(query, args...); err != nil {
 		return unavailable("writing", err)
 	}
@@ -151,7 +160,8 @@ ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body`, v,
 }
 
 func (r *reader) DueWork(now time.Time, limit int) ([]store.Work, error) {
-	return many[store.Work](r, "SELECT body FROM work WHERE due IS NOT NULL AND due <= ? ORDER BY due LIMIT ?", now.UnixNano(), limit)
+	return many[store.Work](r, "SELECT body FROM work WHERE due IS NOT NULL AND (due <= ? OR due > ?) ORDER BY due LIMIT ?",
+		now.UnixNano(), now.Add(store.MaxPutOff).UnixNano(), limit)
 }
 
 func (t *tx) PutWork(v store.Work) error {
@@ -251,7 +261,11 @@ func (t *tx) Append(leaf []byte) (int64, error) {
 	if err := t.tree.add(n, leaf); err != nil {
 		return 0, err
 	}
-	return n, t.exec("INSERT INTO records (idx, data) VALUES (?, ?)", n, leaf)
+	if err := t.exec("INSERT INTO records (idx, data) VALUES (?, ?)", n, leaf); err != nil {
+		t.tree.discard(n)
+		return 0, err
+	}
+	return n, nil
 }
 
 // ReadHashes implements tlog.HashReader: what the batch has added is not
