@@ -201,7 +201,7 @@ ttl: {default: 15m, max: 1h}
 		"an arn":                 {strings.NewReplacer("bucket: {type: s3_bucket}", "it: {type: arn}", "arn:aws:s3:::{bucket}/*", "{it}").Replace(aws), []string{role(all("s3:GetObject", "arn:aws:s3:::*/*"))}, "allows s3:GetObject on arn:"},
 		"an arn of a list":       {strings.NewReplacer("bucket: {type: s3_bucket}", `it: {type: arn, allowed: ["arn:aws:s3:::b/k"]}`, "arn:aws:s3:::{bucket}/*", "{it}").Replace(aws), []string{role(all("s3:GetObject", "arn:aws:s3:::*/*"))}, ""},
 		"a role of Denies":       {aws, []string{role(`{"Effect":"Deny","Action":"s3:PutObject","Resource":"*"}`)}, "allows s3:GetObject on"},
-		"what cannot be told": {strings.Replace(aws, `/*"]}`, `/*"], conditions: {StringEquals: {"aws:MultiFactorAuthAge": "5"}}}`, 1),
+		"what cannot be told": {strings.Replace(aws, `/*"]}`, `/*"], conditions: {StringLike: {"aws:MultiFactorAuthAge": "5*"}}}`, 1),
 			[]string{role(`{"Effect":"Allow","Action":"s3:*","Resource":"*","Condition":{"NumericEquals":{"aws:MultiFactorAuthAge":"5"}}}`)}, "cannot be told: "},
 		"vault covered":    {vault, []string{`path "secret/data/*" { capabilities = ["read", "list"] }`}, ""},
 		"vault capability": {vault, []string{`path "secret/data/*" { capabilities = ["list"] }`}, "allows read secret/data/"},

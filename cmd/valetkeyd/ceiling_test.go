@@ -13,7 +13,7 @@ import (
 // exampleConfig writes the example catalog and a configuration over it, and loads both.
 func exampleConfig(t *testing.T, edit func(catalog string), s3, vault string) (Config, error) {
 	t.Helper()
-	d := devCmd{Dir: t.TempDir()}
+	d := devCmd{Dir: filepath.Join(t.TempDir(), "dev")}
 	if _, err := d.prepare(); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestRegionsNeedTheDialect(t *testing.T) {
 }
 
 func TestDevModeProvesTheExample(t *testing.T) {
-	d := devCmd{Dir: t.TempDir()}
+	d := devCmd{Dir: filepath.Join(t.TempDir(), "dev")}
 	if _, err := d.prepare(); err != nil {
 		t.Fatal(err)
 	}
