@@ -26,7 +26,7 @@ var benchLine = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([0-9.]+) 
 func (t *bench) judging() {
 	for _, b := range policyBenchmarks {
 		cmd := exec.CommandContext(t.ctx, "go", "test", "-run", "^$", "-bench", b.pattern, "-benchmem",
-			"-benchtime", (t.each / 4).String(), ".") //nolint:gosec // fixed words
+			"-benchtime", (t.each / 4).String(), ".")
 		cmd.Dir = b.dir
 		out, err := cmd.Output()
 		if err != nil {
