@@ -94,7 +94,7 @@ func (r *reader) Grant(id string) (store.Grant, error) {
 }
 
 func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
-	where, args := "1 = 1", []any{}
+	where, order, args := "1 = 1", "id", []any{}
 	add := func(cond string, arg any) { where += " AND " + cond; args = append(args, arg) }
 	if f.TaskID != "" {
 		add("task = ?", f.TaskID)
@@ -107,6 +107,7 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 	}
 	if !f.ExpiredBy.IsZero() {
 		add("expires <= ?", f.ExpiredBy.UnixNano())
+		order = "+id" // few are due: without the plus SQLite goes over all grants, to have them in order
 	}
 	if f.Before != "" {
 		add("id < ?", f.Before)
@@ -114,7 +115,7 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 	if f.Limit == 0 {
 		f.Limit = 100
 	}
-	return many[store.Grant](r, "SELECT body FROM grants WHERE "+where+" ORDER BY id DESC LIMIT ?", append(args, f.Limit)...)
+	return many[store.Grant](r, "SELECT body FROM grants WHERE "+where+" ORDER BY "+order+" DESC LIMIT ?", append(args, f.Limit)...)
 }
 
 func (t *tx) PutGrant(v store.Grant) error {
