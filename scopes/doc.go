@@ -8,6 +8,7 @@
 //   - A parameter fills one hole and never widens a pattern: a value with a wildcard, a variable or a control
 //     character is refused, whatever its type.
 //   - An empty permission set is an error, never "no restriction".
+//   - A Request has been proven to lie within its scope's ceiling, its permissions at their widest parameters.
 //   - The tier comes from the compiled permissions. What the action catalogue does not know is admin.
 //   - An action wildcard is expanded when the catalog is loaded; what AWS adds later is not granted.
 //   - A catalog loads whole or not at all, and its error names file, line and column.

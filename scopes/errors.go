@@ -16,6 +16,8 @@ var (
 	ErrTooLarge = errors.New("policy too large")
 	// ErrEmpty says that the permission set is empty, which would be no restriction at all.
 	ErrEmpty = errors.New("empty permission set")
+	// ErrUnproven says that compiled permissions could not be proven to lie within their scope's ceiling.
+	ErrUnproven = errors.New("not proven within the scope's ceiling")
 	// ErrCatalog says that the catalog does not load. Its text names file, line and column.
 	ErrCatalog = errors.New("invalid catalog")
 )

@@ -3,6 +3,8 @@ package scopes
 import (
 	"slices"
 	"time"
+
+	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
 // Scope is one entry of the catalog, loaded and checked. It never changes and is safe for concurrent use.
@@ -22,6 +24,10 @@ type Scope struct {
 	wrap       bool
 	reasons    []tierReason // all of them, of whatever tier
 	sensitive  []string     // sorted
+
+	ceiling      Ceiling
+	ceilingAWS   []bound           // the same, ready to prove with
+	ceilingVault []vaultacl.Policy // likewise
 }
 
 // Name returns the scope's name, unique in its catalog.
