@@ -1,6 +1,9 @@
 package scopes
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The reasons for which a catalog or a query is refused. Each is raised here alone.
 var (
@@ -20,4 +23,7 @@ var (
 	ErrUnproven = errors.New("not proven within the scope's ceiling")
 	// ErrCatalog says that the catalog does not load. Its text names file, line and column.
 	ErrCatalog = errors.New("invalid catalog")
+	// ErrCeiling says that a scope can give more than its role's ceiling has, or may: it could not be told. It wraps
+	// ErrCatalog.
+	ErrCeiling = fmt.Errorf("%w: over the role's ceiling", ErrCatalog)
 )

@@ -66,16 +66,3 @@ func (c *compiler) measure() error {
 	}
 	return nil
 }
-
-// examples returns shortest values. real tells whether they are all allowed: the example of a pattern has its length at
-// the least, and not its form.
-func (s *Scope) examples() (values map[string][]string, real bool) {
-	values, real = map[string][]string{}, true
-	for name, p := range s.compiled {
-		values[name] = []string{p.example()}
-		if _, err := p.canonical(p.example()); err != nil {
-			real = false
-		}
-	}
-	return values, real
-}

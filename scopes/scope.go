@@ -16,6 +16,7 @@ type Scope struct {
 	defaultTTL, maxTTL         time.Duration
 	tier                       Tier
 	sourceCIDRs                []string
+	file                       string // its base name
 
 	compiled   map[string]param
 	statements []statement // AWS
