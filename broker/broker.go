@@ -286,7 +286,7 @@ func (b *Broker) permit(intent ledger.Intent) (mint.Permit, error) {
 		GrantID: iss.GrantID, TaskID: d.Task().ID, AgentID: d.Agent().ID().String(),
 		ScopeName: req.Scope().Name(), ScopeVersion: req.Scope().Version(),
 		EnvelopeDigest: c.Digest(), IssuanceID: iss.ID, SessionName: intent.Session(),
-		Role: req.Scope().Role(), Permissions: req.Permissions(), SourceCIDRs: req.Scope().SourceCIDRs(),
+		Role: req.Scope().Role(), Permissions: req.Permissions(), SourceCIDRs: req.Scope().SourceCIDRs(), Regions: req.Scope().Regions(),
 		NotAfter: iss.NotAfter, IssuedAt: now, PermitExpires: now.Add(permitLife),
 	})
 }

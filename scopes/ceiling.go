@@ -11,7 +11,7 @@ import (
 )
 
 // Ceiling is the widest that a scope can ever give: its permissions with every parameter at the widest that its type
-// and its allowed values admit. Exactly one field is set. It is not bound to a deadline or networks, which
+// and its allowed values admit. Exactly one field is set. It is not bound to a deadline, networks or Regions, which
 // only narrow it.
 type Ceiling struct {
 	AWS   *iam.Policy

@@ -99,6 +99,17 @@ func (c *compiler) bindings() error {
 	}
 	slices.Sort(c.scope.sourceCIDRs)
 	c.scope.sourceCIDRs = slices.Compact(c.scope.sourceCIDRs)
+	if c.scope.provider == ProviderVault && len(c.doc.Bindings.Regions) > 0 {
+		return atf("$.bindings.regions", "regions go with provider %q", ProviderAWS)
+	}
+	for i, s := range c.doc.Bindings.Regions {
+		if !shapes[TypeRegion].form.MatchString(s) {
+			return atf(fmt.Sprintf("$.bindings.regions[%d]", i), "%q is no Region such as eu-west-1", s)
+		}
+		c.scope.regions = append(c.scope.regions, s)
+	}
+	slices.Sort(c.scope.regions)
+	c.scope.regions = slices.Compact(c.scope.regions)
 	return nil
 }
 

@@ -41,7 +41,7 @@ func (s *Scope) fits(p iam.Policy) (*iam.Policy, error) {
 
 // boundSize is the size that minting will give the policy.
 func (s *Scope) boundSize(p iam.Policy) (int, error) {
-	bound, err := iam.Bind(p, iam.Limits{NotAfter: time.Unix(0, 0).UTC(), SourceCIDRs: s.sourceCIDRs, Dialect: iam.DialectAWS})
+	bound, err := iam.Bind(p, iam.Limits{NotAfter: time.Unix(0, 0).UTC(), SourceCIDRs: s.sourceCIDRs, Regions: s.regions, Dialect: iam.DialectAWS})
 	if err != nil {
 		return 0, err
 	}

@@ -116,3 +116,17 @@ func TestExpansionIsInTheVersion(t *testing.T) {
 		t.Error("one action less, and the same version")
 	}
 }
+
+func TestRegions(t *testing.T) {
+	c, s := load(t, good+"bindings: {regions: [eu-west-2, eu-west-1, eu-west-2]}\n")
+	if got := fmt.Sprint(s.Regions()); got != "[eu-west-1 eu-west-2]" {
+		t.Error(got)
+	}
+	s.Regions()[0] = "x"
+	if s.Regions()[0] != "eu-west-1" {
+		t.Error("the Regions were changed from outside")
+	}
+	if _, err := c.Resolve(scopes.Query{Scope: "x", Params: params{"bucket": {"abc"}}}); err != nil {
+		t.Error(err)
+	}
+}

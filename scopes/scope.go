@@ -15,7 +15,7 @@ type Scope struct {
 	params                     []Param
 	defaultTTL, maxTTL         time.Duration
 	tier                       Tier
-	sourceCIDRs                []string
+	sourceCIDRs, regions       []string
 	file                       string // its base name
 
 	compiled   map[string]param
@@ -67,3 +67,6 @@ func (s *Scope) Tier() Tier { return s.tier }
 
 // SourceCIDRs returns the networks that a credential works from, sorted; none means any.
 func (s *Scope) SourceCIDRs() []string { return slices.Clone(s.sourceCIDRs) }
+
+// Regions returns the AWS Regions whose endpoints a credential works with, sorted; none means any.
+func (s *Scope) Regions() []string { return slices.Clone(s.regions) }

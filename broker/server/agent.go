@@ -66,7 +66,7 @@ func (s *agentServer) ExplainScope(ctx context.Context, r *valetkeyv1.ExplainSco
 	if req.Permissions().AWS != nil {
 		// A deadline has a fixed width, so any gives the size that minting will have.
 		bound, err := iam.Bind(*req.Permissions().AWS, iam.Limits{
-			NotAfter: d.At().Add(d.TTL()), SourceCIDRs: req.Scope().SourceCIDRs(), Dialect: iam.DialectAWS,
+			NotAfter: d.At().Add(d.TTL()), SourceCIDRs: req.Scope().SourceCIDRs(), Regions: req.Scope().Regions(), Dialect: iam.DialectAWS,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("measuring permissions: %w", err)

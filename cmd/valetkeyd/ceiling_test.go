@@ -101,6 +101,28 @@ func TestCeilings(t *testing.T) {
 	}
 }
 
+// A scope that is bound to Regions needs a role that can keep them.
+func TestRegionsNeedTheDialect(t *testing.T) {
+	edit := func(dir string) {
+		file := filepath.Join(dir, "s3-prefix-read.yaml")
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, string(raw)+"bindings: {regions: [eu-west-1]}\n")
+	}
+	c, err := exampleConfig(t, edit, unproven, unproven)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := c.Roles["s3"]
+	r.Dialect = "s3-compatible"
+	c.Roles["s3"] = r
+	if _, err := c.loadRules(); !errors.Is(err, scopes.ErrCatalog) || !strings.Contains(err.Error(), "bound to Regions") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestDevModeProvesTheExample(t *testing.T) {
 	d := devCmd{Dir: t.TempDir()}
 	if _, err := d.prepare(); err != nil {
