@@ -22,6 +22,7 @@ type Scope struct {
 	wrap       bool
 	reasons    []tierReason // all of them, of whatever tier
 	sensitive  []string     // sorted
+	outline    Outline
 }
 
 // Name returns the scope's name, unique in its catalog.
