@@ -89,6 +89,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 		_, _ = fmt.Fprintf(stderr, "valetkey: %v\nTry: valetkey --help\n", err)
 		return exitUsage
 	}
+	if _, ok := kctx.Selected().Target.Addr().Interface().(interface{ markdown() }); c.Output == formatMarkdown && !ok {
+		_, _ = fmt.Fprintf(stderr, "valetkey: %s has no markdown; use -o table or -o json\n", kctx.Selected().Path())
+		return exitUsage
+	}
 	out := &output{format: c.Output, stdout: stdout, stderr: stderr}
 	c.connect = connect
 	kctx.BindTo(ctx, (*context.Context)(nil))

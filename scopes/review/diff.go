@@ -45,14 +45,16 @@ func Diff(before, after *scopes.Catalog) Delta {
 func whole(c *scopes.Catalog, s *scopes.Scope, status Status) ScopeDelta {
 	out := ScopeDelta{Scope: s.Name(), Status: status, Description: s.Description()}
 	var changes []Change
-	if v, perms, err := Example(c, s); err != nil {
+	v, r, err := example(c, s)
+	if err == nil {
+		perms := r.Permissions()
+		_, changes, err = comparePermissions(&perms, nil)
+	}
+	if err != nil {
 		changes = []Change{{Kind: KindPermission, Tier: s.Tier(), What: "what it gives", Why: err.Error()}}
-	} else if changes, _, err = comparePermissions(nil, &perms); err != nil {
-		changes = []Change{{Kind: KindPermission, Tier: s.Tier(), What: "what it gives", Why: err.Error()}}
-	} else {
-		for i := range changes {
-			changes[i].Given = v
-		}
+	}
+	for i := range changes {
+		changes[i].Given = v.text()
 	}
 	sorted(changes)
 	if status == Added {
@@ -63,23 +65,19 @@ func whole(c *scopes.Catalog, s *scopes.Scope, status Status) ScopeDelta {
 	return out
 }
 
-// Example resolves a scope with values that stand in for its parameters, and says them.
-func Example(c *scopes.Catalog, s *scopes.Scope) (given string, perms scopes.Permissions, err error) {
+// example resolves a scope with values that stand in for its parameters.
+func example(c *scopes.Catalog, s *scopes.Scope) (valuation, scopes.Request, error) {
 	candidates, err := candidatesOf(s, nil)
 	if err != nil {
-		return "", perms, err
-	}
-	n := 1
-	for _, values := range candidates {
-		n = max(n, len(values))
+		return nil, scopes.Request{}, err
 	}
 	var r scopes.Request
-	for _, v := range valuations(candidates, n) { // an ARN may be one that no action of the scope takes
+	for _, v := range valuations(candidates, count(candidates)) { // an ARN may be one that no action of the scope takes
 		if r, err = c.Resolve(v.query(s.Name())); err == nil {
-			return v.text(), r.Permissions(), nil
+			return v, r, nil
 		}
 	}
-	return "", perms, err
+	return nil, scopes.Request{}, err
 }
 
 // candidatesOf returns values for each parameter but those that are left out.

@@ -39,8 +39,8 @@ func (p *pair) limits() {
 }
 
 func wrapped(c *scopes.Catalog, s *scopes.Scope) (bool, error) {
-	_, perms, err := Example(c, s)
-	return perms.VaultWrap, err
+	_, r, err := example(c, s)
+	return r.Permissions().VaultWrap, err
 }
 
 // networks compares the networks that credentials work from. A network that two of the other side make up together

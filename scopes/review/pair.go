@@ -225,11 +225,11 @@ func resolve(c *scopes.Catalog, scope string, fixed valuation, free map[string][
 	return out, last
 }
 
-// count is how many valuations use every candidate, at most maxSamples.
+// count is how many valuations use every candidate, at most maxSamples of them.
 func count(candidates map[string][]string) int {
 	n := 1
 	for _, values := range candidates {
 		n = max(n, len(values))
 	}
-	return min(n, 4*maxSamples)
+	return min(n, maxSamples)
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // maxSamples is how many values of one parameter are looked at. Two that differ are enough to tell a hole from a
-// literal; more are for lists of allowed values that name what a literal names.
-const maxSamples = 8
+// literal; the rest is room for the forms of an ARN.
+const maxSamples = 32
 
 // regions are real ones, so that a condition on a Region makes sense. It is read-only.
 var regions = []string{"eu-west-1", "us-east-2", "ap-south-1", "sa-east-1"}
