@@ -57,8 +57,10 @@ func (o *output) value(v any) error {
 }
 
 // table prints rows in columns.
-func (o *output) table(rows [][]string) error {
-	w := tabwriter.NewWriter(o.stdout, 0, 4, 2, ' ', 0)
+func (o *output) table(rows [][]string) error { return printTable(o.stdout, rows) }
+
+func printTable(to io.Writer, rows [][]string) error {
+	w := tabwriter.NewWriter(to, 0, 4, 2, ' ', 0)
 	for _, r := range rows {
 		if _, err := fmt.Fprintln(w, strings.Join(r, "\t")); err != nil {
 			return fmt.Errorf("printing: %w", err)

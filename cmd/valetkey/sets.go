@@ -1,15 +1,13 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // What the commands that treat policies as sets leave with, beside exitOK,
@@ -42,6 +40,9 @@ type textFile struct {
 	name string
 	data []byte
 }
+
+// fault says what is wrong with the file.
+func (f textFile) fault(err error) error { return fmt.Errorf("%s: %w", f.name, err) }
 
 // readSet reads the files that make one set: a file, standard input for "-",
 // or all files of a folder whose names end in ext. An empty set is an error.
@@ -78,37 +79,58 @@ func readSet(path, ext string) ([]textFile, error) {
 	return out, nil
 }
 
-// maxLine bounds one line of cases on standard input, in bytes.
-const maxLine = 4 << 20
+// readPair reads the two sides of a comparison; one of them can be standard
+// input.
+func readPair[T any](a, b string, read func(path string) (T, error)) (x, y T, err error) {
+	if a == "-" && b == "-" {
+		return x, y, &usageError{"only one side can be standard input"}
+	}
+	if x, err = read(a); err != nil {
+		return x, y, err
+	}
+	y, err = read(b)
+	return x, y, err
+}
 
-// eachLine calls f for each line of JSON, decoded into a new T; an unknown
-// member is an error. An error names the line. No line at all is an error.
-func eachLine[T any](in io.Reader, f func(T) error) error {
-	sc := bufio.NewScanner(in)
-	sc.Buffer(nil, maxLine)
-	n, seen := 0, 0
-	for sc.Scan() {
-		n++
-		if strings.TrimSpace(sc.Text()) == "" {
-			continue
+// formatFiles prints each file as format has it, or writes it back, or tells
+// which of them format would change.
+func (o *output) formatFiles(paths []string, ext string, write, check bool, format func([]byte) ([]byte, error)) error {
+	if write && check {
+		return &usageError{"either write the files or check them"}
+	}
+	differ := false
+	for _, path := range paths {
+		if path == "-" && write {
+			return &usageError{"standard input cannot be written"}
 		}
-		seen++
-		var v T
-		dec := json.NewDecoder(strings.NewReader(sc.Text()))
-		dec.UseNumber()
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&v); err != nil {
-			return fmt.Errorf("reading line %d: %w", n, err)
+		files, err := readSet(path, ext)
+		if err != nil {
+			return err
 		}
-		if err := f(v); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+		for _, f := range files {
+			text, err := format(f.data)
+			if err != nil {
+				return f.fault(err)
+			}
+			same := bytes.Equal(text, f.data)
+			differ = differ || !same
+			switch {
+			case check && !same:
+				err = o.printf("%s\n", clean(f.name))
+			case write && !same:
+				if err = os.WriteFile(f.name, text, 0o600); err == nil {
+					o.say("%s", clean(f.name))
+				}
+			case !check && !write:
+				err = o.printf("%s", text)
+			}
+			if err != nil {
+				return fmt.Errorf("writing %s: %w", f.name, err)
+			}
 		}
 	}
-	if err := sc.Err(); err != nil {
-		return fmt.Errorf("reading line %d: %w", n+1, err)
-	}
-	if seen == 0 {
-		return errors.New("no cases on standard input")
+	if check && differ {
+		return answer(exitNo)
 	}
 	return nil
 }

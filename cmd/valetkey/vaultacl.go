@@ -28,7 +28,7 @@ func readACL(path string) ([]vaultacl.Policy, error) {
 	for _, f := range files {
 		p, err := vaultacl.Parse(f.data)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.name, err)
+			return nil, f.fault(err)
 		}
 		p.Name = f.name
 		out = append(out, p)
@@ -93,8 +93,8 @@ func refText(refs []vaultacl.Ref) string {
 }
 
 type vaultaclCoverCmd struct {
-	A      string `arg:"" help:"The wider side: a file, a folder with the .hcl files of one token, or -."`
-	B      string `arg:"" help:"The narrower side, likewise."`
+	A      string `arg:"" predictor:"hcl" help:"The wider side: a file, a folder with the .hcl files of one token, or -."`
+	B      string `arg:"" predictor:"hcl" help:"The narrower side, likewise."`
 	Budget int    `help:"How many kinds of paths to look at." default:"200000"`
 }
 
@@ -106,7 +106,7 @@ type coverAnswer struct {
 }
 
 func (c *vaultaclCoverCmd) Run(out *output) error {
-	a, b, err := readPair(c.A, c.B)
+	a, b, err := readPair(c.A, c.B, readACL)
 	if err != nil {
 		return err
 	}
@@ -140,15 +140,4 @@ func (c *vaultaclCoverCmd) Run(out *output) error {
 	case vaultacl.Unknown:
 	}
 	return answer(exitUnknown)
-}
-
-func readPair(a, b string) (x, y []vaultacl.Policy, err error) {
-	if a == "-" && b == "-" {
-		return nil, nil, &usageError{"only one side can be standard input"}
-	}
-	if x, err = readACL(a); err != nil {
-		return nil, nil, err
-	}
-	y, err = readACL(b)
-	return x, y, err
 }

@@ -7,8 +7,8 @@ import (
 )
 
 type vaultaclDiffCmd struct {
-	A      string `arg:"" help:"Before: a file, a folder with the .hcl files of one token, or -."`
-	B      string `arg:"" help:"After, likewise."`
+	A      string `arg:"" predictor:"hcl" help:"Before: a file, a folder with the .hcl files of one token, or -."`
+	B      string `arg:"" predictor:"hcl" help:"After, likewise."`
 	Budget int    `help:"How many kinds of paths to look at." default:"200000"`
 }
 
@@ -34,7 +34,7 @@ type aclDelta struct {
 }
 
 func (c *vaultaclDiffCmd) Run(out *output) error {
-	a, b, err := readPair(c.A, c.B)
+	a, b, err := readPair(c.A, c.B, readACL)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 
@@ -15,7 +14,7 @@ import (
 )
 
 type vaultaclExplainCmd struct {
-	Policies string            `arg:"" help:"The token's policies: a file, a folder with .hcl files, or -."`
+	Policies string            `arg:"" predictor:"hcl" help:"The token's policies: a file, a folder with .hcl files, or -."`
 	Path     string            `help:"Say what decides about this path."`
 	Given    map[string]string `help:"What a template is filled with, such as identity.entity.id=ID." placeholder:"SELECTOR=VALUE"`
 }
@@ -101,38 +100,16 @@ func (c *vaultaclExplainCmd) path(out *output, set []vaultacl.Policy) error {
 var errReformatted = errors.New("formatting would change what the policy means; use --canonical")
 
 type vaultaclFmtCmd struct {
-	Files     []string `arg:"" help:"Policy files, or - for standard input."`
+	Files     []string `arg:"" predictor:"hcl" help:"Policy files, or - for standard input."`
 	Write     bool     `short:"w" help:"Write the files instead of printing them."`
+	Check     bool     `help:"Print the names of files that are not so, and leave with 3 if there are any."`
 	Canonical bool     `help:"Print one form for one meaning, without comments."`
 }
 
 func (c *vaultaclFmtCmd) Run(out *output) error {
-	for _, name := range c.Files {
-		if name == "-" && c.Write {
-			return &usageError{"standard input cannot be written"}
-		}
-		files, err := readSet(name, ".hcl")
-		if err != nil {
-			return err
-		}
-		for _, f := range files {
-			text, err := formatACL(f.data, c.Canonical)
-			if err != nil {
-				return fmt.Errorf("%s: %w", f.name, err)
-			}
-			switch {
-			case !c.Write:
-				err = out.printf("%s", text)
-			case !bytes.Equal(text, f.data):
-				err = os.WriteFile(f.name, text, 0o600)
-				out.say("%s", f.name)
-			}
-			if err != nil {
-				return fmt.Errorf("writing %s: %w", f.name, err)
-			}
-		}
-	}
-	return nil
+	return out.formatFiles(c.Files, ".hcl", c.Write, c.Check, func(text []byte) ([]byte, error) {
+		return formatACL(text, c.Canonical)
+	})
 }
 
 // formatACL lays out a policy as "vault policy fmt" does, which keeps comments, and checks that it means the same.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,7 +12,7 @@ import (
 )
 
 type vaultaclSimulateCmd struct {
-	Policies  string            `arg:"" optional:"" help:"The token's policies: a file, or a folder with .hcl files. A line can bring its own."`
+	Policies  string            `arg:"" optional:"" predictor:"hcl" help:"The token's policies: a file, or a folder with .hcl files. A line can bring its own."`
 	Operation string            `help:"The operation." enum:"create,read,update,delete,list,patch,recover" default:"read"`
 	Path      string            `help:"The path, without v1/. Without it, cases are read from standard input."`
 	Data      string            `help:"The parameters, as a JSON object." placeholder:"JSON"`
@@ -41,7 +42,7 @@ type aclVerdict struct {
 	Why      string         `json:"why"`
 }
 
-func (c *vaultaclSimulateCmd) Run(out *output) error {
+func (c *vaultaclSimulateCmd) Run(ctx context.Context, out *output) error {
 	var set []vaultacl.Policy
 	var err error
 	switch {
@@ -56,7 +57,7 @@ func (c *vaultaclSimulateCmd) Run(out *output) error {
 		return &usageError{"no policies to judge by"}
 	}
 	if c.Path == "" {
-		return c.lines(out, set)
+		return c.lines(ctx, out, set)
 	}
 	k := aclCase{aclRequest: aclRequest{
 		Operation: vaultacl.Operation(c.Operation), Path: c.Path, WrapTTL: c.WrapTTL, Sudo: c.Sudo, Given: c.Given,
@@ -84,9 +85,16 @@ func (c *vaultaclSimulateCmd) Run(out *output) error {
 }
 
 // lines answers the cases of standard input, one line each.
-func (c *vaultaclSimulateCmd) lines(out *output, set []vaultacl.Policy) error {
+func (c *vaultaclSimulateCmd) lines(ctx context.Context, out *output, set []vaultacl.Policy) error {
 	wrong, total := 0, 0
-	err := eachLine(os.Stdin, func(k aclCase) error {
+	err := eachLine(ctx, os.Stdin, func(_ int, line []byte, err error) error {
+		if err != nil {
+			return err
+		}
+		k, err := decodeLine[aclCase](line)
+		if err != nil {
+			return err
+		}
 		if len(k.Policies) == 0 && len(set) == 0 {
 			return &usageError{"no policies to judge by, neither in the line nor as an argument"}
 		}

@@ -3,7 +3,9 @@ package iam
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 )
 
 // Case is one evaluation as a line of JSON: policies, a request, and the verdict that is expected of them.
@@ -53,7 +55,7 @@ func ParseCase(line []byte) (Case, error) {
 	if err := dec.Decode(&w); err != nil {
 		return Case{}, fmt.Errorf("reading case: %w", err)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Case{}, fmt.Errorf("reading case: %w: text after it", ErrRequest)
 	}
 	c := Case{Name: w.Name, Page: w.Page, Identity: w.Identity, Session: w.Session, Boundary: w.Boundary,

@@ -2,7 +2,6 @@ package iam
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -261,31 +260,14 @@ func (s *statement) takes(action string) bool {
 
 // String is the change for people, on one line.
 func (c Change) String() string {
-	var b strings.Builder
-	list := func(not string, yes, no []string) {
-		if len(no) > 0 {
-			b.WriteString(not)
-			yes = no
-		}
-		b.WriteString(strings.Join(yes, ", "))
+	if !c.Known {
+		return c.What() + "; perhaps: " + c.Why
 	}
-	list("everything but ", c.Actions, c.NotActions)
-	b.WriteString(" on ")
-	list("everything but ", c.Resources, c.NotResources)
-	for i, op := range slices.Sorted(maps.Keys(c.Condition)) {
-		for j, key := range slices.Sorted(maps.Keys(c.Condition[op])) {
-			if i+j == 0 {
-				b.WriteString(" when ")
-			} else {
-				b.WriteString(" and ")
-			}
-			fmt.Fprintf(&b, "%s %s %s", key, op, strings.Join(c.Condition[op][key], ", "))
-		}
-	}
-	if c.Known {
-		fmt.Fprintf(&b, "; for one, %s on %s", c.Witness.Action, c.Witness.Resource)
-	} else {
-		fmt.Fprintf(&b, "; perhaps: %s", c.Why)
-	}
-	return b.String()
+	return fmt.Sprintf("%s; for one, %s on %s", c.What(), c.Witness.Action, c.Witness.Resource)
+}
+
+// What is the change in words, without its evidence: "s3:GetObject on arn:aws:s3:::b/* when aws:SourceVpc StringEquals
+// vpc-1".
+func (c Change) What() string {
+	return words(c.Actions, c.NotActions, c.Resources, c.NotResources, c.Condition)
 }

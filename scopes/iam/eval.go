@@ -73,7 +73,7 @@ type Ref struct {
 // Decision is a verdict and what it rests on.
 type Decision struct {
 	Verdict    Verdict `json:"verdict"`
-	Statements []Ref   `json:"statements"`      // the Denies that match; where allowed, the Allows that match in each layer; else empty
+	Statements []Ref   `json:"statements"`      // the Denies that match; where allowed, the Allows that match in each layer; else empty, not nil
 	Layer      string  `json:"layer,omitempty"` // for ImplicitDeny, the first layer that does not allow it; else empty
 }
 
@@ -188,11 +188,11 @@ func (e *Evaluator) Allows(r Request) (Decision, error) {
 	}
 	for i, layer := range e.layers {
 		if allowed>>i&1 == 0 {
-			return Decision{Layer: layer}, nil
+			return Decision{Layer: layer, Statements: []Ref{}}, nil
 		}
 	}
 	if len(e.layers) == 0 {
-		return Decision{Layer: LayerIdentity}, nil
+		return Decision{Layer: LayerIdentity, Statements: []Ref{}}, nil
 	}
 	d.Verdict = Allowed
 	return d, nil

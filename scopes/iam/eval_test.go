@@ -193,12 +193,12 @@ func TestLayers(t *testing.T) {
 		session, boundary *iam.Policy
 		want              iam.Decision
 	}{
-		"nothing":     {nil, nil, nil, iam.Decision{Layer: "identity"}},
+		"nothing":     {nil, nil, nil, iam.Decision{Layer: "identity", Statements: []iam.Ref{}}},
 		"one of two":  {[]iam.Policy{none, gets}, nil, nil, iam.Decision{Verdict: iam.Allowed, Statements: []iam.Ref{ref("identity[1]", "", "Allow")}}},
 		"every layer": {[]iam.Policy{all}, &gets, &all, iam.Decision{Verdict: iam.Allowed, Statements: []iam.Ref{ref("identity[0]", "", "Allow"), ref("boundary", "", "Allow"), ref("session", "", "Allow")}}},
-		"no identity": {nil, &all, &all, iam.Decision{Layer: "identity"}},
-		"no boundary": {[]iam.Policy{all}, &none, &none, iam.Decision{Layer: "boundary"}},
-		"no session":  {[]iam.Policy{all}, &none, &all, iam.Decision{Layer: "session"}},
+		"no identity": {nil, &all, &all, iam.Decision{Layer: "identity", Statements: []iam.Ref{}}},
+		"no boundary": {[]iam.Policy{all}, &none, &none, iam.Decision{Layer: "boundary", Statements: []iam.Ref{}}},
+		"no session":  {[]iam.Policy{all}, &none, &all, iam.Decision{Layer: "session", Statements: []iam.Ref{}}},
 		"deny":        {[]iam.Policy{all, deny}, &none, nil, iam.Decision{Verdict: iam.ExplicitDeny, Statements: []iam.Ref{ref("identity[1]", "No", "Deny")}}},
 		"denies":      {[]iam.Policy{all}, &deny, &deny, iam.Decision{Verdict: iam.ExplicitDeny, Statements: []iam.Ref{ref("boundary", "No", "Deny"), ref("session", "No", "Deny")}}},
 	} {

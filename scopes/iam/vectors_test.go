@@ -70,7 +70,7 @@ func TestVectors(t *testing.T) {
 }
 
 func TestParseCaseRefuses(t *testing.T) {
-	for _, line := range []string{``, `{"verdict":"maybe"}`, `{"nmae":"x"}`, `{"context":{"k":1}}`, `{} {}`, `{"identity":[{}]}`} {
+	for _, line := range []string{``, `{"verdict":"maybe"}`, `{"nmae":"x"}`, `{"context":{"k":1}}`, `{} {}`, `{}}`, `{}]`, `{"identity":[{}]}`} {
 		if _, err := iam.ParseCase([]byte(line)); err == nil {
 			t.Errorf("%s is a case", line)
 		}
