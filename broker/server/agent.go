@@ -62,6 +62,7 @@ func (s *agentServer) ExplainScope(ctx context.Context, r *valetkeyv1.ExplainSco
 	out := &valetkeyv1.ExplainScopeResponse{
 		Scope: scopeOut(req.Scope()), Tier: tierOut(req.Tier().String()), TierReasons: req.TierReasons(), Permissions: string(perms),
 		Allowed: d.Outcome() == policy.Allow, Needs: needsOut(d.Needs()), Reasons: d.Reasons(), Ttl: durationpb.New(d.TTL()),
+		SourceCidrs: req.Scope().SourceCIDRs(),
 	}
 	if req.Permissions().AWS != nil {
 		// A deadline has a fixed width, so any gives the size that minting will have.

@@ -38,6 +38,7 @@ type cli struct {
 
 	Scopes   scopesCmd   `cmd:"" help:"List what may be asked for."`
 	Explain  explainCmd  `cmd:"" help:"Say what a request would give and need. Mints nothing."`
+	Can      canCmd      `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no."`
 	Task     taskCmd     `cmd:"" help:"Open and close tasks."`
 	Request  requestCmd  `cmd:"" help:"Ask for a grant."`
 	Mint     mintCmd     `cmd:"" help:"Mint a credential from a grant, and print it."`
