@@ -111,13 +111,20 @@ func gainTier(t scopes.Tier) string {
 // diffSummary is the whole difference in one sentence.
 func diffSummary(d review.Delta) string {
 	if len(d.Scopes) == 0 {
-		return fmt.Sprintf("no change in %d scopes", d.Same)
+		return "no change in " + scopeCount(d.Same)
 	}
 	gained := "nothing gained"
 	if n := d.Gains(); n > 0 {
 		gained = fmt.Sprintf("%d gained, up to tier %s", n, d.Tier())
 	}
-	return fmt.Sprintf("%s; %d scopes differ, %d do not", gained, len(d.Scopes), d.Same)
+	return fmt.Sprintf("%s in %s; %d as before", gained, scopeCount(len(d.Scopes)), d.Same)
+}
+
+func scopeCount(n int) string {
+	if n == 1 {
+		return "1 scope"
+	}
+	return fmt.Sprintf("%d scopes", n)
 }
 
 // tierStep says a scope's tier on both sides: "write -> destructive".

@@ -48,5 +48,5 @@ func (r lintReport) print(out *output) error {
 			return err
 		}
 	}
-	return out.printf("%d findings in %d scopes\n", len(r.Findings), r.Scopes)
+	return out.printf("%d findings in %s\n", len(r.Findings), scopeCount(r.Scopes))
 }

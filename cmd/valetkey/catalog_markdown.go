@@ -18,7 +18,7 @@ func diffMarkdown(d review.Delta) string {
 	for i, s := range d.Scopes {
 		text := scopeMarkdown(s)
 		if b.Len()+len(text) > maxComment {
-			fmt.Fprintf(&b, "\n%d further scopes differ; run `valetkey catalog diff` to see them.\n", len(d.Scopes)-i)
+			fmt.Fprintf(&b, "\n%s more; run `valetkey catalog diff` to see them.\n", scopeCount(len(d.Scopes)-i))
 			break
 		}
 		b.WriteString(text)

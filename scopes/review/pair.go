@@ -2,6 +2,7 @@ package review
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -193,12 +194,28 @@ func (p *pair) each(these, those []resolved, into *[]Change, seen map[string]boo
 // abstract is the change without the values it was found at.
 func abstract(c Change, at valuation) string {
 	key := c.What
-	for name, value := range at {
-		if len(value) > 3 { // a short one may be part of a word
-			key = strings.ReplaceAll(key, value, "{"+name+"}")
-		}
+	for _, name := range slices.Sorted(maps.Keys(at)) {
+		key = replaceWord(key, strings.TrimSuffix(at[name], "/"), "{"+name+"}")
 	}
 	return key
+}
+
+// replaceWord replaces a value where it is no part of a longer word.
+func replaceWord(text, value, by string) string {
+	var b strings.Builder
+	inner := func(i int) bool {
+		return i >= 0 && i < len(text) && (text[i] >= '0' && text[i] <= '9' || text[i] >= 'A' && text[i] <= 'Z' || text[i] >= 'a' && text[i] <= 'z')
+	}
+	for i := 0; i < len(text); {
+		if end := i + len(value); value != "" && strings.HasPrefix(text[i:], value) && !inner(i-1) && !inner(end) {
+			b.WriteString(by)
+			i = end
+			continue
+		}
+		b.WriteByte(text[i])
+		i++
+	}
+	return b.String()
 }
 
 // resolved is what some values give.
