@@ -113,11 +113,11 @@ func diffSummary(d review.Delta) string {
 	if len(d.Scopes) == 0 {
 		return "no change in " + scopeCount(d.Same)
 	}
-	gained := "nothing gained"
+	where := scopeCount(len(d.Scopes))
 	if n := d.Gains(); n > 0 {
-		gained = fmt.Sprintf("%d gained, up to tier %s", n, d.Tier())
+		return fmt.Sprintf("%d gained in %s, up to tier %s; %d as before", n, where, d.Tier(), d.Same)
 	}
-	return fmt.Sprintf("%s in %s; %d as before", gained, scopeCount(len(d.Scopes)), d.Same)
+	return fmt.Sprintf("nothing gained in %s; %d as before", where, d.Same)
 }
 
 func scopeCount(n int) string {
