@@ -131,6 +131,7 @@ ttl: {default: 15m, max: 1h}
 		{"a capability", kv, edit(t, kv, "[read]", "[read, delete]"), "destructive permission: delete on secret/data/example-team/* | delete secret/data/example-team/", "", scopes.TierDestructive},
 		{"a Vault wildcard", kv, edit(t, kv, "secret/data/{team}/*", "secret/data/+/{team}/*"), "secret/data/+/example-team/*", "secret/data/example-team/*", scopes.TierRead},
 		{"another provider", base, kv, "secret/data/example-team/*", "s3:GetObject", scopes.TierRead},
+		{"an ARN of another kind", arn, edit(t, arn, "dynamodb:GetItem", "sqs:ReceiveMessage"), "sqs:ReceiveMessage on arn:aws:sqs:", "dynamodb:GetItem on arn:aws:dynamodb:", scopes.TierRead},
 		{"an ARN", arn, edit(t, arn, "dynamodb:GetItem", "dynamodb:GetItem, dynamodb:DeleteTable"), "destructive permission: dynamodb:DeleteTable", "", scopes.TierDestructive},
 	} {
 		t.Run(k.name, func(t *testing.T) {

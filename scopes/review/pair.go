@@ -155,7 +155,7 @@ func (p *pair) sweep(shared, freeA, freeB map[string][]string) {
 		}
 		as, errA := resolve(p.before, p.a.Name(), old, freeA)
 		bs, errB := resolve(p.after, p.b.Name(), v, freeB)
-		if len(as) == 0 || len(bs) == 0 {
+		if len(as) == 0 && len(bs) == 0 {
 			why = strings.TrimSpace(fmt.Sprintln(errA, errB))
 			continue
 		}
@@ -164,18 +164,23 @@ func (p *pair) sweep(shared, freeA, freeB map[string][]string) {
 		p.each(as, bs, &p.out.Lost, seenLoss)
 	}
 	if compared == 0 {
-		p.unknown("no request was found that both take: " + why)
+		p.unknown("no request was found that either takes: " + why)
 	}
 }
 
-// each adds, for every answer of one side, what it has over the nearest answer of the other.
+// each adds, for every answer of one side, what it has over the nearest answer of the other; over nothing, where the
+// other refuses the request.
 func (p *pair) each(these, those []resolved, into *[]Change, seen map[string]bool) {
 	for _, x := range these {
 		var least []Change
-		for i, y := range those {
-			more, _, err := comparePermissions(&y.perms, &x.perms)
+		for i := range max(1, len(those)) {
+			var other *scopes.Permissions
+			if len(those) > 0 {
+				other = &those[i].perms
+			}
+			more, _, err := comparePermissions(other, &x.perms)
 			if err != nil {
-				more = []Change{{Kind: KindPermission, Tier: p.b.Tier(), What: "what it gives", Why: err.Error()}}
+				more = []Change{{Kind: KindPermission, Tier: max(p.a.Tier(), p.b.Tier()), What: "what it gives", Why: err.Error()}}
 			}
 			if i == 0 || len(more) < len(least) {
 				least = more
