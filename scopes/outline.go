@@ -20,7 +20,7 @@ type OutlineStatement struct {
 
 // Outline returns what the scope's file says.
 func (s *Scope) Outline() Outline {
-	out := Outline{File: s.outline.File, Paths: slices.Clone(s.outline.Paths)}
+	out := Outline{File: s.file, Paths: slices.Clone(s.outline.Paths)}
 	for _, st := range s.outline.Statements {
 		out.Statements = append(out.Statements, OutlineStatement{slices.Clone(st.Actions), slices.Clone(st.Resources)})
 	}
@@ -28,8 +28,8 @@ func (s *Scope) Outline() Outline {
 }
 
 // outlineOf takes from a file what Outline tells.
-func outlineOf(file string, doc fileScope) Outline {
-	out := Outline{File: file}
+func outlineOf(doc fileScope) Outline {
+	var out Outline
 	for _, st := range doc.Statements {
 		out.Statements = append(out.Statements, OutlineStatement{slices.Clone(st.Actions), slices.Clone(st.Resources)})
 	}

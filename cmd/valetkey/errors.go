@@ -127,6 +127,8 @@ func advice(r valetkeyv1.ErrorReason) string {
 		return "ask for a shorter --ttl; valetkey scopes shows the most."
 	case valetkeyv1.ErrorReason_ERROR_REASON_POLICY_TOO_LARGE:
 		return "ask for fewer resources at once."
+	case valetkeyv1.ErrorReason_ERROR_REASON_UNPROVEN:
+		return "ask for something narrower, or tell the operator: the scope can make more of its values than its author meant."
 	case valetkeyv1.ErrorReason_ERROR_REASON_DENIED:
 		return "see why, and what would be allowed: valetkey explain SCOPE k=v..."
 	case valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL:

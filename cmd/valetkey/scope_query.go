@@ -16,7 +16,6 @@ import (
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 	"github.com/valetkey/valetkey/scopes"
 	"github.com/valetkey/valetkey/scopes/iam"
-	"github.com/valetkey/valetkey/scopes/review"
 	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
@@ -95,10 +94,10 @@ func (q *scopeQuery) offline(ctx context.Context, params map[string][]string) (*
 			DefaultTtl: durationpb.New(s.DefaultTTL()), MaxTtl: durationpb.New(s.MaxTTL()), Tier: wireTier(s.Tier()),
 		},
 		Tier: wireTier(r.Tier()), TierReasons: r.TierReasons(), Permissions: string(perms), Ttl: durationpb.New(r.TTL()),
-		SourceCidrs: s.SourceCIDRs(),
+		SourceCidrs: s.SourceCIDRs(), Regions: s.Regions(),
 	}
 	if p := r.Permissions().AWS; p != nil {
-		size, err := review.BoundSize(s, *p)
+		size, err := s.BoundSize(*p)
 		if err != nil {
 			return nil, err
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/valetkey/valetkey/scopes"
 )
 
-// limits compares what bounds every credential of the scope: its life, its networks, its role, its wrapping.
+// limits compares what bounds every credential of the scope: its life, its networks and Regions, its role, its wrapping.
 func (p *pair) limits() {
 	if x, y := p.a.MaxTTL(), p.b.MaxTTL(); y > x {
 		p.gain(Change{Kind: KindLife, What: fmt.Sprintf("lives up to %s, not %s", y, x), Known: true, Witness: "--ttl " + y.String()})
@@ -20,6 +20,7 @@ func (p *pair) limits() {
 		p.note("without a wish it lives %s, not %s", y, x)
 	}
 	p.networks()
+	p.regions()
 	if p.a.Role() != p.b.Role() {
 		c := Change{
 			Kind: KindRole, What: fmt.Sprintf("comes from role %s, not %s", p.b.Role(), p.a.Role()),
@@ -81,4 +82,27 @@ func networkChange(networks []string, word string, other []string) Change {
 		c.Witness = "aws:SourceIp=" + n.Addr().String()
 	}
 	return c
+}
+
+// regions compares the AWS Regions that credentials work in; none is every Region.
+func (p *pair) regions() {
+	change := func(these, those []string, word string) Change {
+		c := Change{Kind: KindBinding, What: "works in any Region", Known: true}
+		if more := without(these, those); len(more) > 0 {
+			c.What, c.Witness = "works in "+strings.Join(more, ", "), "aws:RequestedRegion="+more[0]
+		}
+		c.What += " (" + word + ": only " + strings.Join(those, ", ") + ")"
+		return c
+	}
+	x, y := p.a.Regions(), p.b.Regions()
+	if len(x) > 0 && (len(y) == 0 || len(without(y, x)) > 0) {
+		p.gain(change(y, x, "was"))
+	}
+	if len(y) > 0 && (len(x) == 0 || len(without(x, y)) > 0) {
+		p.lose(change(x, y, "now"))
+	}
+}
+
+func without(these, those []string) []string {
+	return slices.DeleteFunc(slices.Clone(these), func(s string) bool { return slices.Contains(those, s) })
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/valetkey/valetkey/scopes"
 	"github.com/valetkey/valetkey/scopes/iam"
 	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
@@ -12,12 +13,12 @@ import (
 // covered looks for scopes that make this one needless. One of a higher tier does not: to have less is what this one is
 // for. What cannot be told is no finding.
 func (l *linter) covered() {
-	mine := widest(l.catalog, l.scope)
+	mine := l.scope.Ceiling()
 	for _, other := range l.catalog.Scopes() {
 		if other == l.scope || other.Provider() != l.scope.Provider() || other.Role() != l.scope.Role() || other.Tier() != l.scope.Tier() {
 			continue
 		}
-		theirs := widest(l.catalog, other)
+		theirs := other.Ceiling()
 		if !covers(theirs, mine) {
 			continue
 		}
@@ -32,7 +33,7 @@ func (l *linter) covered() {
 	}
 }
 
-func covers(wide, narrow ceiling) bool {
+func covers(wide, narrow scopes.Ceiling) bool {
 	if wide.AWS != nil && narrow.AWS != nil {
 		c, err := iam.Covers([]iam.Policy{*wide.AWS}, []iam.Policy{*narrow.AWS})
 		return err == nil && c.Answer == iam.Yes
@@ -40,7 +41,7 @@ func covers(wide, narrow ceiling) bool {
 	if wide.AWS != nil || narrow.AWS != nil {
 		return false
 	}
-	policy := func(c ceiling) []vaultacl.Policy {
+	policy := func(c scopes.Ceiling) []vaultacl.Policy {
 		return []vaultacl.Policy{vaultacl.FromRules("ceiling", c.Vault)}
 	}
 	return vaultacl.Covers(policy(wide), policy(narrow)).Answer == vaultacl.Yes

@@ -5,23 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/valetkey/valetkey/scopes"
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
 const maxSize = iam.MaxSize
-
-// BoundSize returns how many characters of iam.MaxSize a scope's policy takes once it is bound for AWS.
-func BoundSize(s *scopes.Scope, p iam.Policy) (int, error) {
-	// A deadline has a fixed width, so any gives the size that minting will have.
-	bound, err := iam.Bind(p, iam.Limits{NotAfter: time.Unix(0, 0), SourceCIDRs: s.SourceCIDRs(), Dialect: iam.DialectAWS})
-	if err != nil {
-		return 0, fmt.Errorf("measuring the policy of %s: %w", s.Name(), err)
-	}
-	return iam.Size(bound), nil
-}
 
 // longestSize measures with long parameters. The error wraps scopes.ErrTooLarge where the policy does not fit.
 func longestSize(c *scopes.Catalog, s *scopes.Scope) (int, error) {
@@ -53,7 +42,7 @@ func longestSize(c *scopes.Catalog, s *scopes.Scope) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return BoundSize(s, *r.Permissions().AWS)
+	return s.BoundSize(*r.Permissions().AWS)
 }
 
 // longest returns long values of a parameter that a caller may well have, the longest first: names of AWS at their

@@ -113,8 +113,10 @@ func (w *world) serve(t *testing.T, auth string) {
     endpoint: `+w.minio.Endpoint+`
     s3_endpoint: `+w.minio.Endpoint+`
     dialect: s3-compatible
+    ceiling: catalog/ceilings/s3-role.json
   vault:
     provider: vault
+    ceiling: catalog/ceilings/vault-role.hcl
     address: `+w.vault.Addr+`
     auth: `+auth+"\n")
 	w.broker = start(t, program(t, "valetkeyd"),
