@@ -44,6 +44,7 @@ func TestSimulateVectors(t *testing.T) {
 			names, want = append(names, filepath.Base(file)+": "+name), append(want, verdict)
 		}
 	}
+	t.Setenv("GORACE", raceOptions)
 	cmd := exec.CommandContext(t.Context(), "valetkey", "iam", "simulate")
 	cmd.Stdin = &stream
 	out, err := cmd.Output()
@@ -75,6 +76,7 @@ func TestSimulateVectors(t *testing.T) {
 // TestSimulateAnswersAtOnce holds that an answer does not wait for the next case: whoever asks by a pipe may wait for
 // it before asking again.
 func TestSimulateAnswersAtOnce(t *testing.T) {
+	t.Setenv("GORACE", raceOptions)
 	cmd := exec.CommandContext(t.Context(), "valetkey", "iam", "simulate")
 	in, err := cmd.StdinPipe()
 	if err != nil {

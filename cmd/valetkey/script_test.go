@@ -11,6 +11,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// With the race detector, every process that a test starts would stay a second longer for races at its end.
+const raceOptions = "atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"valetkey": main})
 }
@@ -28,6 +31,7 @@ func TestScript(t *testing.T) {
 		Dir:           "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CATALOG", catalog)
+			env.Setenv("GORACE", raceOptions)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

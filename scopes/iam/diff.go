@@ -29,8 +29,8 @@ type Change struct {
 	Resources, NotResources []string // one of the two
 	Condition               map[string]map[string][]string
 
-	// Known tells whether the difference is proven; then Witness is a request that makes it. Otherwise Why says what
-	// could not be told, and there may be none.
+	// Known tells whether the difference is proven; then Witness is a request that makes it, with an action of the
+	// widest class that the catalogue has among them. Otherwise Why says what could not be told, and there may be none.
 	Known   bool
 	Witness Request
 	Why     string
@@ -201,9 +201,18 @@ func (d *differ) finish(c Change, st statement, answer Coverage) Change {
 		c.Witness = *answer.Witness
 	}
 	names, unknown := d.names(st)
+	widest := ""
 	for _, name := range names {
-		class, _ := actions.Classify(name)
-		c.Tier = max(c.Tier, class)
+		if class, _ := actions.Classify(name); class > c.Tier {
+			c.Tier, widest = class, name
+		}
+	}
+	if class, _ := actions.Classify(c.Witness.Action); c.Known && widest != "" && class != c.Tier {
+		one := st
+		one.notAction, one.actions = false, []pattern{actionPattern(widest)}
+		if w := d.ask(one, limits{}); w.Answer == No {
+			c.Witness = *w.Witness
+		}
 	}
 	if unknown || len(names) == 0 {
 		c.Tier = actions.ClassAdmin

@@ -19,7 +19,7 @@ func TestDiff(t *testing.T) {
 		{"equal", doc(t, all), doc(t, all), nil, nil, 0},
 		{"said otherwise", doc(t, act("s3:Get* s3:GetObject")), doc(t, act("S3:get*")), nil, nil, 0},
 		{"one action more", doc(t, act("s3:GetObject")), doc(t, act("s3:GetObject s3:PutObject s3:DeleteObject")),
-			[]string{"s3:PutObject, s3:DeleteObject on *; for one, s3:PutObject on "}, nil, actions.ClassDestructive},
+			[]string{"s3:PutObject, s3:DeleteObject on *; for one, s3:DeleteObject on "}, nil, actions.ClassDestructive},
 		{"another bucket", doc(t, `{"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":["arn:aws:s3:::a/*","arn:aws:s3:::b/*"]}`),
 			doc(t, `{"Effect":"Allow","Action":["s3:GetObject"],"Resource":["arn:aws:s3:::a/*","arn:aws:s3:::c/*"]}`),
 			[]string{"s3:GetObject on arn:aws:s3:::c/*; for one, s3:GetObject on arn:aws:s3:::c/"},
@@ -65,6 +65,9 @@ func checkChanges(t *testing.T, name string, a, b []iam.Policy, got []iam.Change
 			continue
 		}
 		checkCoverage(t, name, a, b, iam.Coverage{Answer: iam.No, Witness: &c.Witness})
+		if class, why := actions.Classify(c.Witness.Action); class != c.Tier {
+			t.Errorf("%s: the tier is %s, and the witness %s is %s: %s", name, c.Tier, c.Witness.Action, class, why)
+		}
 	}
 }
 
