@@ -138,8 +138,8 @@ func tierStep(s review.ScopeDelta) string {
 	return s.Before.String() + " -> " + s.After.String()
 }
 
-// example says what makes a change, or why it is only a doubt.
-func example(c review.Change) string {
+// exampleText says what makes a change, or why it is only a doubt.
+func exampleText(c review.Change) string {
 	if !c.Known {
 		return "not known: " + c.Why
 	}
@@ -166,7 +166,7 @@ func printCatalogDelta(out *output, d review.Delta) error {
 				if err := out.printf("  %s (%s) %s\n", word, c.Tier, clean(c.What)); err != nil {
 					return err
 				}
-				if e := example(c); e != "" {
+				if e := exampleText(c); e != "" {
 					if err := out.printf("      %s\n", clean(strings.TrimPrefix("for one, "+e, "for one, not known: "))); err != nil {
 						return err
 					}

@@ -43,7 +43,7 @@ func scopeMarkdown(s review.ScopeDelta) string {
 			case !c.Known:
 				fmt.Fprintf(&b, "  - not known: %s\n", codeSpan(c.Why))
 			case c.Witness != "":
-				fmt.Fprintf(&b, "  - for one, %s\n", codeSpan(example(c)))
+				fmt.Fprintf(&b, "  - for one, %s\n", codeSpan(exampleText(c)))
 			}
 		}
 	}
