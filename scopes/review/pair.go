@@ -160,33 +160,55 @@ func (p *pair) sweep(shared, freeA, freeB map[string][]string) {
 			continue
 		}
 		compared++
-		p.each(bs, as, &p.out.Gained, seenGain)
-		p.each(as, bs, &p.out.Lost, seenLoss)
+		gained, lost := p.cross(as, bs)
+		collect(bs, gained, &p.out.Gained, seenGain)
+		collect(as, lost, &p.out.Lost, seenLoss)
 	}
 	if compared == 0 {
 		p.unknown("no request was found that either takes: " + why)
 	}
 }
 
-// each adds, for every answer of one side, what it has over the nearest answer of the other; over nothing, where the
-// other refuses the request.
-func (p *pair) each(these, those []resolved, into *[]Change, seen map[string]bool) {
-	for _, x := range these {
-		var least []Change
-		for i := range max(1, len(those)) {
-			var other *scopes.Permissions
-			if len(those) > 0 {
-				other = &those[i].perms
-			}
-			more, _, err := comparePermissions(other, &x.perms)
-			if err != nil {
-				more = []Change{{Kind: KindPermission, Tier: max(p.a.Tier(), p.b.Tier()), What: "what it gives", Why: err.Error()}}
-			}
-			if i == 0 || len(more) < len(least) {
-				least = more
-			}
+// cross compares every answer of one side with every answer of the other. For each answer of a side it returns what that
+// has over the nearest answer of the other; over nothing, where the other refuses the request.
+func (p *pair) cross(as, bs []resolved) (gained, lost [][]Change) {
+	gained, lost = make([][]Change, len(bs)), make([][]Change, len(as))
+	each := func(list []resolved, f func(i int, perms *scopes.Permissions)) {
+		if len(list) == 0 {
+			f(-1, nil)
 		}
-		for _, c := range least {
+		for i := range list {
+			f(i, &list[i].perms)
+		}
+	}
+	nearer := func(at []Change, more []Change, first bool) []Change {
+		if first || len(more) < len(at) {
+			return more
+		}
+		return at
+	}
+	each(as, func(i int, before *scopes.Permissions) {
+		each(bs, func(j int, after *scopes.Permissions) {
+			more, less, err := comparePermissions(before, after)
+			if err != nil {
+				doubt := []Change{{Kind: KindPermission, Tier: max(p.a.Tier(), p.b.Tier()), What: "what it gives", Why: err.Error()}}
+				more, less = doubt, doubt
+			}
+			if j >= 0 {
+				gained[j] = nearer(gained[j], more, i <= 0)
+			}
+			if i >= 0 {
+				lost[i] = nearer(lost[i], less, j <= 0)
+			}
+		})
+	})
+	return gained, lost
+}
+
+// collect adds the changes of some answers, each once whatever the values it was found at.
+func collect(answers []resolved, changes [][]Change, into *[]Change, seen map[string]bool) {
+	for i, x := range answers {
+		for _, c := range changes[i] {
 			c.Given = x.at.text()
 			if key := abstract(c, x.at); !seen[key] {
 				seen[key] = true
