@@ -84,7 +84,7 @@ func (c *Catalog) add(path string) error {
 	if err != nil {
 		return src.locate(err)
 	}
-	s.file = src.name
+	s.file, s.outline = src.name, outlineOf(src.doc)
 	if _, ok := c.byName[s.name]; ok {
 		return src.locate(atf("$.name", "another file has a scope %q too", s.name))
 	}

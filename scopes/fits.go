@@ -14,7 +14,7 @@ const hopeless = 2 * iam.MaxSize
 // fits returns the policy, shrunk where it does not fit otherwise, as it is bound in the larger dialect. Deadlines all
 // have the same width. What is shrunk has been proven again to lie within the ceiling.
 func (s *Scope) fits(p iam.Policy) (*iam.Policy, error) {
-	size, err := s.boundSize(p)
+	size, err := s.BoundSize(p)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (s *Scope) fits(p iam.Policy) (*iam.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w, and %w", tooLarge, err)
 	}
-	if size, err = s.boundSize(small); err != nil {
+	if size, err = s.BoundSize(small); err != nil {
 		return nil, err
 	}
 	if size > iam.MaxSize {
@@ -39,8 +39,9 @@ func (s *Scope) fits(p iam.Policy) (*iam.Policy, error) {
 	return &small, s.provePossible(small)
 }
 
-// boundSize is the size that minting will give the policy.
-func (s *Scope) boundSize(p iam.Policy) (int, error) {
+// BoundSize returns how many of iam.MaxSize characters a policy of the scope takes once it is bound to a deadline, of
+// which all are equally long, and to the scope's networks and Regions. The error is iam.Bind's.
+func (s *Scope) BoundSize(p iam.Policy) (int, error) {
 	bound, err := iam.Bind(p, iam.Limits{NotAfter: time.Unix(0, 0).UTC(), SourceCIDRs: s.sourceCIDRs, Regions: s.regions, Dialect: iam.DialectAWS})
 	if err != nil {
 		return 0, err

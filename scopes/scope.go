@@ -25,6 +25,7 @@ type Scope struct {
 	wrap       bool
 	reasons    []tierReason // all of them, of whatever tier
 	sensitive  []string     // sorted
+	outline    Outline
 
 	ceiling      Ceiling
 	ceilingAWS   []bound           // the same, ready to prove with

@@ -10,6 +10,8 @@ import (
 
 type catalogCmd struct {
 	Check  catalogCheckCmd  `cmd:"" help:"Load a catalog as the broker would, and show it."`
+	Diff   catalogDiffCmd   `cmd:"" help:"Say what is gained and lost from one catalog to another. Leaves with 0 if nothing is gained, 3 if something is, 4 if that can destroy or administer."`
+	Lint   catalogLintCmd   `cmd:"" help:"Find scopes that are wider than they have to be. Leaves with 0 if none is, 3 if some are."`
 	Schema catalogSchemaCmd `cmd:"" help:"Print the JSON Schema of a scope file, for editors."`
 }
 

@@ -55,8 +55,17 @@ func exitCode(err error) int {
 	}
 }
 
-// printError says what went wrong and what to do next.
+// printError says what went wrong and what to do next. What others wrote, such as the names of files, drives no
+// terminal.
 func printError(w io.Writer, err error) {
+	var b strings.Builder
+	writeError(&b, err)
+	for line := range strings.Lines(b.String()) {
+		_, _ = fmt.Fprintln(w, clean(strings.TrimSuffix(line, "\n")))
+	}
+}
+
+func writeError(w io.Writer, err error) {
 	if a := (*answerError)(nil); errors.As(err, &a) && a.text == "" {
 		return // the answer itself has been printed
 	}

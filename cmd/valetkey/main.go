@@ -38,6 +38,7 @@ type cli struct {
 
 	Scopes   scopesCmd   `cmd:"" help:"List what may be asked for."`
 	Explain  explainCmd  `cmd:"" help:"Say what a request would give and need. Mints nothing."`
+	Can      canCmd      `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no."`
 	Task     taskCmd     `cmd:"" help:"Open and close tasks."`
 	Request  requestCmd  `cmd:"" help:"Ask for a grant."`
 	Mint     mintCmd     `cmd:"" help:"Mint a credential from a grant, and print it."`
@@ -93,6 +94,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 	kctx, err := parser.Parse(args)
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "valetkey: %v\nTry: valetkey --help\n", err)
+		return exitUsage
+	}
+	if _, ok := kctx.Selected().Target.Addr().Interface().(interface{ markdown() }); c.Output == formatMarkdown && !ok {
+		_, _ = fmt.Fprintf(stderr, "valetkey: %s has no markdown; use -o table or -o json\n", kctx.Selected().Path())
 		return exitUsage
 	}
 	out := &output{format: c.Output, stdout: stdout, stderr: stderr}

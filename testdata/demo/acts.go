@@ -114,6 +114,9 @@ func (p *player) prefix(ctx context.Context) (err error) {
 		return fmt.Errorf("opening the task: exit code %d: %s", a.code, a.stderr)
 	}
 	p.show(p.task)
+	if err := p.explain(ctx); err != nil {
+		return err
+	}
 	cred, err := p.request(ctx)
 	if err != nil {
 		return err
