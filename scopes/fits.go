@@ -36,7 +36,11 @@ func (s *Scope) fits(p iam.Policy) (*iam.Policy, error) {
 	if size > iam.MaxSize {
 		return nil, tooLarge
 	}
-	return &small, s.provePossible(small)
+	if err := s.provePossible(small); err != nil {
+		// What was asked for is within the ceiling; only its shorter form could not be shown to be.
+		return nil, fmt.Errorf("%w, and shrunk to %d it is %v", tooLarge, size, err) //nolint:errorlint // it is too large, not unproven
+	}
+	return &small, nil
 }
 
 // BoundSize returns how many of iam.MaxSize characters a policy of the scope takes once it is bound to a deadline, of
