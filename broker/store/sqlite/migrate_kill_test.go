@@ -31,12 +31,12 @@ func TestMigrationKilled(t *testing.T) {
 		}
 		return
 	}
-	const n = 20_000
+	const n = 5_000
 	path := filepath.Join(t.TempDir(), "x.db")
 	makePrivate(t, path)
 	want := first(t, path, n)
 	killed := 0
-	for after := 5 * time.Millisecond; ; after += 5 * time.Millisecond {
+	for after := 5 * time.Millisecond; ; after += 5*time.Millisecond + after/4 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMigrationKilled$", "-test.count=1")
 		cmd.Env = append(os.Environ(), migrateEnv+"="+path)
 		if err := cmd.Start(); err != nil {
