@@ -259,8 +259,9 @@ func (b *Broker) issue(ctx context.Context, g store.Grant, intent ledger.Intent)
 		return err
 	})
 	if err = errors.Join(mintErr, ended, err); err != nil {
-		// Not delivered. What may exist is in the work table, or, when even that
-		// could not be written, is an open intent that is revoked when it is stale.
+		// Not delivered. What may exist is in the work table; or is an open intent,
+		// where that could not be written, and is revoked when it is stale; or is on
+		// the record as issued, where only its proof failed, and ends with its grant.
 		b.wake()
 		return Issued{Grant: g}, err
 	}
