@@ -168,7 +168,8 @@ func TestCredentialHidesItself(t *testing.T) {
 		Vault: &mint.VaultSecret{Token: secret, DataJSON: []byte(secret), WrappingToken: secret},
 	})
 	var out strings.Builder
-	for _, v := range []any{c, &c, c.Reveal(), *c.Reveal().AWS, c.Reveal().AWS, *c.Reveal().Vault, c.Reveal().Vault, []mint.Credential{c}} {
+	inside := struct{ hidden mint.Credential }{c} // fmt cannot call the methods of an unexported field
+	for _, v := range []any{inside, &inside, []any{inside}, c, &c, c.Reveal(), *c.Reveal().AWS, c.Reveal().AWS, *c.Reveal().Vault, c.Reveal().Vault, []mint.Credential{c}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Fprintf(&out, verb, v)
 		}
