@@ -169,10 +169,14 @@ func (b *Broker) RequestGrant(ctx context.Context, who Caller, ask Ask) (Issued,
 	if err != nil {
 		return b.answerOr(ctx, who, ask, err)
 	}
+	record, err := describe(who, task, d)
+	if err != nil {
+		return Issued{}, err
+	}
+	record.Purpose = ask.Justification
 	var p passage
 	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
-		p = passage{tx: t, who: who, record: describe(who, task, d)}
-		p.record.Purpose = ask.Justification
+		p = passage{tx: t, who: who, record: record}
 		return b.grant(&p, d, ask)
 	})
 	if err != nil {
@@ -202,9 +206,13 @@ func (b *Broker) MintCredential(ctx context.Context, who Caller, key, grantID st
 	if err != nil {
 		return Issued{}, err
 	}
+	record, err := describe(who, task, d)
+	if err != nil {
+		return Issued{}, err
+	}
 	var p passage
 	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
-		p = passage{tx: t, who: who, record: describe(who, task, d)}
+		p = passage{tx: t, who: who, record: record}
 		return b.mintAgain(&p, d, key, grantID)
 	})
 	if err != nil {
@@ -287,7 +295,7 @@ func (b *Broker) permit(intent ledger.Intent) (mint.Permit, error) {
 		GrantID: iss.GrantID, TaskID: d.Task().ID, AgentID: d.Agent().ID().String(),
 		ScopeName: req.Scope().Name(), ScopeVersion: req.Scope().Version(),
 		EnvelopeDigest: c.Digest(), IssuanceID: iss.ID, SessionName: intent.Session(),
-		Role: req.Scope().Role(), Permissions: req.Permissions(), SourceCIDRs: req.Scope().SourceCIDRs(),
+		Role: req.Scope().Role(), Permissions: req.Permissions(), SourceCIDRs: req.Scope().SourceCIDRs(), Regions: req.Scope().Regions(),
 		NotAfter: iss.NotAfter, IssuedAt: now, PermitExpires: now.Add(permitLife),
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/valetkey/valetkey/broker/approval"
 	"github.com/valetkey/valetkey/broker/guard"
@@ -58,6 +59,7 @@ func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
 	p.grant = store.Grant{
 		ID: newID("grant", now), TaskID: ask.TaskID, Agent: p.who.id(), Digest: digest,
 		Scope: req.Scope().Name(), ScopeVersion: req.Scope().Version(), Params: req.Params(), Tier: req.Tier().String(),
+		TierReasons: p.record.TierReasons, PermissionsDigest: p.record.PermissionsDigest,
 		State: store.GrantCleared, Reasons: d.Reasons(), TTL: d.TTL(), RequestedAt: now, ExpiresAt: now.Add(d.TTL()),
 	}
 	p.record.Type, p.record.Grant, p.record.EnvelopeDigest = ledger.GrantCleared, p.grant.ID, digest
@@ -198,15 +200,45 @@ func isRefusal(err error) bool {
 }
 
 // describe is what every record of a decided request says.
-func describe(who Caller, task store.Task, d policy.Decision) ledger.Record {
+func describe(who Caller, task store.Task, d policy.Decision) (ledger.Record, error) {
 	req := d.Request()
 	s := req.Scope()
+	permissions, err := req.Permissions().Digest()
+	if err != nil {
+		return ledger.Record{}, fmt.Errorf("describing the request: %w", err)
+	}
 	return ledger.Record{
 		Correlation: who.Correlation, Agent: who.id(), Subject: task.OnBehalfOf, Task: task.ID,
 		Decision: d.Outcome().String(), Reasons: d.Reasons(), Tier: req.Tier().String(),
+		TierReasons: few(req.TierReasons()), PermissionsDigest: permissions,
 		Scope: s.Name() + "@" + s.Version(), Params: req.Params(), TTLSeconds: int64(d.TTL().Seconds()),
 		Service: string(s.Provider()) + "/" + s.Role(), Actions: req.Actions(), Resources: req.Resources(),
+	}, nil
+}
+
+const (
+	maxTierReasons     = 5
+	maxTierReasonBytes = 200
+)
+
+// few keeps a record small: the first reasons, each cut, and how many more there are. A scope can have one for each of
+// its actions, and they are known from its version.
+func few(reasons []string) []string {
+	more := len(reasons) - maxTierReasons
+	if more > 0 {
+		reasons = reasons[:maxTierReasons]
 	}
+	out := make([]string, 0, len(reasons)+1)
+	for _, r := range reasons {
+		if len(r) > maxTierReasonBytes {
+			r = strings.ToValidUTF8(r[:maxTierReasonBytes], "") + "..."
+		}
+		out = append(out, r)
+	}
+	if more > 0 {
+		out = append(out, fmt.Sprintf("and %d more", more))
+	}
+	return out
 }
 
 // contentOf is a digest of what an idempotency key stands for.

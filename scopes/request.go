@@ -1,6 +1,8 @@
 package scopes
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -105,6 +107,12 @@ func (p Permissions) Canonical() ([]byte, error) {
 	case p.VaultWrap && p.VaultRead == "":
 		return nil, fmt.Errorf("marshalling permissions: wrapping without a path to read")
 	}
+	if p.AWS != nil {
+		// A policy that allows nothing is well-formed, and no permission.
+		if err := p.AWS.ValidateSession(); err != nil {
+			return nil, fmt.Errorf("marshalling permissions: %w", err)
+		}
+	}
 	if len(p.Vault) > 0 {
 		if err := vaultacl.Validate(p.Vault); err != nil {
 			return nil, fmt.Errorf("marshalling permissions: %w", err)
@@ -121,4 +129,14 @@ func (p Permissions) Canonical() ([]byte, error) {
 		return nil, fmt.Errorf("marshalling permissions: %w", err)
 	}
 	return out, nil
+}
+
+// Digest returns SHA-256, in hex, over Canonical.
+func (p Permissions) Digest() (string, error) {
+	b, err := p.Canonical()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/scopes/actions"
+	"github.com/valetkey/valetkey/scopes/iam"
 	"github.com/valetkey/valetkey/scopes/internal/glob"
 )
 
@@ -15,16 +16,6 @@ type statement struct {
 	actions    []string // expanded, sorted, as AWS spells them
 	resources  []template
 	conditions map[string]map[string][]template
-}
-
-// operators are the condition operators of IAM without their prefix and suffix; the negative ones take no parameter.
-var operators = map[string]bool{ // name -> whether it is negative; read-only
-	"StringEquals": false, "StringNotEquals": true, "StringEqualsIgnoreCase": false, "StringNotEqualsIgnoreCase": true,
-	"StringLike": false, "StringNotLike": true, "NumericEquals": false, "NumericNotEquals": true, "NumericLessThan": false,
-	"NumericLessThanEquals": false, "NumericGreaterThan": false, "NumericGreaterThanEquals": false, "DateEquals": false,
-	"DateNotEquals": true, "DateLessThan": false, "DateLessThanEquals": false, "DateGreaterThan": false,
-	"DateGreaterThanEquals": false, "Bool": false, "BinaryEquals": false, "IpAddress": false, "NotIpAddress": true,
-	"ArnEquals": false, "ArnLike": false, "ArnNotEquals": true, "ArnNotLike": true, "Null": false,
 }
 
 func (c *compiler) statements() error {
@@ -144,12 +135,8 @@ func (c *compiler) resource(path, text string) (template, error) {
 
 func (c *compiler) conditions(path string, f fileStatement, s *statement) error {
 	for _, op := range slices.Sorted(maps.Keys(f.Conditions)) {
-		name := strings.TrimSuffix(op, "IfExists")
-		for _, prefix := range []string{"ForAnyValue:", "ForAllValues:"} {
-			name = strings.TrimPrefix(name, prefix)
-		}
-		negative, ok := operators[name]
-		if !ok || (name == "Null" && name != op) {
+		canonical, negative, err := iam.ParseOperator(op)
+		if err != nil || canonical != op || strings.HasSuffix(op, ":Null") {
 			return atf(path+"."+op, "unknown condition operator %q", op)
 		}
 		if len(f.Conditions[op]) == 0 {

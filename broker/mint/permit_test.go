@@ -104,6 +104,16 @@ func TestPermitRefused(t *testing.T) {
 	if _, err := v.Verify(changed); !errors.Is(err, mint.ErrPermit) {
 		t.Errorf("changed permissions: %v", err)
 	}
+	o = order()
+	o.Regions = []string{"eu-west-1"}
+	moved, err := s.Sign(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Regions[0] = "us-east-1"
+	if _, err := v.Verify(moved); !errors.Is(err, mint.ErrPermit) {
+		t.Errorf("changed Regions: %v", err)
+	}
 	late, err := s.Sign(order())
 	if err != nil {
 		t.Fatal(err)

@@ -132,9 +132,13 @@ type Grant struct {
 	Scope, ScopeVersion string
 	Params              map[string][]string
 	Tier, Digest        string
-	State               GrantState
-	Reasons             []string `json:",omitempty"`
-	Needs               []Need   `json:",omitempty"`
+	// TierReasons say why the tier is not lower, the first of them; PermissionsDigest is of the compiled
+	// permissions, as scopes.Permissions.Digest makes it. Both are empty in rows from before there were any.
+	TierReasons       []string `json:",omitempty"`
+	PermissionsDigest string   `json:",omitempty"`
+	State             GrantState
+	Reasons           []string `json:",omitempty"`
+	Needs             []Need   `json:",omitempty"`
 	// Frozen says that it was denied because its agent was frozen.
 	Frozen      bool `json:",omitempty"`
 	TTL         time.Duration

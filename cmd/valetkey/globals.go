@@ -16,7 +16,7 @@ type globals struct {
 	Broker      string        `help:"The broker's address, host:port." env:"VALETKEY_ADDR" placeholder:"ADDR"`
 	BrokerID    string        `name:"broker-id" help:"The SPIFFE ID the broker must have. Without it: any member of your own trust domain." env:"VALETKEY_BROKER_ID" placeholder:"ID"`
 	WorkloadAPI string        `name:"workload-api" help:"The Workload API's address, such as unix:///run/spire/api.sock." env:"SPIFFE_ENDPOINT_SOCKET" placeholder:"ADDR"`
-	Output      string        `short:"o" help:"How to print: table or json." enum:"table,json" default:"table"`
+	Output      string        `short:"o" help:"How to print: table or json; catalog diff also has markdown." enum:"table,json,markdown" default:"table"`
 	Timeout     time.Duration `help:"How long to wait for a broker." default:"30s"`
 
 	// connect replaces dialing; nil in the binary.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
+	"github.com/posener/complete"
 )
 
 // Exit codes; doc.go explains them.
@@ -25,6 +26,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends what does not listen, such as a read of the terminal
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, nil)
 	stop()
 	os.Exit(code)
@@ -36,6 +38,7 @@ type cli struct {
 
 	Scopes   scopesCmd   `cmd:"" help:"List what may be asked for."`
 	Explain  explainCmd  `cmd:"" help:"Say what a request would give and need. Mints nothing."`
+	Can      canCmd      `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no."`
 	Task     taskCmd     `cmd:"" help:"Open and close tasks."`
 	Request  requestCmd  `cmd:"" help:"Ask for a grant."`
 	Mint     mintCmd     `cmd:"" help:"Mint a credential from a grant, and print it."`
@@ -48,6 +51,8 @@ type cli struct {
 	Ledger   ledgerCmd   `cmd:"" help:"Check a ledger."`
 	Catalog  catalogCmd  `cmd:"" help:"Check catalog files."`
 	Policy   policyCmd   `cmd:"" help:"Check policy files."`
+	IAM      iamCmd      `cmd:"" name:"iam" help:"Judge AWS IAM policies: what they allow, and what changes."`
+	VaultACL vaultaclCmd `cmd:"" name:"vaultacl" help:"Judge Vault ACL policies: what they allow, and what changes."`
 
 	Completion kongcompletion.Completion `cmd:"" help:"Print how to turn on shell completion."`
 	Version    versionCmd                `cmd:"" help:"Print the version."`
@@ -82,10 +87,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 		printError(stderr, fmt.Errorf("building the command line: %w", err))
 		return exitError
 	}
-	kongcompletion.Register(parser)
+	kongcompletion.Register(parser,
+		kongcompletion.WithPredictor("json", complete.PredictFiles("*.json")),
+		kongcompletion.WithPredictor("hcl", complete.PredictFiles("*.hcl")),
+	)
 	kctx, err := parser.Parse(args)
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "valetkey: %v\nTry: valetkey --help\n", err)
+		return exitUsage
+	}
+	if _, ok := kctx.Selected().Target.Addr().Interface().(interface{ markdown() }); c.Output == formatMarkdown && !ok {
+		_, _ = fmt.Fprintf(stderr, "valetkey: %s has no markdown; use -o table or -o json\n", kctx.Selected().Path())
 		return exitUsage
 	}
 	out := &output{format: c.Output, stdout: stdout, stderr: stderr}

@@ -10,19 +10,29 @@ import (
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
-// parameters turns k=v arguments into the wire form. A key that comes more
-// than once is a list; commas have no meaning, since values may hold them.
+// parameters turns k=v arguments into the wire form.
 func parameters(args []string) (map[string]*valetkeyv1.Value, error) {
-	out := make(map[string]*valetkeyv1.Value, len(args))
+	values, err := pairs(args)
+	if err != nil {
+		return nil, fmt.Errorf("reading parameters: %w", err)
+	}
+	out := make(map[string]*valetkeyv1.Value, len(values))
+	for k, vs := range values {
+		out[k] = &valetkeyv1.Value{Values: vs}
+	}
+	return out, nil
+}
+
+// pairs reads k=v arguments. A key that comes more than once is a list; commas
+// have no meaning, since values may hold them.
+func pairs(args []string) (map[string][]string, error) {
+	out := make(map[string][]string, len(args))
 	for _, a := range args {
 		k, v, ok := strings.Cut(a, "=")
 		if !ok || k == "" {
-			return nil, &usageError{fmt.Sprintf("parameter %q is not of the form name=value", a)}
+			return nil, &usageError{fmt.Sprintf("%q is not of the form name=value", a)}
 		}
-		if out[k] == nil {
-			out[k] = &valetkeyv1.Value{}
-		}
-		out[k].Values = append(out[k].Values, v)
+		out[k] = append(out[k], v)
 	}
 	return out, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -10,9 +11,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// With the race detector, every process that a test starts would stay a second longer for races at its end.
+const raceOptions = "atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"valetkey": main})
 }
+
+var update = flag.Bool("update", false, "rewrite what scripts compare with from what commands print; read the diff")
 
 // TestScript runs the binary as a shell would.
 func TestScript(t *testing.T) {
@@ -21,9 +27,11 @@ func TestScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		UpdateScripts: *update,
+		Dir:           "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CATALOG", catalog)
+			env.Setenv("GORACE", raceOptions)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -11,3 +11,19 @@ const (
 	ClassDestructive
 	ClassAdmin
 )
+
+// String returns the class's word: "read", "write", "destructive" or "admin"; "none" for ClassUnspecified.
+func (c Class) String() string {
+	switch c {
+	case ClassRead:
+		return "read"
+	case ClassWrite:
+		return "write"
+	case ClassDestructive:
+		return "destructive"
+	case ClassAdmin:
+		return "admin"
+	case ClassUnspecified:
+	}
+	return "none"
+}

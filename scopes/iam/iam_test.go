@@ -3,6 +3,7 @@ package iam_test
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -98,8 +99,8 @@ func TestBindRefuses(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, s := range []string{``, `{}`, `{"Version":"2012-10-17","Statement":[]}`, `{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`,
-		`{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*","Principal":"*"}]}`, `{"Statement":[{"Effect":"Allow","Action":[],"Resource":"*"}]}`,
+	for _, s := range []string{``, `{}`, `{"Version":"2012-10-17","Statement":[]}`, `{"Version":"2012-10-18","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`,
+		`{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*","Principal":"x"}]}`, `{"Statement":[{"Effect":"Allow","Action":[],"Resource":"*"}]}`,
 		`{"Statement":[{"Effect":"allow","Action":"*","Resource":"*"}]}`, `{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]} {}`,
 		`{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{}}}]}`, `{"Statement":[{"Effect":"Allow","Action":"","Resource":"*"}]}`} {
 		if _, err := iam.Parse([]byte(s)); !errors.Is(err, iam.ErrPolicy) {
@@ -115,9 +116,15 @@ func TestParseRefuses(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject"],"Resource":"*","Condition":{"Bool":{"aws:x":["true"]}}}]}`))
 	f.Add([]byte(`{"Statement":[{"Effect":"Allow","Action":"a","Resource":"\u2028<"}]}`))
+	f.Add([]byte(full))
+	f.Add([]byte(fullCanonical))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := iam.Parse(b)
 		if err != nil {
+			var syntax *iam.SyntaxError
+			if !errors.As(err, &syntax) || syntax.Line < 1 || syntax.Column < 1 {
+				t.Fatalf("%v", err)
+			}
 			return
 		}
 		one, err := p.Marshal()
@@ -128,7 +135,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if two, err := q.Marshal(); err != nil || !bytes.Equal(one, two) {
+		if two, err := q.Marshal(); err != nil || !bytes.Equal(one, two) || !reflect.DeepEqual(q, p.Canonical()) {
 			t.Fatalf("%s\n%s\n%v", one, two, err)
 		}
 		if bound, err := iam.Bind(p, iam.Limits{NotAfter: deadline(), Dialect: iam.DialectAWS}); err == nil && len(bound.Statements) <= len(p.Statements) {

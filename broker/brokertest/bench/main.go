@@ -115,7 +115,7 @@ func main() {
 	t := &bench{}
 	flag.StringVar(&t.valetkeyd, "valetkeyd", "bin/valetkeyd", "the daemon to measure")
 	flag.DurationVar(&t.each, "each", 4*time.Second, "how long to measure each line")
-	rows := flag.String("rows", "abcdefg", "which rows")
+	rows := flag.String("rows", "abcdefgh", "which rows")
 	flag.StringVar(&t.ways, "ways", "", "only the lines of rows a and b whose name holds this")
 	flag.Parse()
 	var stop context.CancelFunc
@@ -145,6 +145,9 @@ func (t *bench) run(rows string) {
 	}
 	if has("e") {
 		t.ledger()
+	}
+	if has("h") {
+		t.judging()
 	}
 	fmt.Printf("\n%s\n", machine())
 }

@@ -248,6 +248,7 @@ func TestReload(t *testing.T) {
 		"no YAML":           "{{{",
 		"an unknown role":   strings.Replace(good, "role: s3", "role: s4", 1),
 		"no permission":     good[:strings.Index(good, "statements:")] + "statements: []\n",
+		"over its role":     strings.Replace(good, "actions: [s3:GetObject]", "actions: [s3:GetObject, s3:GetObjectAcl]", 1),
 		"not the providers": strings.Replace(good, "provider: aws", "provider: gcp", 1),
 	} {
 		l.write(t, "catalog/s3-prefix-read.yaml", text)

@@ -20,7 +20,7 @@ func TestPrint(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	read := []string{"read"}
-	for _, path := range []string{"", "/a", "a//b", "a*b", "*/a", "a/../b", "a/./b", "a+b", "a/b+/c", "a\"b", "a\nb", "a\\b", "a{{x}}", "a b", "a/é", "${x}"} {
+	for _, path := range []string{"", "/a", "a//b", "a*b", "*/a", "a/../b", "a/./b", "a+b", "a/b+/c", "a/+*", "a\"b", "a\nb", "a\\b", "a{{x}}", "a b", "a/é", "${x}"} {
 		rules := []vaultacl.Rule{{path, read}}
 		if err := vaultacl.Validate(rules); !errors.Is(err, vaultacl.ErrPolicy) {
 			t.Errorf("%q: %v", path, err)

@@ -1,11 +1,3 @@
-// Package vaultacl holds Vault ACL policies as values and prints them as the HCL that Vault reads.
-//
-// Laws:
-//   - One rule set has one text: rules are sorted by path, capabilities are sorted and unique.
-//   - No path or capability can break out of its quotes: Validate refuses what HCL would not read back as itself.
-//   - A rule set without rules is an error, never "no restriction".
-//
-// The package decides nothing and talks to no one.
 package vaultacl
 
 import (
@@ -18,7 +10,7 @@ import (
 // ErrPolicy is the parent of every refusal of this package.
 var ErrPolicy = errors.New("invalid Vault policy")
 
-// Rule is what may be done under one path. Paths follow Vault's own grammar: a "*" at the end is any suffix, a "+"
+// Rule is what the broker may grant under one path: the subset of PathRule that only allows. Paths follow Vault's own grammar: a "*" at the end is any suffix, a "+"
 // is one whole segment (https://developer.hashicorp.com/vault/docs/concepts/policies).
 type Rule struct {
 	Path         string   `json:"path"`
@@ -79,7 +71,8 @@ func validatePath(path string) error {
 		if seg == "." || seg == ".." {
 			return fmt.Errorf("%w: path %q has a %q segment", ErrPolicy, path, seg)
 		}
-		if seg != "+" && strings.Contains(seg, "+") && seg != "+*" {
+		// "+*" too: Vault 1.21 refuses the whole policy for it.
+		if seg != "+" && strings.Contains(seg, "+") {
 			return fmt.Errorf("%w: path %q has a + that is not a whole segment", ErrPolicy, path)
 		}
 	}

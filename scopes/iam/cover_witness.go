@@ -1,0 +1,139 @@
+package iam
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/valetkey/valetkey/scopes/actions"
+)
+
+// candidate asks Allows about one request that the search has found, and tells the search to stop: with a witness, or
+// because too many were no witnesses.
+func (x *explorer) candidate(s *solver, action, resource string) bool {
+	r := Request{Action: action, Resource: resource, Context: map[string][]string{}}
+	doubts := x.m.context(s, r.Context)
+	if x.m.confirm(r) {
+		x.witness = &r
+		return true
+	}
+	if x.doubt == "" {
+		if len(doubts) == 0 {
+			doubts = []string{"the evaluator and the search disagree about " + action + " on " + resource}
+		}
+		x.doubt = strings.Join(doubts, "; ")
+	}
+	x.tries++
+	return x.tries >= maxTries
+}
+
+// context writes one context for the signs of a search and returns what could not be made concrete.
+func (m *model) context(s *solver, to map[string][]string) (doubts []string) {
+	for k, vs := range m.fixed {
+		if vs != nil {
+			to[k] = vs
+		}
+	}
+	for d := range m.dims {
+		dim := &m.dims[d]
+		used := false
+		for _, c := range dim.conds {
+			if s.assign[c] == 0 {
+				continue
+			}
+			used = true
+			if dim.key == "" {
+				doubts = append(doubts, fmt.Sprintf("whether %q holds depends on a policy variable", m.conds[c].text))
+			}
+		}
+		if !used || dim.key == "" {
+			continue
+		}
+		st, _ := s.state(d)
+		if !st.real {
+			doubts = append(doubts, fmt.Sprintf("condition key %q is compared both as text and as something else", dim.key))
+		}
+		if st.present && st.real {
+			to[dim.key] = st.values
+		}
+	}
+	return doubts
+}
+
+// confirm tells whether b allows the request and a does not.
+func (m *model) confirm(r Request) bool {
+	b, err := m.evaluators[sideB].Allows(r)
+	if err != nil || b.Verdict != Allowed {
+		return false
+	}
+	a, err := m.evaluators[sideA].Allows(r)
+	return err == nil && a.Verdict != Allowed
+}
+
+// explain puts names that people know in the place of a witness's shortest ones, where it is still a witness.
+func (x *explorer) explain(r *Request) {
+	if _, known := actions.Lookup(r.Action); !known {
+		x.knownAction(r)
+	} else if a, _ := actions.Lookup(r.Action); a.Name != r.Action {
+		named := *r
+		named.Action = a.Name
+		if x.m.confirm(named) {
+			*r = named
+		}
+	}
+	if r.Resource == "*" || (strings.HasPrefix(r.Resource, "arn:") && strings.Count(r.Resource, ":") >= arnColons) {
+		return
+	}
+	named := *r
+	service, _, _ := strings.Cut(r.Action, ":")
+	for _, named.Resource = range []string{"arn:aws:" + service + ":::name", "arn:aws:" + service + ":us-east-1:111122223333:name"} {
+		if x.m.confirm(named) {
+			*r = named
+			return
+		}
+	}
+	langs, _ := x.m.resourcesOf(x.in)
+	p := newProduct(append(langs, arnUniverse()), &budget{left: explainSteps})
+	p.hopeless = func(alive bits) bool { return !alive.has(len(langs)) }
+	p.explore(func(accepts bits, text string) bool {
+		named.Resource = text
+		if !accepts.has(len(langs)) || !x.m.confirm(named) {
+			return true
+		}
+		*r = named
+		return false
+	})
+}
+
+// The bounds of explain: actions and automaton steps.
+const (
+	explainActions = 1_000
+	explainSteps   = 20_000
+)
+
+func (x *explorer) knownAction(r *Request) {
+	service, name, _ := strings.Cut(r.Action, ":")
+	services, order := []string{service}, []bool{true, false}
+	if len(actions.OfService(service)) == 0 {
+		services, order = []string{"s3", "sqs", "iam"}, []bool{false}
+	}
+	tried := 0
+	for _, like := range order {
+		for _, service := range services {
+			for _, a := range actions.OfService(service) {
+				_, short, _ := strings.Cut(strings.ToLower(a.Name), ":")
+				if strings.HasPrefix(short, name) != like {
+					continue
+				}
+				if tried++; tried > explainActions {
+					return
+				}
+				named := *r
+				named.Action = a.Name
+				if x.m.confirm(named) {
+					*r = named
+					return
+				}
+			}
+		}
+	}
+}
