@@ -1,4 +1,4 @@
-// Package servers starts the real MinIO, Vault and SPIRE for tests, demos and
+// Package servers starts the real MinIO, Vault, SPIRE and PostgreSQL for tests, demos and
 // benchmarks: on loopback, on ports of their own, with state in temporary folders
 // and secrets made up for the one run.
 //
@@ -10,5 +10,5 @@
 //     the kernel should the caller die before that (Linux).
 //
 // The binaries are those that "make servers" builds into the user's cache folder
-// (valetkey/servers); VALETKEY_SERVERS names another.
+// (valetkey/servers); VALETKEY_SERVERS names another. PostgreSQL is Debian's.
 package servers

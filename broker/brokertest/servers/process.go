@@ -68,6 +68,11 @@ func start(name, dir string, env []string, args ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startAs(dieWithParent(), name, binary, dir, env, args...)
+}
+
+// startAs is start of any binary, with attributes such as another user.
+func startAs(attr *syscall.SysProcAttr, name, binary, dir string, env []string, args ...string) (*process, error) {
 	p := &process{name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -77,7 +82,7 @@ func start(name, dir string, env []string, args ...string) (*process, error) {
 	p.cmd.Dir = dir
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = dieWithParent()
+	p.cmd.SysProcAttr = attr
 	started := make(chan error, 1)
 	go p.run(started)
 	err = <-started

@@ -247,7 +247,7 @@ func TestVaultToken(t *testing.T) {
 func TestVaultDynamicSecret(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	pg := minttest.StartPostgres(t)
+	pg := servers.Postgres(t)
 	w.write(t, "sys/mounts/database", map[string]any{"type": "database"})
 	w.write(t, "database/config/pg", map[string]any{
 		"plugin_name": "postgresql-database-plugin", "allowed_roles": "reader",

@@ -5,16 +5,12 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -91,58 +87,4 @@ func StartVaultTLS(t *testing.T) (address, token string, roots *x509.CertPool) {
 		return resp.StatusCode == http.StatusOK
 	})
 	return "https://" + addr, token, roots
-}
-
-// StartPostgres returns the address of a fresh PostgreSQL that trusts the user "postgres". It
-// refuses to run as root, so root starts it as another user.
-func StartPostgres(t *testing.T) string {
-	t.Helper()
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if len(found) == 0 {
-		t.Fatal("PostgreSQL is missing: install the Debian package postgresql")
-	}
-	bin := filepath.Dir(found[len(found)-1])
-	dir, err := os.MkdirTemp("", "vkpg") // not TempDir: that one's parent is closed to other users
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	attr := &syscall.SysProcAttr{}
-	if os.Getuid() == 0 {
-		uid, gid := other(t)
-		if err := os.Chown(dir, uid, gid); err != nil {
-			t.Fatal(err)
-		}
-		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	}
-	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = attr, dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, out)
-	}
-	addr := FreeAddr(t)
-	_, port, _ := net.SplitHostPort(addr)
-	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", port, "-h", "127.0.0.1", "-k", dir, "-F")
-	server.SysProcAttr, server.Dir = attr, dir
-	run(t, server)
-	Eventually(t, 30*time.Second, "PostgreSQL answers", func() bool {
-		return exec.Command(filepath.Join(bin, "pg_isready"), "-h", "127.0.0.1", "-p", port).Run() == nil
-	})
-	return addr
-}
-
-func other(t *testing.T) (uid, gid int) {
-	t.Helper()
-	for _, name := range []string{"postgres", "nobody"} {
-		if u, err := user.Lookup(name); err == nil {
-			uid, err1 := strconv.Atoi(u.Uid)
-			gid, err2 := strconv.Atoi(u.Gid)
-			if err1 == nil && err2 == nil {
-				return uid, gid
-			}
-		}
-	}
-	t.Fatal(fmt.Errorf("no user to run PostgreSQL as"))
-	return 0, 0
 }
