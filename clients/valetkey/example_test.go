@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log"
 	"net/url"
 	"time"
 
@@ -23,13 +22,14 @@ func Example() {
 	ctx := context.Background()
 	client, err := valetkey.New(ctx)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer func() { _ = client.Close() }() // closes the task, and ends what was granted in it
 
 	task, err := client.OpenTask(ctx, valetkey.TaskSpec{Purpose: "weekly report", Environment: "staging"})
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	provider := task.AWS("s3-prefix-read", valetkey.Params{"bucket": {"prod"}, "prefix": {"reports/"}})
@@ -38,7 +38,7 @@ func Example() {
 
 	cred, err := provider.Credential(ctx)
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	fmt.Println(cred)
@@ -54,12 +54,13 @@ func ExampleTask_AWS() {
 	ctx := context.Background()
 	client, err := valetkey.New(ctx)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer func() { _ = client.Close() }()
 	task, err := client.OpenTask(ctx, valetkey.TaskSpec{Purpose: "weekly report", Environment: "staging"})
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	cfg, err := config.LoadDefaultConfig(ctx,
@@ -69,12 +70,12 @@ func ExampleTask_AWS() {
 			o.ExpiryWindow, o.ExpiryWindowJitterFrac = 5*time.Minute, 0.5
 		}))
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	keys, err := cfg.Credentials.Retrieve(ctx)
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	fmt.Println(keys.Source, keys.CanExpire)
@@ -86,12 +87,13 @@ func ExampleError() {
 	ctx := context.Background()
 	client, err := valetkey.New(ctx)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer func() { _ = client.Close() }()
 	task, err := client.OpenTask(ctx, valetkey.TaskSpec{Purpose: "tidy up", Environment: "production"})
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	_, _, err = task.RequestCredential(ctx, "s3-bucket-rebuild", valetkey.Params{"bucket": {"prod"}})
@@ -116,32 +118,33 @@ func ExampleTask_Request() {
 	defer cancel()
 	client, err := valetkey.New(ctx)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer func() { _ = client.Close() }()
 	task, err := client.OpenTask(ctx, valetkey.TaskSpec{Purpose: "weekly report", Environment: "staging"})
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	grant, err := task.Request(ctx, "s3-prefix-read", valetkey.Params{"bucket": {"prod"}, "prefix": {"reports/"}},
 		valetkey.WithTTL(5*time.Minute), valetkey.WithJustification("numbers for Monday"))
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	if err := grant.Wait(ctx); err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	cred, err := grant.Mint(ctx)
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	fmt.Println("a secret of", len(cred.Reveal().AWS.SecretAccessKey), "characters")
 	if err := grant.Release(ctx); err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	fmt.Println("and given back")
@@ -156,22 +159,23 @@ func ExampleTask_Vault() {
 	ctx := context.Background()
 	client, err := valetkey.New(ctx)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer func() { _ = client.Close() }()
 	task, err := client.OpenTask(ctx, valetkey.TaskSpec{Purpose: "deploy", Environment: "staging"})
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	vault, err := task.Vault(ctx, "vault-kv-read", valetkey.Params{"team": {"web"}})
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	secret, err := vault.KVv2("secret").Get(ctx, "web/smtp")
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	fmt.Println("host:", secret.Data["host"])
@@ -183,12 +187,13 @@ func ExampleTask_Database() {
 	ctx := context.Background()
 	client, err := valetkey.New(ctx)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer func() { _ = client.Close() }()
 	task, err := client.OpenTask(ctx, valetkey.TaskSpec{Purpose: "weekly report", Environment: "staging"})
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	database := task.Database("db-creds", valetkey.Params{"role": {"reader"}})
@@ -200,7 +205,7 @@ func ExampleTask_Database() {
 
 	login, err := database.Login(ctx)
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	fmt.Println(login)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -211,7 +212,7 @@ func TestShowsNothing(t *testing.T) {
 		raw, err := json.Marshal(v)
 		must(t, err)
 		var logged bytes.Buffer
-		logTo(&logged).Info("a credential", "c", v)
+		logTo(&logged).InfoContext(t.Context(), "a credential", slog.Any("c", v))
 		if bytes.Contains(raw, []byte(secret)) || bytes.Contains(logged.Bytes(), []byte(secret)) {
 			t.Errorf("%T tells in JSON or a log", v)
 		}

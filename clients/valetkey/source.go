@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ type Source struct {
 	mu      sync.Mutex
 	held    Credential // may be over; locked by mu
 	grant   *Grant     // the newest, which held may be of; locked by mu
+	older   []*Grant   // whose credentials may still be in use; locked by mu
 	renewAt time.Time  // locked by mu
 	notTill time.Time  // no try before; locked by mu
 	failed  int        // tries in a row; locked by mu
@@ -175,18 +177,24 @@ func (s *Source) fly(ctx context.Context, f *flight) {
 		defer stop()
 	}
 	g, cred, err := s.obtain(ctx)
+	s.land(ctx, f, g, cred, err)
+	close(f.done)
+}
+
+// land takes over what a refresh has brought.
+func (s *Source) land(ctx context.Context, f *flight, g *Grant, cred Credential, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && s.lastErr == nil && s.t.c.ctx.Err() == nil { // the first in a row; Status has the others
 		s.t.c.cfg.log.WarnContext(ctx, "getting a credential failed", slog.String("scope", s.req.scope), slog.String("task", s.t.id), slog.String("error", err.Error()))
 	}
-	defer close(f.done)
 	s.flight = nil
-	if g != nil {
+	if g != nil && g != s.grant {
+		s.leaveLocked()
 		s.grant = g
 	}
 	if err == nil && s.stopped != nil {
-		err = s.stopped
+		err = s.stopped // what came too late ends with its task, or with the Release that waits for this
 	}
 	if f.cred, f.err = cred, err; err != nil {
 		f.cred = Credential{}
@@ -195,6 +203,15 @@ func (s *Source) fly(ctx context.Context, f *flight) {
 	}
 	s.held, s.lastErr, s.failed, s.notTill = cred, nil, 0, time.Time{}
 	s.renewAt = cred.came.Add(renewAfter(cred.expires.Sub(cred.came)))
+}
+
+// leaveLocked keeps the newest grant for Release alone.
+func (s *Source) leaveLocked() {
+	now := s.t.c.cfg.now()
+	s.older = slices.DeleteFunc(s.older, func(g *Grant) bool { return g.ExpiresAt().Before(now) })
+	if s.grant != nil {
+		s.older, s.grant = append(s.older, s.grant), nil
+	}
 }
 
 // renewAfter is between 60 and 75 percent of a life.
@@ -214,19 +231,27 @@ func (s *Source) failLocked(err error) {
 		s.notTill = now.Add(pendingPause)
 	case no && refused.RetryAfter > 0:
 		s.notTill = now.Add(refused.RetryAfter)
-	case no && !passing(err):
+	case !passing(err):
 		s.notTill = now.Add(refusalFor)
-		s.grant = nil // a denial stays a denial: what is asked next is a new grant
-	case s.held.Valid() && now.Before(s.held.expires), no:
+		s.leaveLocked() // a denial stays a denial: what is asked next is a new grant
+	case no || s.held.Valid() && now.Before(s.held.expires):
 		s.notTill = now.Add(pause(s.failed+3, maxRetryPause))
 		s.failed++
 	}
 }
 
-// passing are refusals that are no decision: the broker could not, this time.
+// passing are failures that are no decision: the broker could not, or was not
+// there, this time. All else is held against for a while, above all a receipt that
+// proves nothing: asking again would mint again.
 func passing(err error) bool {
-	return errors.Is(err, ErrUpstreamUnavailable) || errors.Is(err, ErrUpstreamInvalid) || errors.Is(err, ErrLedgerUnavailable) ||
-		errors.Is(err, ErrInternal) || errors.Is(err, ErrSVIDExpired)
+	for _, e := range []error{
+		ErrUnavailable, ErrBrokerIdentity, ErrUpstreamUnavailable, ErrUpstreamInvalid, ErrLedgerUnavailable, ErrInternal, ErrSVIDExpired,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // spare is by how much a grant must outlive its credential to be worth minting
@@ -278,18 +303,32 @@ func (s *Source) Forget() {
 	s.held, s.renewAt = Credential{}, time.Time{}
 }
 
-// Release gives the newest grant back, which ends its credentials, and ends the
-// source: Credential then fails with ErrClosed.
+// Release gives back what the source has been granted, which ends its credentials,
+// and ends the source: Credential then fails with ErrClosed.
 func (s *Source) Release(ctx context.Context) error {
-	s.mu.Lock()
-	g := s.grant
-	s.mu.Unlock()
 	s.stop()
 	s.t.drop(s)
-	if g == nil {
-		return nil
+	s.mu.Lock()
+	f := s.flight
+	s.mu.Unlock()
+	if f != nil {
+		// It may bring a grant yet. How it went does not matter here.
+		if _, err := f.wait(ctx); ctx.Err() != nil {
+			return err
+		}
 	}
-	return g.Release(ctx)
+	s.mu.Lock()
+	all := s.older
+	if s.grant != nil {
+		all = append(all, s.grant)
+	}
+	s.grant, s.older = nil, nil
+	s.mu.Unlock()
+	var errs []error
+	for _, g := range all {
+		errs = append(errs, g.Release(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Source) stop() {

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
 // TestOneMintForMany has many callers ask at once, at first and at each renewal.
@@ -334,4 +336,46 @@ func TestCallerGoesAway(t *testing.T) {
 	if calls.Load() != 1 {
 		t.Errorf("%d mints", calls.Load())
 	}
+}
+
+// TestForgeryMintsOnce has every receipt prove nothing: asking on must not mint on.
+func TestForgeryMintsOnce(t *testing.T) {
+	h := start(t)
+	between := &meddler{ClientConnInterface: h.Dial(brokertest.Agent), after: func(_ string, reply proto.Message) error {
+		if r, ok := reply.(*valetkeyv1.RequestGrantResponse); ok {
+			r.Receipt.InclusionProof[0][0] ^= 1
+		}
+		return nil
+	}}
+	src := open(t, dial(t, h, valetkey.WithConn(between))).Source("s3-prefix-read", params)
+	for range 20 {
+		if _, err := src.Credential(t.Context()); !errors.Is(err, valetkey.ErrReceipt) {
+			t.Fatal(err)
+		}
+	}
+	if n := len(h.Minter.Secrets()); n != 1 {
+		t.Errorf("%d were minted", n)
+	}
+}
+
+// TestReleaseAll releases a source while the credential before its last still lives.
+func TestReleaseAll(t *testing.T) {
+	h := start(t)
+	clock := &clock{now: time.Now()}
+	task := open(t, dial(t, h, valetkey.WithClock(clock.Now)))
+	src, other := task.Source("s3-prefix-read", params), task.Source("s3-prefix-read", params)
+	for range 2 {
+		for _, s := range []*valetkey.Source{src, other} {
+			_, err := s.Credential(t.Context())
+			must(t, err)
+			brokertest.Eventually(t, "the refresh is over", func() bool { return !s.Status().Renewing })
+		}
+		clock.add(12 * time.Minute)
+	}
+	if n := h.Minter.Live(); n != 4 {
+		t.Errorf("%d live", n)
+	}
+	must(t, src.Release(t.Context()))
+	must(t, src.Release(t.Context()))
+	brokertest.Eventually(t, "the other's alone live", func() bool { return h.Minter.Live() == 2 })
 }
