@@ -71,6 +71,21 @@ func (t *Task) Source(scope string, params Params, opts ...RequestOption) *Sourc
 	return s
 }
 
+// SourceFrom makes a source that begins with a grant there is, such as one that
+// waits for people, and goes on with new ones of the same scope and parameters.
+func (t *Task) SourceFrom(g *Grant, opts ...RequestOption) *Source {
+	info := g.Info()
+	params := Params{}
+	for name, v := range info.GetParameters() {
+		params[name] = v.GetValues()
+	}
+	s := t.Source(info.GetScope(), params, opts...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grant = g
+	return s
+}
+
 // Status is what a source knows of itself. It holds no secret.
 type Status struct {
 	// CredentialID and GrantID are of what is held; empty for nothing.

@@ -379,3 +379,27 @@ func TestReleaseAll(t *testing.T) {
 	must(t, src.Release(t.Context()))
 	brokertest.Eventually(t, "the other's alone live", func() bool { return h.Minter.Live() == 2 })
 }
+
+// TestSourceFrom goes on from a grant that another process has asked for.
+func TestSourceFrom(t *testing.T) {
+	h := start(t)
+	c := dial(t, h)
+	task := open(t, c)
+	g, err := task.Request(t.Context(), "s3-prefix-read", params)
+	must(t, err)
+	found, err := c.Grant(t.Context(), g.ID())
+	must(t, err)
+	src := c.Task(task.ID()).SourceFrom(found)
+	first, err := src.Credential(t.Context())
+	must(t, err)
+	if first.GrantID() != g.ID() {
+		t.Error("it is of another grant")
+	}
+	must(t, g.Release(t.Context()))
+	src.Forget()
+	second, err := src.Credential(t.Context())
+	must(t, err)
+	if second.GrantID() == g.ID() {
+		t.Error("it is of a grant that has ended")
+	}
+}

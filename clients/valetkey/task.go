@@ -72,6 +72,9 @@ func (c *Client) Task(id string) *Task { return &Task{c: c, id: id} }
 // ID is the broker's id for the task.
 func (t *Task) ID() string { return t.id }
 
+// Spec is what the task was opened with; zero for one that was opened elsewhere.
+func (t *Task) Spec() TaskSpec { return t.spec }
+
 // Close closes the task, which ends its grants and revokes their credentials
 // upstream where that can be done. After an error the task may be open still, and
 // Close may be called again; after a success that does nothing.
