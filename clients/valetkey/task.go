@@ -116,7 +116,7 @@ type request struct {
 	scope, version, why string
 	params              Params
 	ttl                 time.Duration
-	wait                bool
+	wait, watch         bool
 }
 
 // WithTTL wishes for a life; the scope's default when not given.
@@ -132,6 +132,12 @@ func WithJustification(why string) RequestOption { return func(r *request) { r.w
 // WithWait has whatever asks wait for people where they have to approve, for as
 // long as its context allows. Without it the answer is ErrNeedsApproval.
 func WithWait() RequestOption { return func(r *request) { r.wait = true } }
+
+// WithWatch has a Source follow its grant over a stream, so that it gives nothing
+// that an operator has revoked, and asks for a new grant instead. The broker
+// limits how many an agent may follow (64 as it comes); past that the source goes
+// on without, and logs that.
+func WithWatch() RequestOption { return func(r *request) { r.watch = true } }
 
 func newRequest(scope string, params Params, opts []RequestOption) request {
 	r := request{scope: scope, params: params}
