@@ -203,7 +203,7 @@ func TestShowsNothing(t *testing.T) {
 	if secret == "" || secret != h.Minter.Secrets()[0] {
 		t.Fatal("Reveal does not tell")
 	}
-	for _, v := range []any{cred, &cred, cred.Reveal(), *cred.Reveal().AWS, cred.Reveal().AWS, map[string]any{"c": cred}, []valetkey.Credential{cred}, struct{ C valetkey.Credential }{cred}} {
+	for _, v := range []any{cred, &cred, cred.Reveal(), *cred.Reveal().AWS, cred.Reveal().AWS, map[string]any{"c": cred}, []valetkey.Credential{cred}, struct{ C valetkey.Credential }{cred}, struct{ c valetkey.Credential }{cred}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			if text := fmt.Sprintf(verb, v); strings.Contains(text, secret) || strings.Contains(text, fmt.Sprintf("%x", secret)) {
 				t.Errorf("%s of %T tells", verb, v)
