@@ -1,0 +1,203 @@
+package valetkey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// scarce is what is left of a life when a caller waits for the next.
+const scarce = 10 * time.Second
+
+// Source keeps one credential fresh for one scope of one task. It answers from
+// memory, and only while somebody asks: from about two thirds of a credential's
+// life on, at a random moment, it gets the next one in the background, with one
+// call however many ask. While the broker is away it gives what it has until that
+// dies. A refusal is remembered for a minute, or for as long as the broker says.
+//
+// It is safe for concurrent use.
+type Source struct {
+	t   *Task
+	req request
+
+	mu      sync.Mutex
+	held    Credential // may be over; locked by mu
+	grant   *Grant     // the newest, which held may be of; locked by mu
+	older   []*Grant   // whose credentials may still be in use; locked by mu
+	renewAt time.Time  // locked by mu
+	notTill time.Time  // no try before; locked by mu
+	failed  int        // tries in a row; locked by mu
+	lastErr error      // of the last try; nil after a success; locked by mu
+	flight  *flight    // locked by mu
+	// followed is the grant that is watched, until unfollow; nil for none. Locked by mu.
+	followed *Grant
+	unfollow context.CancelFunc
+	stopped  error // why there is nothing more to get; locked by mu
+}
+
+// flight is a refresh that goes on.
+type flight struct {
+	done chan struct{} // closed when cred and err are set
+	cred Credential
+	err  error
+}
+
+// Source makes a source of credentials for a scope. Nothing is asked for until
+// the first Credential. The scope's parameters are not to be changed after.
+func (t *Task) Source(scope string, params Params, opts ...RequestOption) *Source {
+	s := &Source{t: t, req: newRequest(scope, params, opts)}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		s.stopped = fmt.Errorf("task %s: %w", t.id, ErrClosed)
+		return s
+	}
+	t.sources = append(t.sources, s)
+	return s
+}
+
+// SourceFrom makes a source that begins with a grant there is, such as one that
+// waits for people, and goes on with new ones of the same scope and parameters.
+func (t *Task) SourceFrom(g *Grant, opts ...RequestOption) *Source {
+	info := g.Info()
+	params := Params{}
+	for name, v := range info.GetParameters() {
+		params[name] = v.GetValues()
+	}
+	s := t.Source(info.GetScope(), params, opts...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grant = g
+	return s
+}
+
+// Status is what a source knows of itself. It holds no secret.
+type Status struct {
+	// CredentialID and GrantID are of what is held; empty for nothing.
+	CredentialID, GrantID string
+	// ExpiresAt is when what is held dies. RenewAt is when the next is got, if
+	// somebody asks. Both are by this machine's clock, and zero for nothing.
+	ExpiresAt, RenewAt time.Time
+	// Renewing says that a refresh goes on.
+	Renewing bool
+	// Err is why the last refresh failed; nil after a success.
+	Err error
+}
+
+// Status says how the source is doing, without asking anybody.
+func (s *Source) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{Renewing: s.flight != nil, Err: s.lastErr}
+	if s.grant != nil {
+		st.GrantID = s.grant.ID()
+	}
+	if s.held.Valid() {
+		st.CredentialID, st.GrantID, st.ExpiresAt, st.RenewAt = s.held.ID(), s.held.GrantID(), s.held.ExpiresAt(), s.renewAt
+	}
+	if s.stopped != nil {
+		st.Err = s.stopped
+	}
+	return st
+}
+
+// Credential returns a credential that lives. It waits only where it holds none,
+// or one with less than ten seconds to live.
+func (s *Source) Credential(ctx context.Context) (Credential, error) {
+	s.mu.Lock()
+	now := s.t.c.cfg.now()
+	if s.stopped != nil {
+		defer s.mu.Unlock()
+		return Credential{}, s.stopped
+	}
+	alive := s.held.Valid() && now.Before(s.held.expires)
+	if alive && now.Before(s.renewAt) {
+		defer s.mu.Unlock()
+		return s.held, nil
+	}
+	held, left := s.held, s.held.expires.Sub(now)
+	f := s.flight
+	if f == nil {
+		if now.Before(s.notTill) {
+			defer s.mu.Unlock()
+			if alive {
+				return held, nil
+			}
+			return Credential{}, s.lastErr
+		}
+		f = s.launchLocked(ctx)
+	}
+	s.mu.Unlock()
+	if f == nil {
+		return Credential{}, ErrClosed
+	}
+	if alive && left > scarce {
+		return held, nil
+	}
+	if alive {
+		limited, cancel := context.WithTimeout(ctx, left/2)
+		defer cancel()
+		if cred, err := f.wait(limited); err == nil {
+			return cred, nil
+		}
+		return held, context.Cause(ctx)
+	}
+	return f.wait(ctx)
+}
+
+func (f *flight) wait(ctx context.Context) (Credential, error) {
+	select {
+	case <-f.done:
+		return f.cred, f.err
+	case <-ctx.Done():
+		return Credential{}, fmt.Errorf("waiting for a credential: %w", context.Cause(ctx))
+	}
+}
+
+// Forget drops what is held, so that the next Credential gets another, as when
+// whoever uses it sees that it was revoked. WithWatch does so by itself.
+func (s *Source) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held, s.renewAt = Credential{}, time.Time{}
+}
+
+// Release gives back what the source has been granted, which ends its credentials,
+// and ends the source: Credential then fails with ErrClosed.
+func (s *Source) Release(ctx context.Context) error {
+	s.stop()
+	s.t.drop(s)
+	s.mu.Lock()
+	f := s.flight
+	s.mu.Unlock()
+	if f != nil {
+		// It may bring a grant yet. How it went does not matter here.
+		if _, err := f.wait(ctx); ctx.Err() != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	all := s.older
+	if s.grant != nil {
+		all = append(all, s.grant)
+	}
+	s.grant, s.older = nil, nil
+	s.mu.Unlock()
+	var errs []error
+	for _, g := range all {
+		errs = append(errs, g.Release(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Source) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped == nil {
+		s.stopped = fmt.Errorf("the source of scope %s: %w", s.req.scope, ErrClosed)
+	}
+	s.held = Credential{}
+	s.unfollowLocked()
+}
