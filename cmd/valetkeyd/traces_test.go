@@ -64,7 +64,7 @@ func TestCallsAreTraced(t *testing.T) {
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	drained() // a span ends after the caller has its answer
+	drained()                                 // a span ends after the caller has its answer
 	if err := stop(t.Context()); err != nil { // which flushes
 		t.Fatal(err)
 	}
