@@ -34,6 +34,11 @@ type Key struct {
 // checkpoint of an empty log to path + ".checkpoint": without that file nobody
 // could tell a log that is new from one that was lost.
 func GenerateKey(path, origin string) error {
+	for _, file := range []string{path, path + ".pub", path + ".checkpoint"} {
+		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(err, fmt.Errorf("%w: %s is there already, and is never overwritten; it may belong to a log", ErrKey, file))
+		}
+	}
 	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
 	if err != nil {
 		return fmt.Errorf("%w: generating: %w", ErrKey, err)

@@ -31,7 +31,7 @@ func TestDoesNotStart(t *testing.T) {
 			must(t, os.Remove(l.path("ledger.key")))
 		}, []string{"ledger key", "keygen"}},
 		"another log's key": {func(t *testing.T, l *local) {
-			must(t, errors.Join(os.Remove(l.path("ledger.key")), os.Remove(l.path("ledger.key.pub"))))
+			must(t, errors.Join(os.Remove(l.path("ledger.key")), os.Remove(l.path("ledger.key.pub")), os.Remove(l.path("ledger.key.checkpoint"))))
 			if out, code := run(t, nil, program(t, "valetkeyd"), "keygen", l.path("ledger.key"), "--origin", origin); code != 0 {
 				t.Fatal(out.stderr)
 			}
