@@ -166,7 +166,9 @@ func (h *Harness) Start() {
 	must(t, err)
 	conf := identity.ServerTLS(src, []string{TrustDomain})
 	conf.NextProtos = []string{"h2"}
-	h.server, err = server.New(server.Config{Broker: h.Broker, Auth: auth, Operators: []string{Operator}, Log: log}, grpc.Creds(credentials.NewTLS(conf)))
+	h.server, err = server.New(server.Config{
+		Broker: h.Broker, Auth: auth, Operators: []string{Operator}, Log: log, LedgerKey: h.Key.VerifierKey(),
+	}, grpc.Creds(credentials.NewTLS(conf)))
 	must(t, err)
 	byJWT, err := identity.New(identity.Config{
 		TrustDomains: []string{TrustDomain}, PathTemplates: []string{"/agent/{user}/{session}"}, AllowJWT: true, JWTAudience: Audience, Now: h.Clock.Now,
@@ -203,6 +205,9 @@ func (h *Harness) Start() {
 
 // Stop stops the broker. Its state stays on disk.
 func (h *Harness) Stop() { h.stop() }
+
+// Addr is where the broker takes calls over mTLS, until it is started again.
+func (h *Harness) Addr() string { return h.addr }
 
 // Dial connects as id, with an SVID of the harness's authority.
 func (h *Harness) Dial(id string) *grpc.ClientConn {

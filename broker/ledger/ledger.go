@@ -214,3 +214,20 @@ func (l *Ledger) ProveTree(ctx context.Context, old int64) (proof tlog.TreeProof
 	})
 	return proof, checkpoint, err
 }
+
+// ProveGrowth proves that the log of size old is a prefix of the log of size
+// size, which may be any size that it has had.
+func (l *Ledger) ProveGrowth(ctx context.Context, old, size int64) (proof tlog.TreeProof, err error) {
+	err = l.st.View(ctx, func(rd store.Reader) error {
+		h, err := rd.Head()
+		if err != nil {
+			return err
+		}
+		if old < 1 || old > size || size > h.Size {
+			return fmt.Errorf("%w: sizes %d and %d of a log of %d", ErrNoRecord, old, size, h.Size)
+		}
+		proof, err = tlog.ProveTree(size, old, rd)
+		return err
+	})
+	return proof, err
+}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/valetkey/valetkey/broker"
+	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/policy"
 	"github.com/valetkey/valetkey/broker/store"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
@@ -17,7 +18,8 @@ import (
 
 type agentServer struct {
 	valetkeyv1.UnimplementedAgentServiceServer
-	b *broker.Broker
+	b         *broker.Broker
+	ledgerKey string
 }
 
 func (s *agentServer) OpenTask(ctx context.Context, r *valetkeyv1.OpenTaskRequest) (*valetkeyv1.OpenTaskResponse, error) {
@@ -116,4 +118,23 @@ func (s *agentServer) ReleaseGrant(ctx context.Context, r *valetkeyv1.ReleaseGra
 		return nil, err
 	}
 	return &valetkeyv1.ReleaseGrantResponse{Grant: grantOut(g)}, nil
+}
+
+func (s *agentServer) ProveConsistency(ctx context.Context, r *valetkeyv1.ProveConsistencyRequest) (*valetkeyv1.ProveConsistencyResponse, error) {
+	proof, err := s.b.Ledger().ProveGrowth(ctx, r.GetOldSize(), r.GetNewSize())
+	if err != nil {
+		return nil, err
+	}
+	out := &valetkeyv1.ProveConsistencyResponse{}
+	for _, h := range proof {
+		out.Proof = append(out.Proof, h[:])
+	}
+	return out, nil
+}
+
+func (s *agentServer) GetLedgerKey(context.Context, *valetkeyv1.GetLedgerKeyRequest) (*valetkeyv1.GetLedgerKeyResponse, error) {
+	if s.ledgerKey == "" {
+		return nil, fmt.Errorf("%w: this broker names no ledger key", ledger.ErrNoRecord)
+	}
+	return &valetkeyv1.GetLedgerKeyResponse{VerifierKey: s.ledgerKey}, nil
 }

@@ -128,7 +128,7 @@ func credentialOut(c mint.Credential) *valetkeyv1.Credential {
 	if v := secret.Vault; v != nil {
 		out.Kind = &valetkeyv1.Credential_Vault{Vault: &valetkeyv1.VaultCredential{
 			Token: v.Token, Accessor: v.Accessor, Address: v.Address, DataJson: string(v.DataJSON),
-			LeaseId: v.LeaseID, WrappingToken: v.WrappingToken,
+			LeaseId: v.LeaseID, WrappingToken: v.WrappingToken, Namespace: v.Namespace,
 		}}
 	}
 	return out

@@ -43,13 +43,16 @@ const (
 	operatorPrefix   = "/valetkey.v1.OperatorService/"
 )
 
-// Config configures New. Every field is required but Operators and those that say what nil means.
+// Config configures New. Every field is required but Operators and those that say what nil or empty means.
 type Config struct {
 	Broker *broker.Broker
 	Auth   *identity.Authenticator
 	// Operators are the SPIFFE IDs that may call OperatorService.
 	Operators []string
 	Log       *slog.Logger
+	// LedgerKey is the ledger's verifier key, for agents that trust on first
+	// use; empty names none.
+	LedgerKey string
 	// Metrics takes the server's counters; nil for none.
 	Metrics prometheus.Registerer
 	// Draining is closed when the server is to end its streams, which would hold
@@ -93,7 +96,7 @@ func New(cfg Config, opts ...grpc.ServerOption) (*grpc.Server, error) {
 		grpc.ChainStreamInterceptor(e.stream),
 	)
 	s := grpc.NewServer(opts...)
-	valetkeyv1.RegisterAgentServiceServer(s, &agentServer{b: cfg.Broker})
+	valetkeyv1.RegisterAgentServiceServer(s, &agentServer{b: cfg.Broker, ledgerKey: cfg.LedgerKey})
 	valetkeyv1.RegisterOperatorServiceServer(s, &operatorServer{b: cfg.Broker})
 	return s, nil
 }

@@ -2,18 +2,17 @@ package logverify
 
 import (
 	"context"
-	"encoding/base64"
-	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/valetkey/valetkey/clients/logverify/proof"
 )
 
-// ErrVerification is what every fault of a log wraps.
-var ErrVerification = errors.New("the log does not verify")
+// ErrVerification is what every fault of a log wraps: package proof's, under the
+// name that this package's users know.
+var ErrVerification = proof.ErrVerification
 
 // BadRecordError names the first record that does not verify. It wraps
 // [ErrVerification].
@@ -80,14 +79,14 @@ func Verify(ctx context.Context, src Source, opts Options) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("reading the checkpoint: %w", err)
 	}
-	tree, err := openCheckpoint(signed, verifier)
+	tree, err := proof.Checkpoint(signed, verifier)
 	if err != nil {
 		return Result{}, err
 	}
 	res := Result{Origin: verifier.Name(), Size: tree.N, Root: tree.Hash, Checkpoint: signed}
 	var saved tlog.Tree
 	if opts.Saved != nil {
-		if saved, err = openCheckpoint(opts.Saved, verifier); err != nil {
+		if saved, err = proof.Checkpoint(opts.Saved, verifier); err != nil {
 			return Result{}, fmt.Errorf("opening the saved checkpoint: %w", err)
 		}
 		if saved.N > tree.N {
@@ -112,33 +111,4 @@ func Verify(ctx context.Context, src Source, opts Options) (Result, error) {
 		return Result{}, err
 	}
 	return res, nil
-}
-
-// openCheckpoint checks the signature and parses a C2SP tlog-checkpoint.
-func openCheckpoint(signed []byte, v note.Verifier) (tlog.Tree, error) {
-	n, err := note.Open(signed, note.VerifierList(v))
-	if err != nil {
-		return tlog.Tree{}, fmt.Errorf("%w: checking the checkpoint's signature: %w", ErrVerification, err)
-	}
-	lines := strings.Split(n.Text, "\n")
-	if len(lines) < 4 {
-		return tlog.Tree{}, fmt.Errorf("%w: the checkpoint has fewer than three lines", ErrVerification)
-	}
-	if lines[0] != v.Name() {
-		return tlog.Tree{}, fmt.Errorf("%w: the checkpoint is of log %q, the key of %q", ErrVerification, lines[0], v.Name())
-	}
-	size, err := strconv.ParseInt(lines[1], 10, 64)
-	if err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
-		return tlog.Tree{}, fmt.Errorf("%w: the checkpoint's size %q is not a number of records", ErrVerification, lines[1])
-	}
-	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
-	h, ok := toHash(root)
-	if err != nil || !ok {
-		return tlog.Tree{}, fmt.Errorf("%w: the checkpoint's root %q is not a hash", ErrVerification, lines[2])
-	}
-	return tlog.Tree{N: size, Hash: h}, nil
-}
-
-func toHash(b []byte) (h tlog.Hash, ok bool) {
-	return h, copy(h[:], b) == tlog.HashSize && len(b) == tlog.HashSize
 }

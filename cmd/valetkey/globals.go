@@ -48,15 +48,16 @@ func (g *globals) dial(ctx context.Context) (*valetkey.Client, error) {
 	if g.WorkloadAPI == "" {
 		return nil, &usageError{"no Workload API: give --workload-api ADDR or set SPIFFE_ENDPOINT_SOCKET"}
 	}
-	cfg := valetkey.Config{Address: g.Broker, WorkloadAPI: g.WorkloadAPI}
+	// The commands print receipts as they come; "valetkey ledger verify" checks.
+	opts := []valetkey.Option{valetkey.WithAddr(g.Broker), valetkey.WithWorkloadAPI(g.WorkloadAPI), valetkey.WithoutReceiptChecks()}
 	if g.BrokerID != "" {
 		id, err := spiffeid.FromString(g.BrokerID)
 		if err != nil {
 			return nil, &usageError{fmt.Sprintf("the broker's ID %q: %v", g.BrokerID, err)}
 		}
-		cfg.BrokerID = id
+		opts = append(opts, valetkey.WithBrokerID(id))
 	}
-	client, err := valetkey.Dial(ctx, cfg)
+	client, err := valetkey.New(ctx, opts...)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("no SVID from %s within %s: is the socket right, and is there an entry for this process? %w", g.WorkloadAPI, g.Timeout, err)
 	}

@@ -55,7 +55,7 @@ func TestChangesSendFreshKeys(t *testing.T) {
 					return nil, err
 				}
 				t.Cleanup(func() { _ = conn.Close() })
-				return valetkey.New(conn), nil
+				return valetkey.New(t.Context(), valetkey.WithConn(conn), valetkey.WithoutReceiptChecks())
 			})
 		}
 	}

@@ -85,7 +85,7 @@ func start(t *testing.T, e *edge) func(args ...string) (code int, stdout, stderr
 				return nil, err
 			}
 			t.Cleanup(func() { _ = conn.Close() })
-			return valetkey.New(conn), nil
+			return valetkey.New(t.Context(), valetkey.WithConn(conn), valetkey.WithoutReceiptChecks())
 		})
 		return code, stdout.String(), stderr.String()
 	}

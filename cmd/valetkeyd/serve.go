@@ -115,11 +115,11 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 			return err
 		}
 	}
-	if at.grpc, err = d.grpc(c, b, src, c.Listen, false); err != nil {
+	if at.grpc, err = d.grpc(c, b, key, src, c.Listen, false); err != nil {
 		return err
 	}
 	if c.Identity.JWT.Listen != "" {
-		if at.jwt, err = d.grpc(c, b, src, c.Identity.JWT.Listen, true); err != nil {
+		if at.jwt, err = d.grpc(c, b, key, src, c.Identity.JWT.Listen, true); err != nil {
 			return err
 		}
 	}
@@ -170,7 +170,7 @@ func (d *daemon) failed() chan error {
 	return d.errs
 }
 
-func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen string, byJWT bool) (string, error) {
+func (d *daemon) grpc(c Config, b *broker.Broker, key *ledger.Key, src identity.Source, listen string, byJWT bool) (string, error) {
 	operators := c.Operators
 	if byJWT {
 		operators = nil // a token can be replayed by whoever sees it: operators come by mTLS
@@ -187,7 +187,7 @@ func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, listen st
 		conf = identity.ServerTLSWithoutClient(src)
 	}
 	s, err := server.New(server.Config{
-		Broker: b, Auth: auth, Operators: operators, Log: d.log, Draining: d.draining,
+		Broker: b, Auth: auth, Operators: operators, Log: d.log, Draining: d.draining, LedgerKey: key.VerifierKey(),
 		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"listener": listenerName(byJWT)}, d.reg),
 	}, d.traced, grpc.Creds(credentials.NewTLS(alpn(conf))))
 	if err != nil {

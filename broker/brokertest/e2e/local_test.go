@@ -152,9 +152,8 @@ func (l *local) start(t *testing.T) *daemon {
 // dial connects as a caller, through the Go client.
 func (l *local) dial(t *testing.T, d *daemon, caller string) *valetkey.Client {
 	t.Helper()
-	c, err := valetkey.Dial(t.Context(), valetkey.Config{
-		Address: d.grpc, BrokerID: spiffeid.RequireFromString(brokerID), WorkloadAPI: l.socket(caller),
-	})
+	c, err := valetkey.New(t.Context(), valetkey.WithAddr(d.grpc), valetkey.WithBrokerID(spiffeid.RequireFromString(brokerID)),
+		valetkey.WithWorkloadAPI(l.socket(caller)), valetkey.WithLedgerKey(l.vkey))
 	must(t, err)
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {

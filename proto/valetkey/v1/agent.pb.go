@@ -1029,6 +1029,190 @@ func (x *ReleaseGrantResponse) GetGrant() *Grant {
 	return nil
 }
 
+// ProveConsistencyRequest names two trees of the ledger.
+type ProveConsistencyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The older size, at least 1.
+	OldSize int64 `protobuf:"varint,1,opt,name=old_size,json=oldSize,proto3" json:"old_size,omitempty"`
+	// The newer size, at least the older.
+	NewSize       int64 `protobuf:"varint,2,opt,name=new_size,json=newSize,proto3" json:"new_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProveConsistencyRequest) Reset() {
+	*x = ProveConsistencyRequest{}
+	mi := &file_valetkey_v1_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProveConsistencyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProveConsistencyRequest) ProtoMessage() {}
+
+func (x *ProveConsistencyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_valetkey_v1_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProveConsistencyRequest.ProtoReflect.Descriptor instead.
+func (*ProveConsistencyRequest) Descriptor() ([]byte, []int) {
+	return file_valetkey_v1_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ProveConsistencyRequest) GetOldSize() int64 {
+	if x != nil {
+		return x.OldSize
+	}
+	return 0
+}
+
+func (x *ProveConsistencyRequest) GetNewSize() int64 {
+	if x != nil {
+		return x.NewSize
+	}
+	return 0
+}
+
+// ProveConsistencyResponse holds the proof.
+type ProveConsistencyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// RFC 9162 consistency proof, 32 bytes each; empty for equal sizes.
+	Proof         [][]byte `protobuf:"bytes,1,rep,name=proof,proto3" json:"proof,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProveConsistencyResponse) Reset() {
+	*x = ProveConsistencyResponse{}
+	mi := &file_valetkey_v1_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProveConsistencyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProveConsistencyResponse) ProtoMessage() {}
+
+func (x *ProveConsistencyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_valetkey_v1_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProveConsistencyResponse.ProtoReflect.Descriptor instead.
+func (*ProveConsistencyResponse) Descriptor() ([]byte, []int) {
+	return file_valetkey_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ProveConsistencyResponse) GetProof() [][]byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+// GetLedgerKeyRequest is empty.
+type GetLedgerKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerKeyRequest) Reset() {
+	*x = GetLedgerKeyRequest{}
+	mi := &file_valetkey_v1_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerKeyRequest) ProtoMessage() {}
+
+func (x *GetLedgerKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_valetkey_v1_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerKeyRequest.ProtoReflect.Descriptor instead.
+func (*GetLedgerKeyRequest) Descriptor() ([]byte, []int) {
+	return file_valetkey_v1_agent_proto_rawDescGZIP(), []int{18}
+}
+
+// GetLedgerKeyResponse holds the key.
+type GetLedgerKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "name+hash+key", as golang.org/x/mod/sumdb/note spells it.
+	VerifierKey   string `protobuf:"bytes,1,opt,name=verifier_key,json=verifierKey,proto3" json:"verifier_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLedgerKeyResponse) Reset() {
+	*x = GetLedgerKeyResponse{}
+	mi := &file_valetkey_v1_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLedgerKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLedgerKeyResponse) ProtoMessage() {}
+
+func (x *GetLedgerKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_valetkey_v1_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLedgerKeyResponse.ProtoReflect.Descriptor instead.
+func (*GetLedgerKeyResponse) Descriptor() ([]byte, []int) {
+	return file_valetkey_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GetLedgerKeyResponse) GetVerifierKey() string {
+	if x != nil {
+		return x.VerifierKey
+	}
+	return ""
+}
+
 var File_valetkey_v1_agent_proto protoreflect.FileDescriptor
 
 const file_valetkey_v1_agent_proto_rawDesc = "" +
@@ -1113,7 +1297,15 @@ const file_valetkey_v1_agent_proto_rawDesc = "" +
 	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\x12K\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"@\n" +
 	"\x14ReleaseGrantResponse\x12(\n" +
-	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant2\x9d\x05\n" +
+	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\"a\n" +
+	"\x17ProveConsistencyRequest\x12\"\n" +
+	"\bold_size\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\aoldSize\x12\"\n" +
+	"\bnew_size\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\anewSize\"0\n" +
+	"\x18ProveConsistencyResponse\x12\x14\n" +
+	"\x05proof\x18\x01 \x03(\fR\x05proof\"\x15\n" +
+	"\x13GetLedgerKeyRequest\"9\n" +
+	"\x14GetLedgerKeyResponse\x12!\n" +
+	"\fverifier_key\x18\x01 \x01(\tR\vverifierKey2\xd3\x06\n" +
 	"\fAgentService\x12G\n" +
 	"\bOpenTask\x12\x1c.valetkey.v1.OpenTaskRequest\x1a\x1d.valetkey.v1.OpenTaskResponse\x12J\n" +
 	"\tCloseTask\x12\x1d.valetkey.v1.CloseTaskRequest\x1a\x1e.valetkey.v1.CloseTaskResponse\x12M\n" +
@@ -1124,7 +1316,9 @@ const file_valetkey_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"WatchGrant\x12\x1e.valetkey.v1.WatchGrantRequest\x1a\x1f.valetkey.v1.WatchGrantResponse0\x01\x12Y\n" +
 	"\x0eMintCredential\x12\".valetkey.v1.MintCredentialRequest\x1a#.valetkey.v1.MintCredentialResponse\x12S\n" +
-	"\fReleaseGrant\x12 .valetkey.v1.ReleaseGrantRequest\x1a!.valetkey.v1.ReleaseGrantResponseB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
+	"\fReleaseGrant\x12 .valetkey.v1.ReleaseGrantRequest\x1a!.valetkey.v1.ReleaseGrantResponse\x12_\n" +
+	"\x10ProveConsistency\x12$.valetkey.v1.ProveConsistencyRequest\x1a%.valetkey.v1.ProveConsistencyResponse\x12S\n" +
+	"\fGetLedgerKey\x12 .valetkey.v1.GetLedgerKeyRequest\x1a!.valetkey.v1.GetLedgerKeyResponseB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
 
 var (
 	file_valetkey_v1_agent_proto_rawDescOnce sync.Once
@@ -1138,57 +1332,61 @@ func file_valetkey_v1_agent_proto_rawDescGZIP() []byte {
 	return file_valetkey_v1_agent_proto_rawDescData
 }
 
-var file_valetkey_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_valetkey_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_valetkey_v1_agent_proto_goTypes = []any{
-	(*OpenTaskRequest)(nil),        // 0: valetkey.v1.OpenTaskRequest
-	(*OpenTaskResponse)(nil),       // 1: valetkey.v1.OpenTaskResponse
-	(*CloseTaskRequest)(nil),       // 2: valetkey.v1.CloseTaskRequest
-	(*CloseTaskResponse)(nil),      // 3: valetkey.v1.CloseTaskResponse
-	(*ListScopesRequest)(nil),      // 4: valetkey.v1.ListScopesRequest
-	(*ListScopesResponse)(nil),     // 5: valetkey.v1.ListScopesResponse
-	(*ExplainScopeRequest)(nil),    // 6: valetkey.v1.ExplainScopeRequest
-	(*ExplainScopeResponse)(nil),   // 7: valetkey.v1.ExplainScopeResponse
-	(*RequestGrantRequest)(nil),    // 8: valetkey.v1.RequestGrantRequest
-	(*RequestGrantResponse)(nil),   // 9: valetkey.v1.RequestGrantResponse
-	(*WatchGrantRequest)(nil),      // 10: valetkey.v1.WatchGrantRequest
-	(*WatchGrantResponse)(nil),     // 11: valetkey.v1.WatchGrantResponse
-	(*MintCredentialRequest)(nil),  // 12: valetkey.v1.MintCredentialRequest
-	(*MintCredentialResponse)(nil), // 13: valetkey.v1.MintCredentialResponse
-	(*ReleaseGrantRequest)(nil),    // 14: valetkey.v1.ReleaseGrantRequest
-	(*ReleaseGrantResponse)(nil),   // 15: valetkey.v1.ReleaseGrantResponse
-	nil,                            // 16: valetkey.v1.ExplainScopeRequest.ParametersEntry
-	nil,                            // 17: valetkey.v1.RequestGrantRequest.ParametersEntry
-	(*Task)(nil),                   // 18: valetkey.v1.Task
-	(*Scope)(nil),                  // 19: valetkey.v1.Scope
-	(*durationpb.Duration)(nil),    // 20: google.protobuf.Duration
-	(Tier)(0),                      // 21: valetkey.v1.Tier
-	(*Need)(nil),                   // 22: valetkey.v1.Need
-	(*Grant)(nil),                  // 23: valetkey.v1.Grant
-	(*Credential)(nil),             // 24: valetkey.v1.Credential
-	(*Receipt)(nil),                // 25: valetkey.v1.Receipt
-	(*Value)(nil),                  // 26: valetkey.v1.Value
+	(*OpenTaskRequest)(nil),          // 0: valetkey.v1.OpenTaskRequest
+	(*OpenTaskResponse)(nil),         // 1: valetkey.v1.OpenTaskResponse
+	(*CloseTaskRequest)(nil),         // 2: valetkey.v1.CloseTaskRequest
+	(*CloseTaskResponse)(nil),        // 3: valetkey.v1.CloseTaskResponse
+	(*ListScopesRequest)(nil),        // 4: valetkey.v1.ListScopesRequest
+	(*ListScopesResponse)(nil),       // 5: valetkey.v1.ListScopesResponse
+	(*ExplainScopeRequest)(nil),      // 6: valetkey.v1.ExplainScopeRequest
+	(*ExplainScopeResponse)(nil),     // 7: valetkey.v1.ExplainScopeResponse
+	(*RequestGrantRequest)(nil),      // 8: valetkey.v1.RequestGrantRequest
+	(*RequestGrantResponse)(nil),     // 9: valetkey.v1.RequestGrantResponse
+	(*WatchGrantRequest)(nil),        // 10: valetkey.v1.WatchGrantRequest
+	(*WatchGrantResponse)(nil),       // 11: valetkey.v1.WatchGrantResponse
+	(*MintCredentialRequest)(nil),    // 12: valetkey.v1.MintCredentialRequest
+	(*MintCredentialResponse)(nil),   // 13: valetkey.v1.MintCredentialResponse
+	(*ReleaseGrantRequest)(nil),      // 14: valetkey.v1.ReleaseGrantRequest
+	(*ReleaseGrantResponse)(nil),     // 15: valetkey.v1.ReleaseGrantResponse
+	(*ProveConsistencyRequest)(nil),  // 16: valetkey.v1.ProveConsistencyRequest
+	(*ProveConsistencyResponse)(nil), // 17: valetkey.v1.ProveConsistencyResponse
+	(*GetLedgerKeyRequest)(nil),      // 18: valetkey.v1.GetLedgerKeyRequest
+	(*GetLedgerKeyResponse)(nil),     // 19: valetkey.v1.GetLedgerKeyResponse
+	nil,                              // 20: valetkey.v1.ExplainScopeRequest.ParametersEntry
+	nil,                              // 21: valetkey.v1.RequestGrantRequest.ParametersEntry
+	(*Task)(nil),                     // 22: valetkey.v1.Task
+	(*Scope)(nil),                    // 23: valetkey.v1.Scope
+	(*durationpb.Duration)(nil),      // 24: google.protobuf.Duration
+	(Tier)(0),                        // 25: valetkey.v1.Tier
+	(*Need)(nil),                     // 26: valetkey.v1.Need
+	(*Grant)(nil),                    // 27: valetkey.v1.Grant
+	(*Credential)(nil),               // 28: valetkey.v1.Credential
+	(*Receipt)(nil),                  // 29: valetkey.v1.Receipt
+	(*Value)(nil),                    // 30: valetkey.v1.Value
 }
 var file_valetkey_v1_agent_proto_depIdxs = []int32{
-	18, // 0: valetkey.v1.OpenTaskResponse.task:type_name -> valetkey.v1.Task
-	18, // 1: valetkey.v1.CloseTaskResponse.task:type_name -> valetkey.v1.Task
-	19, // 2: valetkey.v1.ListScopesResponse.scopes:type_name -> valetkey.v1.Scope
-	16, // 3: valetkey.v1.ExplainScopeRequest.parameters:type_name -> valetkey.v1.ExplainScopeRequest.ParametersEntry
-	20, // 4: valetkey.v1.ExplainScopeRequest.ttl:type_name -> google.protobuf.Duration
-	19, // 5: valetkey.v1.ExplainScopeResponse.scope:type_name -> valetkey.v1.Scope
-	21, // 6: valetkey.v1.ExplainScopeResponse.tier:type_name -> valetkey.v1.Tier
-	22, // 7: valetkey.v1.ExplainScopeResponse.needs:type_name -> valetkey.v1.Need
-	20, // 8: valetkey.v1.ExplainScopeResponse.ttl:type_name -> google.protobuf.Duration
-	17, // 9: valetkey.v1.RequestGrantRequest.parameters:type_name -> valetkey.v1.RequestGrantRequest.ParametersEntry
-	20, // 10: valetkey.v1.RequestGrantRequest.ttl:type_name -> google.protobuf.Duration
-	23, // 11: valetkey.v1.RequestGrantResponse.grant:type_name -> valetkey.v1.Grant
-	24, // 12: valetkey.v1.RequestGrantResponse.credential:type_name -> valetkey.v1.Credential
-	25, // 13: valetkey.v1.RequestGrantResponse.receipt:type_name -> valetkey.v1.Receipt
-	23, // 14: valetkey.v1.WatchGrantResponse.grant:type_name -> valetkey.v1.Grant
-	24, // 15: valetkey.v1.MintCredentialResponse.credential:type_name -> valetkey.v1.Credential
-	25, // 16: valetkey.v1.MintCredentialResponse.receipt:type_name -> valetkey.v1.Receipt
-	23, // 17: valetkey.v1.ReleaseGrantResponse.grant:type_name -> valetkey.v1.Grant
-	26, // 18: valetkey.v1.ExplainScopeRequest.ParametersEntry.value:type_name -> valetkey.v1.Value
-	26, // 19: valetkey.v1.RequestGrantRequest.ParametersEntry.value:type_name -> valetkey.v1.Value
+	22, // 0: valetkey.v1.OpenTaskResponse.task:type_name -> valetkey.v1.Task
+	22, // 1: valetkey.v1.CloseTaskResponse.task:type_name -> valetkey.v1.Task
+	23, // 2: valetkey.v1.ListScopesResponse.scopes:type_name -> valetkey.v1.Scope
+	20, // 3: valetkey.v1.ExplainScopeRequest.parameters:type_name -> valetkey.v1.ExplainScopeRequest.ParametersEntry
+	24, // 4: valetkey.v1.ExplainScopeRequest.ttl:type_name -> google.protobuf.Duration
+	23, // 5: valetkey.v1.ExplainScopeResponse.scope:type_name -> valetkey.v1.Scope
+	25, // 6: valetkey.v1.ExplainScopeResponse.tier:type_name -> valetkey.v1.Tier
+	26, // 7: valetkey.v1.ExplainScopeResponse.needs:type_name -> valetkey.v1.Need
+	24, // 8: valetkey.v1.ExplainScopeResponse.ttl:type_name -> google.protobuf.Duration
+	21, // 9: valetkey.v1.RequestGrantRequest.parameters:type_name -> valetkey.v1.RequestGrantRequest.ParametersEntry
+	24, // 10: valetkey.v1.RequestGrantRequest.ttl:type_name -> google.protobuf.Duration
+	27, // 11: valetkey.v1.RequestGrantResponse.grant:type_name -> valetkey.v1.Grant
+	28, // 12: valetkey.v1.RequestGrantResponse.credential:type_name -> valetkey.v1.Credential
+	29, // 13: valetkey.v1.RequestGrantResponse.receipt:type_name -> valetkey.v1.Receipt
+	27, // 14: valetkey.v1.WatchGrantResponse.grant:type_name -> valetkey.v1.Grant
+	28, // 15: valetkey.v1.MintCredentialResponse.credential:type_name -> valetkey.v1.Credential
+	29, // 16: valetkey.v1.MintCredentialResponse.receipt:type_name -> valetkey.v1.Receipt
+	27, // 17: valetkey.v1.ReleaseGrantResponse.grant:type_name -> valetkey.v1.Grant
+	30, // 18: valetkey.v1.ExplainScopeRequest.ParametersEntry.value:type_name -> valetkey.v1.Value
+	30, // 19: valetkey.v1.RequestGrantRequest.ParametersEntry.value:type_name -> valetkey.v1.Value
 	0,  // 20: valetkey.v1.AgentService.OpenTask:input_type -> valetkey.v1.OpenTaskRequest
 	2,  // 21: valetkey.v1.AgentService.CloseTask:input_type -> valetkey.v1.CloseTaskRequest
 	4,  // 22: valetkey.v1.AgentService.ListScopes:input_type -> valetkey.v1.ListScopesRequest
@@ -1197,16 +1395,20 @@ var file_valetkey_v1_agent_proto_depIdxs = []int32{
 	10, // 25: valetkey.v1.AgentService.WatchGrant:input_type -> valetkey.v1.WatchGrantRequest
 	12, // 26: valetkey.v1.AgentService.MintCredential:input_type -> valetkey.v1.MintCredentialRequest
 	14, // 27: valetkey.v1.AgentService.ReleaseGrant:input_type -> valetkey.v1.ReleaseGrantRequest
-	1,  // 28: valetkey.v1.AgentService.OpenTask:output_type -> valetkey.v1.OpenTaskResponse
-	3,  // 29: valetkey.v1.AgentService.CloseTask:output_type -> valetkey.v1.CloseTaskResponse
-	5,  // 30: valetkey.v1.AgentService.ListScopes:output_type -> valetkey.v1.ListScopesResponse
-	7,  // 31: valetkey.v1.AgentService.ExplainScope:output_type -> valetkey.v1.ExplainScopeResponse
-	9,  // 32: valetkey.v1.AgentService.RequestGrant:output_type -> valetkey.v1.RequestGrantResponse
-	11, // 33: valetkey.v1.AgentService.WatchGrant:output_type -> valetkey.v1.WatchGrantResponse
-	13, // 34: valetkey.v1.AgentService.MintCredential:output_type -> valetkey.v1.MintCredentialResponse
-	15, // 35: valetkey.v1.AgentService.ReleaseGrant:output_type -> valetkey.v1.ReleaseGrantResponse
-	28, // [28:36] is the sub-list for method output_type
-	20, // [20:28] is the sub-list for method input_type
+	16, // 28: valetkey.v1.AgentService.ProveConsistency:input_type -> valetkey.v1.ProveConsistencyRequest
+	18, // 29: valetkey.v1.AgentService.GetLedgerKey:input_type -> valetkey.v1.GetLedgerKeyRequest
+	1,  // 30: valetkey.v1.AgentService.OpenTask:output_type -> valetkey.v1.OpenTaskResponse
+	3,  // 31: valetkey.v1.AgentService.CloseTask:output_type -> valetkey.v1.CloseTaskResponse
+	5,  // 32: valetkey.v1.AgentService.ListScopes:output_type -> valetkey.v1.ListScopesResponse
+	7,  // 33: valetkey.v1.AgentService.ExplainScope:output_type -> valetkey.v1.ExplainScopeResponse
+	9,  // 34: valetkey.v1.AgentService.RequestGrant:output_type -> valetkey.v1.RequestGrantResponse
+	11, // 35: valetkey.v1.AgentService.WatchGrant:output_type -> valetkey.v1.WatchGrantResponse
+	13, // 36: valetkey.v1.AgentService.MintCredential:output_type -> valetkey.v1.MintCredentialResponse
+	15, // 37: valetkey.v1.AgentService.ReleaseGrant:output_type -> valetkey.v1.ReleaseGrantResponse
+	17, // 38: valetkey.v1.AgentService.ProveConsistency:output_type -> valetkey.v1.ProveConsistencyResponse
+	19, // 39: valetkey.v1.AgentService.GetLedgerKey:output_type -> valetkey.v1.GetLedgerKeyResponse
+	30, // [30:40] is the sub-list for method output_type
+	20, // [20:30] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
 	20, // [20:20] is the sub-list for extension extendee
 	0,  // [0:20] is the sub-list for field type_name
@@ -1224,7 +1426,7 @@ func file_valetkey_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_valetkey_v1_agent_proto_rawDesc), len(file_valetkey_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,14 +19,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AgentService_OpenTask_FullMethodName       = "/valetkey.v1.AgentService/OpenTask"
-	AgentService_CloseTask_FullMethodName      = "/valetkey.v1.AgentService/CloseTask"
-	AgentService_ListScopes_FullMethodName     = "/valetkey.v1.AgentService/ListScopes"
-	AgentService_ExplainScope_FullMethodName   = "/valetkey.v1.AgentService/ExplainScope"
-	AgentService_RequestGrant_FullMethodName   = "/valetkey.v1.AgentService/RequestGrant"
-	AgentService_WatchGrant_FullMethodName     = "/valetkey.v1.AgentService/WatchGrant"
-	AgentService_MintCredential_FullMethodName = "/valetkey.v1.AgentService/MintCredential"
-	AgentService_ReleaseGrant_FullMethodName   = "/valetkey.v1.AgentService/ReleaseGrant"
+	AgentService_OpenTask_FullMethodName         = "/valetkey.v1.AgentService/OpenTask"
+	AgentService_CloseTask_FullMethodName        = "/valetkey.v1.AgentService/CloseTask"
+	AgentService_ListScopes_FullMethodName       = "/valetkey.v1.AgentService/ListScopes"
+	AgentService_ExplainScope_FullMethodName     = "/valetkey.v1.AgentService/ExplainScope"
+	AgentService_RequestGrant_FullMethodName     = "/valetkey.v1.AgentService/RequestGrant"
+	AgentService_WatchGrant_FullMethodName       = "/valetkey.v1.AgentService/WatchGrant"
+	AgentService_MintCredential_FullMethodName   = "/valetkey.v1.AgentService/MintCredential"
+	AgentService_ReleaseGrant_FullMethodName     = "/valetkey.v1.AgentService/ReleaseGrant"
+	AgentService_ProveConsistency_FullMethodName = "/valetkey.v1.AgentService/ProveConsistency"
+	AgentService_GetLedgerKey_FullMethodName     = "/valetkey.v1.AgentService/GetLedgerKey"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -54,6 +56,10 @@ type AgentServiceClient interface {
 	MintCredential(ctx context.Context, in *MintCredentialRequest, opts ...grpc.CallOption) (*MintCredentialResponse, error)
 	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	ReleaseGrant(ctx context.Context, in *ReleaseGrantRequest, opts ...grpc.CallOption) (*ReleaseGrantResponse, error)
+	// Proves that one tree of the ledger is a prefix of another, so that an agent can hold the checkpoints of its receipts against each other. Agents. Records nothing. RECORD_NOT_FOUND.
+	ProveConsistency(ctx context.Context, in *ProveConsistencyRequest, opts ...grpc.CallOption) (*ProveConsistencyResponse, error)
+	// Names the key that the ledger's checkpoints verify under, for agents that trust on first use. Pin a key that came another way where you can. Agents. Records nothing. RECORD_NOT_FOUND where the broker names none.
+	GetLedgerKey(ctx context.Context, in *GetLedgerKeyRequest, opts ...grpc.CallOption) (*GetLedgerKeyResponse, error)
 }
 
 type agentServiceClient struct {
@@ -153,6 +159,26 @@ func (c *agentServiceClient) ReleaseGrant(ctx context.Context, in *ReleaseGrantR
 	return out, nil
 }
 
+func (c *agentServiceClient) ProveConsistency(ctx context.Context, in *ProveConsistencyRequest, opts ...grpc.CallOption) (*ProveConsistencyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProveConsistencyResponse)
+	err := c.cc.Invoke(ctx, AgentService_ProveConsistency_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) GetLedgerKey(ctx context.Context, in *GetLedgerKeyRequest, opts ...grpc.CallOption) (*GetLedgerKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLedgerKeyResponse)
+	err := c.cc.Invoke(ctx, AgentService_GetLedgerKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentServiceServer is the server API for AgentService service.
 // All implementations must embed UnimplementedAgentServiceServer
 // for forward compatibility.
@@ -178,6 +204,10 @@ type AgentServiceServer interface {
 	MintCredential(context.Context, *MintCredentialRequest) (*MintCredentialResponse, error)
 	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	ReleaseGrant(context.Context, *ReleaseGrantRequest) (*ReleaseGrantResponse, error)
+	// Proves that one tree of the ledger is a prefix of another, so that an agent can hold the checkpoints of its receipts against each other. Agents. Records nothing. RECORD_NOT_FOUND.
+	ProveConsistency(context.Context, *ProveConsistencyRequest) (*ProveConsistencyResponse, error)
+	// Names the key that the ledger's checkpoints verify under, for agents that trust on first use. Pin a key that came another way where you can. Agents. Records nothing. RECORD_NOT_FOUND where the broker names none.
+	GetLedgerKey(context.Context, *GetLedgerKeyRequest) (*GetLedgerKeyResponse, error)
 	mustEmbedUnimplementedAgentServiceServer()
 }
 
@@ -211,6 +241,12 @@ func (UnimplementedAgentServiceServer) MintCredential(context.Context, *MintCred
 }
 func (UnimplementedAgentServiceServer) ReleaseGrant(context.Context, *ReleaseGrantRequest) (*ReleaseGrantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReleaseGrant not implemented")
+}
+func (UnimplementedAgentServiceServer) ProveConsistency(context.Context, *ProveConsistencyRequest) (*ProveConsistencyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ProveConsistency not implemented")
+}
+func (UnimplementedAgentServiceServer) GetLedgerKey(context.Context, *GetLedgerKeyRequest) (*GetLedgerKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLedgerKey not implemented")
 }
 func (UnimplementedAgentServiceServer) mustEmbedUnimplementedAgentServiceServer() {}
 func (UnimplementedAgentServiceServer) testEmbeddedByValue()                      {}
@@ -370,6 +406,42 @@ func _AgentService_ReleaseGrant_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_ProveConsistency_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProveConsistencyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ProveConsistency(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ProveConsistency_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ProveConsistency(ctx, req.(*ProveConsistencyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_GetLedgerKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLedgerKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).GetLedgerKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_GetLedgerKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).GetLedgerKey(ctx, req.(*GetLedgerKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AgentService_ServiceDesc is the grpc.ServiceDesc for AgentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -404,6 +476,14 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReleaseGrant",
 			Handler:    _AgentService_ReleaseGrant_Handler,
+		},
+		{
+			MethodName: "ProveConsistency",
+			Handler:    _AgentService_ProveConsistency_Handler,
+		},
+		{
+			MethodName: "GetLedgerKey",
+			Handler:    _AgentService_GetLedgerKey_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

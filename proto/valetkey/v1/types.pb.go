@@ -801,6 +801,8 @@ type VaultCredential struct {
 	LeaseId string `protobuf:"bytes,5,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
 	// Secret: a response-wrapping token, when the scope wraps; the broker never saw what is inside.
 	WrappingToken string `protobuf:"bytes,6,opt,name=wrapping_token,json=wrappingToken,proto3" json:"wrapping_token,omitempty"`
+	// Vault Enterprise's namespace at that address; empty for root.
+	Namespace     string `protobuf:"bytes,7,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -873,6 +875,13 @@ func (x *VaultCredential) GetLeaseId() string {
 func (x *VaultCredential) GetWrappingToken() string {
 	if x != nil {
 		return x.WrappingToken
+	}
+	return ""
+}
+
+func (x *VaultCredential) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
 	}
 	return ""
 }
@@ -1109,14 +1118,15 @@ const file_valetkey_v1_types_proto_rawDesc = "" +
 	"\x11secret_access_key\x18\x02 \x01(\tB\x03\x80\x01\x01R\x0fsecretAccessKey\x12(\n" +
 	"\rsession_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\fsessionToken\x12\x16\n" +
 	"\x06region\x18\x04 \x01(\tR\x06region\x12!\n" +
-	"\fendpoint_url\x18\x05 \x01(\tR\vendpointUrl\"\xcb\x01\n" +
+	"\fendpoint_url\x18\x05 \x01(\tR\vendpointUrl\"\xe9\x01\n" +
 	"\x0fVaultCredential\x12\x19\n" +
 	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\x12\x1a\n" +
 	"\baccessor\x18\x02 \x01(\tR\baccessor\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12 \n" +
 	"\tdata_json\x18\x04 \x01(\tB\x03\x80\x01\x01R\bdataJson\x12\x19\n" +
 	"\blease_id\x18\x05 \x01(\tR\aleaseId\x12*\n" +
-	"\x0ewrapping_token\x18\x06 \x01(\tB\x03\x80\x01\x01R\rwrappingToken\"\xb5\x01\n" +
+	"\x0ewrapping_token\x18\x06 \x01(\tB\x03\x80\x01\x01R\rwrappingToken\x12\x1c\n" +
+	"\tnamespace\x18\a \x01(\tR\tnamespace\"\xb5\x01\n" +
 	"\n" +
 	"Credential\x12.\n" +
 	"\x03aws\x18\x01 \x01(\v2\x1a.valetkey.v1.AwsCredentialH\x00R\x03aws\x124\n" +

@@ -1,0 +1,190 @@
+package valetkey
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+// errorDomain is the ErrorInfo domain of the broker's own reasons.
+const errorDomain = "valetkey.dev"
+
+// reason is one of the broker's reasons as an error to compare with.
+type reason valetkeyv1.ErrorReason
+
+func (r reason) Error() string { return reasonName(valetkeyv1.ErrorReason(r)) }
+
+// The broker's refusals, one for each reason of the wire contract. errors.Is
+// finds them in what this package returns; errors.As finds the Error with the
+// broker's text and facts.
+var (
+	// ErrInvalidRequest is a request that breaks a rule of the schema.
+	ErrInvalidRequest error = reason(valetkeyv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
+	// ErrUnauthenticated is a call without a usable identity.
+	ErrUnauthenticated error = reason(valetkeyv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED)
+	// ErrUnknownTrustDomain is a trust domain that is not on the broker's list.
+	ErrUnknownTrustDomain error = reason(valetkeyv1.ErrorReason_ERROR_REASON_UNKNOWN_TRUST_DOMAIN)
+	// ErrSVIDExpired is an SVID outside its validity.
+	ErrSVIDExpired error = reason(valetkeyv1.ErrorReason_ERROR_REASON_SVID_EXPIRED)
+	// ErrWrongAudience is a JWT-SVID for somebody else.
+	ErrWrongAudience error = reason(valetkeyv1.ErrorReason_ERROR_REASON_WRONG_AUDIENCE)
+	// ErrCallerNotAllowed is an identity that may not make this call.
+	ErrCallerNotAllowed error = reason(valetkeyv1.ErrorReason_ERROR_REASON_CALLER_NOT_ALLOWED)
+	// ErrUnknownScope is a scope that the catalog does not have.
+	ErrUnknownScope error = reason(valetkeyv1.ErrorReason_ERROR_REASON_UNKNOWN_SCOPE)
+	// ErrStaleScopeVersion is a scope that has changed since the caller looked.
+	ErrStaleScopeVersion error = reason(valetkeyv1.ErrorReason_ERROR_REASON_STALE_SCOPE_VERSION)
+	// ErrInvalidParameter is a parameter that is missing, unknown or too wide.
+	ErrInvalidParameter error = reason(valetkeyv1.ErrorReason_ERROR_REASON_INVALID_PARAMETER)
+	// ErrTTLTooLong is a life over the scope's maximum.
+	ErrTTLTooLong error = reason(valetkeyv1.ErrorReason_ERROR_REASON_TTL_TOO_LONG)
+	// ErrPolicyTooLarge is a policy that does not fit the provider's limit.
+	ErrPolicyTooLarge error = reason(valetkeyv1.ErrorReason_ERROR_REASON_POLICY_TOO_LARGE)
+	// ErrDenied is a request that no policy permits, or that one forbids.
+	ErrDenied error = reason(valetkeyv1.ErrorReason_ERROR_REASON_DENIED)
+	// ErrNeedsApproval is a request that people have to approve; Error.Needs says whom.
+	ErrNeedsApproval error = reason(valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL)
+	// ErrPolicyFailed is an error inside the policy engine, so the answer is no.
+	ErrPolicyFailed error = reason(valetkeyv1.ErrorReason_ERROR_REASON_POLICY_ERROR)
+	// ErrRateLimited is an agent that asks too often; Error.RetryAfter says when.
+	ErrRateLimited error = reason(valetkeyv1.ErrorReason_ERROR_REASON_RATE_LIMITED)
+	// ErrFrozen is an agent whose grants an operator has stopped.
+	ErrFrozen error = reason(valetkeyv1.ErrorReason_ERROR_REASON_FROZEN)
+	// ErrTaskNotFound is a task that this caller does not have.
+	ErrTaskNotFound error = reason(valetkeyv1.ErrorReason_ERROR_REASON_TASK_NOT_FOUND)
+	// ErrTaskClosed is a task that has ended.
+	ErrTaskClosed error = reason(valetkeyv1.ErrorReason_ERROR_REASON_TASK_CLOSED)
+	// ErrGrantNotFound is a grant that this caller does not have.
+	ErrGrantNotFound error = reason(valetkeyv1.ErrorReason_ERROR_REASON_GRANT_NOT_FOUND)
+	// ErrGrantEnded is a grant that cannot be minted from any more.
+	ErrGrantEnded error = reason(valetkeyv1.ErrorReason_ERROR_REASON_GRANT_ENDED)
+	// ErrIdempotencyConflict is an idempotency key that came with other content.
+	ErrIdempotencyConflict error = reason(valetkeyv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_CONFLICT)
+	// ErrAlreadyIssued is a credential that was delivered or lost.
+	ErrAlreadyIssued error = reason(valetkeyv1.ErrorReason_ERROR_REASON_ALREADY_ISSUED)
+	// ErrUpstreamUnavailable is an STS or Vault that cannot be reached.
+	ErrUpstreamUnavailable error = reason(valetkeyv1.ErrorReason_ERROR_REASON_UPSTREAM_UNAVAILABLE)
+	// ErrUpstreamRefused is an STS or Vault that refuses the broker.
+	ErrUpstreamRefused error = reason(valetkeyv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED)
+	// ErrUpstreamInvalid is an STS or Vault that answered something else than was asked.
+	ErrUpstreamInvalid error = reason(valetkeyv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID)
+	// ErrLedgerUnavailable is a record that cannot be written.
+	ErrLedgerUnavailable error = reason(valetkeyv1.ErrorReason_ERROR_REASON_LEDGER_UNAVAILABLE)
+	// ErrInvalidCatalog is a catalog on disk that does not load.
+	ErrInvalidCatalog error = reason(valetkeyv1.ErrorReason_ERROR_REASON_INVALID_CATALOG)
+	// ErrRecordNotFound is a record that the ledger does not have.
+	ErrRecordNotFound error = reason(valetkeyv1.ErrorReason_ERROR_REASON_RECORD_NOT_FOUND)
+	// ErrInternal is a fault of the broker itself.
+	ErrInternal error = reason(valetkeyv1.ErrorReason_ERROR_REASON_INTERNAL)
+)
+
+// Need is how many people of a group a request lacks.
+type Need struct {
+	Group     string
+	Approvals int
+}
+
+// Error is a broker's answer of no. It is final: this package never asks again
+// on its own after one.
+type Error struct {
+	// Reason is never ERROR_REASON_UNSPECIFIED.
+	Reason valetkeyv1.ErrorReason
+	// Message is the broker's text for the caller: what happened, and what to do next.
+	Message string
+	// GrantID is the grant that the refusal left on the record; empty for none.
+	GrantID string
+	// Needs are set with NEEDS_APPROVAL, by group.
+	Needs []Need
+	// RetryAfter is set with RATE_LIMITED, where the broker says how long.
+	RetryAfter time.Duration
+	// Details are the broker's facts as they came; may be empty.
+	Details map[string]string
+
+	code codes.Code
+}
+
+// Error is the reason, the broker's text, and what to quote.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s", reasonName(e.Reason), e.Message)
+	if e.RetryAfter > 0 {
+		fmt.Fprintf(&b, " (in %s)", e.RetryAfter.Round(time.Millisecond))
+	}
+	if e.GrantID != "" {
+		fmt.Fprintf(&b, " (%s)", e.GrantID)
+	}
+	return b.String()
+}
+
+// Is matches the sentinel of the error's reason.
+func (e *Error) Is(target error) bool {
+	r, ok := target.(reason) //nolint:errorlint // a sentinel itself, never wrapped
+	return ok && valetkeyv1.ErrorReason(r) == e.Reason
+}
+
+// GRPCStatus lets status.FromError and status.Code see through.
+func (e *Error) GRPCStatus() *status.Status { return status.New(e.code, e.Message) }
+
+// RefusalOf returns the broker's refusal in err, whether it comes from this
+// package or straight from a generated client. It is false for errors that are
+// no answer of a broker, such as a lost connection.
+func RefusalOf(err error) (Error, bool) {
+	var e *Error
+	if errors.As(err, &e) {
+		return *e, true
+	}
+	var s interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &s) {
+		return Error{}, false
+	}
+	out, found := Error{Message: s.GRPCStatus().Message(), code: s.GRPCStatus().Code()}, false
+	for _, d := range s.GRPCStatus().Details() {
+		switch info := d.(type) {
+		case *errdetails.ErrorInfo:
+			if info.GetDomain() != errorDomain {
+				continue
+			}
+			// ErrorInfo's own convention has no prefix.
+			v, ok := valetkeyv1.ErrorReason_value["ERROR_REASON_"+strings.TrimPrefix(info.GetReason(), "ERROR_REASON_")]
+			if !ok || v == 0 {
+				continue
+			}
+			found = true
+			out.Reason, out.Details, out.GrantID = valetkeyv1.ErrorReason(v), info.GetMetadata(), info.GetMetadata()["grant_id"]
+			out.Needs = needsIn(info.GetMetadata())
+		case *errdetails.RetryInfo:
+			out.RetryAfter = info.GetRetryDelay().AsDuration()
+		}
+	}
+	return out, found
+}
+
+func needsIn(details map[string]string) (out []Need) {
+	for _, k := range slices.Sorted(maps.Keys(details)) {
+		group, ok := strings.CutPrefix(k, "needs.")
+		n, err := strconv.Atoi(details[k])
+		if ok && err == nil {
+			out = append(out, Need{Group: group, Approvals: n})
+		}
+	}
+	return out
+}
+
+// refusal is one that this package finds in a grant's state.
+func refusal(r valetkeyv1.ErrorReason, grantID, format string, args ...any) *Error {
+	return &Error{Reason: r, Message: fmt.Sprintf(format, args...), GrantID: grantID, code: codes.FailedPrecondition}
+}
+
+func reasonName(r valetkeyv1.ErrorReason) string {
+	return strings.TrimPrefix(r.String(), "ERROR_REASON_")
+}
