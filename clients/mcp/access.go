@@ -1,0 +1,387 @@
+package mcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+// The states of access, as agents see them.
+const (
+	stateReady    = "ready"
+	stateWaiting  = "waiting"        // people have to approve, and the request is theirs to decide
+	stateApproval = "needs_approval" // people have to approve, and the request has to be made again after that
+	stateEnded    = "ended"
+)
+
+// maxWait is the longest that a look waits. Clients of the protocol give up on a
+// call after a minute or two.
+const maxWait = 60
+
+// RequestAccessIn asks for access, or asks again.
+type RequestAccessIn struct {
+	Task       string     `json:"task,omitempty" jsonschema:"the task's handle"`
+	Scope      string     `json:"scope,omitempty" jsonschema:"the scope's name"`
+	Parameters Parameters `json:"parameters,omitempty" jsonschema:"the scope's parameters by name"`
+	Purpose    string     `json:"purpose,omitempty" jsonschema:"what this access is for, for the people who read the record; nothing decides on it"`
+	TTL        int64      `json:"ttl_seconds,omitempty" jsonschema:"the life wished for; the scope's default when not given"`
+	Profile    string     `json:"profile,omitempty" jsonschema:"what the profile is to be called after valetkey-: a-z, 0-9 and -; made up when not given"`
+	Again      string     `json:"again,omitempty" jsonschema:"the handle of access that needed approval: ask for the same again, in place of all other arguments"`
+}
+
+// AccessOut is access as it stands.
+type AccessOut struct {
+	Access  string `json:"access" jsonschema:"the handle, for this session only"`
+	State   string `json:"state" jsonschema:"ready, waiting, needs_approval or ended"`
+	Scope   string `json:"scope"`
+	Tier    string `json:"tier"`
+	GrantID string `json:"grant_id,omitempty" jsonschema:"the broker's id, for people who look it up; not a handle"`
+	// ExpiresAt is when the newest credential dies, or the grant.
+	ExpiresAt   string            `json:"expires_at,omitempty" jsonschema:"when the credential dies; tools that keep asking get the next in time"`
+	SecondsLeft int64             `json:"seconds_left"`
+	Profile     string            `json:"profile,omitempty" jsonschema:"the AWS profile"`
+	ConfigFile  string            `json:"config_file,omitempty" jsonschema:"the AWS config file that the profile is in"`
+	Environment map[string]string `json:"environment" jsonschema:"what to set for tools in your shell; no secret is in it"`
+	Note        string            `json:"note,omitempty"`
+	Needs       []Need            `json:"needs" jsonschema:"who has to approve"`
+	Where       string            `json:"where,omitempty" jsonschema:"where people look at the request"`
+	Reasons     []string          `json:"reasons" jsonschema:"why it was decided so"`
+	Next        string            `json:"next" jsonschema:"what to do"`
+}
+
+// access is something that was asked for. What is above mu never changes.
+type access struct {
+	handle  string
+	task    *task
+	scope   string
+	params  valetkey.Params
+	options []valetkey.RequestOption
+	name    string // of its place
+
+	// one lets one call at a time ask for it or look at it.
+	one chan struct{}
+
+	mu      sync.Mutex
+	src     *valetkey.Source // locked by mu
+	grantID string           // the newest seen; locked by mu
+	place   *Place           // nil until it is ready; locked by mu
+	tier    valetkeyv1.Tier  // locked by mu
+	needs   []Need           // locked by mu
+	gone    bool             // taken down; locked by mu
+	free    func()           // gives the name back; locked by mu
+}
+
+func (x *session) requestAccess(ctx context.Context, in RequestAccessIn) (out AccessOut, err error) {
+	if in.Again != "" {
+		return x.requestAgain(ctx, in)
+	}
+	if in.Task == "" || in.Scope == "" || strings.TrimSpace(in.Purpose) == "" {
+		return out, refuse(ReasonInvalidArgument, "task, scope and purpose are required, or again alone")
+	}
+	params, err := in.Parameters.wire()
+	if err != nil {
+		return out, err
+	}
+	t, err := x.task(in.Task)
+	if err != nil {
+		return out, err
+	}
+	a := &access{handle: newHandle("access"), task: t, scope: in.Scope, params: params, one: make(chan struct{}, 1)}
+	a.options = []valetkey.RequestOption{valetkey.WithJustification(in.Purpose), valetkey.WithTTL(seconds(in.TTL))}
+	done, err := x.ask()
+	if err != nil {
+		return out, err
+	}
+	defer done()
+	if a.name, a.free, err = x.s.names.take(in.Scope, in.Profile); err != nil {
+		return out, err
+	}
+	kept := false
+	defer func() {
+		if !kept {
+			a.takeDown()
+		}
+	}()
+	ctx, cancel := x.during(ctx, askFor)
+	defer cancel()
+	out, err = x.obtain(ctx, a)
+	if err != nil {
+		return out, err
+	}
+	if err := x.keep(a); err != nil {
+		return out, closing(err, a.release)
+	}
+	kept = true
+	return out, nil
+}
+
+func (x *session) requestAgain(ctx context.Context, in RequestAccessIn) (out AccessOut, err error) {
+	if in.Task != "" || in.Scope != "" || len(in.Parameters) > 0 || in.Purpose != "" || in.TTL != 0 || in.Profile != "" {
+		return out, refuse(ReasonInvalidArgument, "again goes alone: the handle stands for what was asked for then")
+	}
+	a, err := x.access(in.Again)
+	if err != nil {
+		return out, err
+	}
+	ctx, cancel := x.during(ctx, askFor)
+	defer cancel()
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer unlock()
+	return x.obtain(ctx, a)
+}
+
+// lock has one call at a time work on a.
+func (a *access) lock(ctx context.Context) (unlock func(), err error) {
+	select {
+	case a.one <- struct{}{}:
+		return func() { <-a.one }, nil
+	case <-ctx.Done():
+		return nil, refuse(ReasonNotReady, "another call works on this access")
+	}
+}
+
+// obtain asks the broker, and has what it gives delivered. A request that people
+// have to approve is an answer and no error.
+func (x *session) obtain(ctx context.Context, a *access) (out AccessOut, err error) {
+	a.mu.Lock()
+	src, ready := a.src, a.place != nil
+	if src == nil {
+		src = a.task.t.Source(a.scope, a.params, a.options...)
+		a.src = src
+	}
+	a.mu.Unlock()
+	if ready {
+		return x.look(ctx, a)
+	}
+	_, err = src.Credential(ctx)
+	if said, ok := valetkey.RefusalOf(err); ok && errors.Is(&said, valetkey.ErrNeedsApproval) {
+		if src.Status().GrantID == "" { // refused outright: to be asked for anew, and the source would not for a minute
+			a.forget(src)
+			_ = src.Release(ctx) // asks nothing: there is no grant
+		}
+		return x.needApproval(ctx, a, said)
+	}
+	if err != nil {
+		a.forget(src)
+		return out, closing(err, src.Release)
+	}
+	place, err := x.s.cfg.Delivery.Deliver(ctx, a.name, src)
+	if err != nil {
+		a.forget(src)
+		return out, closing(fmt.Errorf("delivering scope %s: %w", a.scope, err), src.Release)
+	}
+	if !a.deliver(place) {
+		return out, closing(refuse(ReasonUnknownHandle, "the access was released meanwhile"), src.Release)
+	}
+	return x.look(ctx, a)
+}
+
+// deliver keeps the place, unless the access was taken down meanwhile.
+func (a *access) deliver(p Place) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gone {
+		if p.Close != nil {
+			p.Close()
+		}
+		return false
+	}
+	a.place, a.needs = &p, nil
+	return true
+}
+
+// forget has the next request begin anew: a source remembers its refusals.
+func (a *access) forget(src *valetkey.Source) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.src == src {
+		a.src = nil
+	}
+}
+
+func (x *session) needApproval(ctx context.Context, a *access, said valetkey.Error) (AccessOut, error) {
+	// The tier tells the agent's user what is asked of people. Explain has it.
+	explained, err := a.task.t.Explain(ctx, a.scope, a.params, a.options...)
+	if err != nil {
+		return AccessOut{}, err
+	}
+	a.mu.Lock()
+	a.grantID, a.tier, a.needs = said.GrantID, explained.GetTier(), needsOf(said.Needs)
+	if a.needs == nil {
+		a.needs = wireNeeds(explained.GetNeeds())
+	}
+	a.mu.Unlock()
+	return x.look(ctx, a)
+}
+
+// look says how a stands, having asked the broker.
+func (x *session) look(ctx context.Context, a *access) (out AccessOut, err error) {
+	a.mu.Lock()
+	src, place, id := a.src, a.place, a.grantID
+	a.mu.Unlock()
+	if src != nil {
+		if st := src.Status(); st.GrantID != "" {
+			id = st.GrantID
+		}
+	}
+	out = AccessOut{Access: a.handle, Scope: a.scope, Environment: map[string]string{}, Needs: []Need{}, Reasons: []string{}}
+	var g *valetkeyv1.Grant
+	if id != "" {
+		found, err := x.s.cfg.Client.Grant(ctx, id)
+		if err != nil {
+			return out, err
+		}
+		g = found.Info()
+		out.GrantID, out.Reasons = line(g.GetId(), maxLine), lines(g.GetReasons())
+		a.mu.Lock()
+		a.grantID, a.tier = g.GetId(), g.GetTier()
+		a.mu.Unlock()
+	}
+	a.mu.Lock()
+	out.Tier, out.Needs = tierName(a.tier), append(out.Needs, a.needs...)
+	a.mu.Unlock()
+	x.describe(&out, g, place, src)
+	return out, nil
+}
+
+// describe fills in the state and what follows from it.
+func (x *session) describe(out *AccessOut, g *valetkeyv1.Grant, place *Place, src *valetkey.Source) {
+	waiting := g.GetState() == valetkeyv1.GrantState_GRANT_STATE_PENDING
+	switch {
+	case place != nil && usable(g):
+		out.State, out.Next = stateReady, "set the environment for your tools; release when done."
+		out.Profile, out.ConfigFile, out.Note = place.Profile, place.ConfigFile, line(place.Note, maxLine)
+		maps.Copy(out.Environment, place.Env)
+		if src != nil {
+			left := time.Until(src.Status().ExpiresAt)
+			out.ExpiresAt, out.SecondsLeft = stamp(src.Status().ExpiresAt), max(0, int64(left/time.Second))
+		}
+	case place != nil:
+		out.State, out.Next = stateEnded, "release it, and ask for access anew if it is still needed."
+	case waiting:
+		out.State, out.Where = stateWaiting, x.s.where()
+		out.Next = "tell your user who has to approve; go on with other work, and look again with access_status."
+	case len(out.Needs) > 0:
+		out.State, out.Where = stateApproval, x.s.where()
+		out.Next = "tell your user who has to approve; go on with other work, and once they have, ask again: request_access with again and this handle alone."
+	default:
+		out.State, out.Next = stateEnded, advice["DENIED"]
+	}
+}
+
+// usable says whether a grant gives credentials; of none, the source has a new one
+// under way.
+func usable(g *valetkeyv1.Grant) bool {
+	switch g.GetState() {
+	case valetkeyv1.GrantState_GRANT_STATE_CLEARED, valetkeyv1.GrantState_GRANT_STATE_ACTIVE, valetkeyv1.GrantState_GRANT_STATE_UNSPECIFIED,
+		valetkeyv1.GrantState_GRANT_STATE_EXPIRED: // the next is asked for when a tool asks
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Server) where() string {
+	if s.cfg.Approvals != "" {
+		return line(s.cfg.Approvals, maxLine)
+	}
+	return "the operator of the valetkey broker; name the grant id"
+}
+
+// AccessStatusIn names an access.
+type AccessStatusIn struct {
+	Access string `json:"access" jsonschema:"the access handle"`
+	Wait   int64  `json:"wait_seconds,omitempty" jsonschema:"wait up to so many seconds for people, 60 at most; 0 looks once"`
+}
+
+func (x *session) accessStatus(ctx context.Context, in AccessStatusIn) (out AccessOut, err error) {
+	a, err := x.access(in.Access)
+	if err != nil {
+		return out, err
+	}
+	wait := time.Duration(min(max(in.Wait, 0), maxWait)) * time.Second
+	ctx, cancel := x.during(ctx, askFor+wait)
+	defer cancel()
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer unlock()
+	if out, err = x.look(ctx, a); err != nil || out.State != stateWaiting {
+		return out, err
+	}
+	g, err := x.s.cfg.Client.Grant(ctx, out.GrantID)
+	if err != nil {
+		return out, err
+	}
+	if wait > 0 {
+		limited, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		_ = g.Wait(limited) // how it stands after that is looked at, whatever this says
+	}
+	if usable(g.Info()) {
+		return x.obtain(ctx, a)
+	}
+	return x.look(ctx, a)
+}
+
+// ReleaseIn names an access.
+type ReleaseIn struct {
+	Access string `json:"access" jsonschema:"the access handle"`
+}
+
+// ReleaseOut says that it ended.
+type ReleaseOut struct {
+	Released bool `json:"released"`
+}
+
+func (x *session) release(ctx context.Context, in ReleaseIn) (out ReleaseOut, err error) {
+	a, err := x.access(in.Access)
+	if err != nil {
+		return out, err
+	}
+	ctx, cancel := x.during(ctx, askFor)
+	defer cancel()
+	if err := a.release(ctx); err != nil {
+		return out, err // the handle is good to try again
+	}
+	if x.dropAccess(a) {
+		a.takeDown()
+	}
+	return ReleaseOut{Released: true}, nil
+}
+
+// release gives the grant back at the broker.
+func (a *access) release(ctx context.Context) error {
+	a.mu.Lock()
+	src := a.src
+	a.mu.Unlock()
+	if src == nil {
+		return nil
+	}
+	return src.Release(ctx)
+}
+
+// takeDown takes the place away; nothing is asked of the broker. Twice is once.
+func (a *access) takeDown() {
+	a.mu.Lock()
+	place, free := a.place, a.free
+	a.place, a.free, a.gone = nil, nil, true
+	a.mu.Unlock()
+	if place != nil && place.Close != nil {
+		place.Close()
+	}
+	if free != nil {
+		free()
+	}
+}
