@@ -42,6 +42,8 @@ type cli struct {
 	Request  requestCmd  `cmd:"" help:"Ask for a grant."`
 	Mint     mintCmd     `cmd:"" help:"Mint a credential from a grant, and print it."`
 	Release  releaseCmd  `cmd:"" help:"Give a grant back."`
+	Exec     execCmd     `cmd:"" help:"Run a command with credentials for one task, which ends with it."`
+	Shell    shellCmd    `cmd:"" help:"Run your shell likewise."`
 	Grants   grantsCmd   `cmd:"" help:"List grants (operators)."`
 	Revoke   revokeCmd   `cmd:"" help:"End a grant, or a task and its grants (operators)."`
 	Freeze   freezeCmd   `cmd:"" help:"Stop all grants of an agent (operators)."`

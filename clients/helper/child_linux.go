@@ -1,0 +1,7 @@
+package helper
+
+import "syscall"
+
+// childAttr has the kernel end the command with SIGTERM where this process is
+// killed: what it was served is gone then.
+func childAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} }
