@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/valetkey/valetkey/clients/helper"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -44,12 +45,12 @@ type AccessOut struct {
 	Tier    string `json:"tier"`
 	GrantID string `json:"grant_id,omitempty" jsonschema:"the broker's id, for people who look it up; not a handle"`
 	// ExpiresAt is when the newest credential dies, or the grant.
-	ExpiresAt   string            `json:"expires_at,omitempty" jsonschema:"when the credential dies; tools that keep asking get the next in time"`
+	ExpiresAt   string            `json:"expires_at,omitempty" jsonschema:"when the credential dies"`
 	SecondsLeft int64             `json:"seconds_left"`
 	Profile     string            `json:"profile,omitempty" jsonschema:"the AWS profile"`
 	ConfigFile  string            `json:"config_file,omitempty" jsonschema:"the AWS config file that the profile is in"`
 	Environment map[string]string `json:"environment" jsonschema:"what to set for tools in your shell; no secret is in it"`
-	Note        string            `json:"note,omitempty"`
+	Renewed     bool              `json:"renewed" jsonschema:"whether tools that ask later get the next credential; false: ask for access again when it expires"`
 	Needs       []Need            `json:"needs" jsonschema:"who has to approve"`
 	Where       string            `json:"where,omitempty" jsonschema:"where people look at the request"`
 	Reasons     []string          `json:"reasons" jsonschema:"why it was decided so"`
@@ -71,7 +72,7 @@ type access struct {
 	mu      sync.Mutex
 	src     *valetkey.Source // locked by mu
 	grantID string           // the newest seen; locked by mu
-	place   *Place           // nil until it is ready; locked by mu
+	place   *helper.Place    // nil until it is ready; locked by mu
 	tier    valetkeyv1.Tier  // locked by mu
 	needs   []Need           // locked by mu
 	gone    bool             // taken down; locked by mu
@@ -175,7 +176,7 @@ func (x *session) obtain(ctx context.Context, a *access) (out AccessOut, err err
 		a.forget(src)
 		return out, closing(err, src.Release)
 	}
-	place, err := x.s.cfg.Delivery.Deliver(ctx, a.name, src)
+	place, err := x.s.cfg.Shelf.Put(ctx, a.name, src)
 	if err != nil {
 		a.forget(src)
 		return out, closing(fmt.Errorf("delivering scope %s: %w", a.scope, err), src.Release)
@@ -187,16 +188,14 @@ func (x *session) obtain(ctx context.Context, a *access) (out AccessOut, err err
 }
 
 // deliver keeps the place, unless the access was taken down meanwhile.
-func (a *access) deliver(p Place) bool {
+func (a *access) deliver(p *helper.Place) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.gone {
-		if p.Close != nil {
-			p.Close()
-		}
+		_ = p.Close() // sockets and files of ours; the shelf's end takes what stays
 		return false
 	}
-	a.place, a.needs = &p, nil
+	a.place, a.needs = p, nil
 	return true
 }
 
@@ -255,12 +254,12 @@ func (x *session) look(ctx context.Context, a *access) (out AccessOut, err error
 }
 
 // describe fills in the state and what follows from it.
-func (x *session) describe(out *AccessOut, g *valetkeyv1.Grant, place *Place, src *valetkey.Source) {
+func (x *session) describe(out *AccessOut, g *valetkeyv1.Grant, place *helper.Place, src *valetkey.Source) {
 	waiting := g.GetState() == valetkeyv1.GrantState_GRANT_STATE_PENDING
 	switch {
 	case place != nil && usable(g):
 		out.State, out.Next = stateReady, "set the environment for your tools; release when done."
-		out.Profile, out.ConfigFile, out.Note = place.Profile, place.ConfigFile, line(place.Note, maxLine)
+		out.Profile, out.ConfigFile, out.Renewed = place.Profile, place.ConfigFile, !place.Fixed
 		maps.Copy(out.Environment, place.Env)
 		if src != nil {
 			left := time.Until(src.Status().ExpiresAt)
@@ -378,8 +377,8 @@ func (a *access) takeDown() {
 	place, free := a.place, a.free
 	a.place, a.free, a.gone = nil, nil, true
 	a.mu.Unlock()
-	if place != nil && place.Close != nil {
-		place.Close()
+	if place != nil {
+		_ = place.Close() // sockets and files of ours; the shelf's end takes what stays
 	}
 	if free != nil {
 		free()

@@ -10,6 +10,7 @@ var advice = map[string]string{
 	ReasonDisabled:        "use request_access, and run the command in your own shell with the environment that it names; or ask the operator to turn this tool on.",
 	ReasonNotReady:        "see what it waits for with access_status.",
 	ReasonNotStarted:      "check the program's name and that the operator allows it.",
+	ReasonNotServed:       "ask for another scope; this one's credential would have to be shown to be used.",
 	ReasonUnavailable:     "try again shortly; if it stays, tell the operator that the broker does not answer.",
 	ReasonBrokerIdentity:  "stop, and tell the operator.",
 	ReasonReceipt:         "stop, and tell the operator: the ledger did not verify.",

@@ -9,6 +9,7 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/valetkey/valetkey/clients/helper"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -30,6 +31,9 @@ const (
 	ReasonNotReady = "NOT_READY"
 	// ReasonNotStarted is a command that could not be started.
 	ReasonNotStarted = "NOT_STARTED"
+	// ReasonNotServed is a credential of a kind that no tool takes from its
+	// surroundings.
+	ReasonNotServed = "NOT_SERVED"
 	// ReasonUnavailable is a broker that does not answer.
 	ReasonUnavailable = "UNAVAILABLE"
 	// ReasonBrokerIdentity is somebody else at the broker's address.
@@ -83,6 +87,8 @@ func refusalOf(err error) (r *Refusal, known bool) {
 		return refuse(ReasonBrokerIdentity, "whoever answers at the broker's address is not the broker"), true
 	case errors.Is(err, valetkey.ErrReceipt), errors.Is(err, valetkey.ErrForked), errors.Is(err, valetkey.ErrRolledBack):
 		return refuse(ReasonReceipt, "the broker did not prove that this is on the record, so nothing was handed out"), true
+	case errors.Is(err, helper.ErrNothingToServe):
+		return refuse(ReasonNotServed, "%v", helper.ErrNothingToServe), true
 	case errors.Is(err, valetkey.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, valetkey.ErrClosed):
 		return refuse(ReasonUnavailable, "the broker gave no answer; nothing was decided"), true
 	}

@@ -248,7 +248,6 @@ func (t *tail) show(s scrubber, limit int) (text string, truncated bool, found i
 // runs: what is taken out of its output is every value that they have had.
 type watched struct {
 	env     map[string]string
-	local   []string
 	sources []*valetkey.Source
 
 	mu   sync.Mutex
@@ -273,15 +272,12 @@ func (x *session) watch(ctx context.Context, handles []string) (*watched, error)
 		if out.State != stateReady || place == nil || src == nil {
 			return nil, refuse(ReasonNotReady, "access to scope %s is %s", a.scope, out.State)
 		}
-		for _, set := range []map[string]string{place.Env, place.RunEnv} {
-			for k, v := range set {
-				if was, twice := w.env[k]; twice && was != v {
-					return nil, refuse(ReasonInvalidArgument, "two of these accesses need %s; give the command one of them", k)
-				}
-				w.env[k] = v
+		for k, v := range place.Env {
+			if was, twice := w.env[k]; twice && was != v {
+				return nil, refuse(ReasonInvalidArgument, "two of these accesses need %s; give the command one of them", k)
 			}
+			w.env[k] = v
 		}
-		w.local = append(w.local, place.Secrets...)
 		w.sources = append(w.sources, src)
 		if err := w.see(ctx); err != nil {
 			return nil, err
@@ -324,10 +320,9 @@ func (w *watched) follow(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-func (w *watched) secrets() []string {
+func (w *watched) secrets() (out []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out := slices.Clone(w.local)
 	for _, s := range w.seen {
 		out = append(out, s...)
 	}

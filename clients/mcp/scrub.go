@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
@@ -52,25 +53,33 @@ func leaves(v any) (out []string) {
 
 // spellings are how programs print a value: as it is, and as JSON, URLs, base64
 // and hex have it.
-func spellings(secret string) [][]byte {
-	b := []byte(secret)
+func spellings(secret string) (out [][]byte) {
 	quoted, err := json.Marshal(secret)
 	if err != nil || len(quoted) < 2 {
 		quoted = []byte(`""`)
 	}
-	all := []string{
-		secret, string(quoted[1 : len(quoted)-1]), url.QueryEscape(secret), url.PathEscape(secret),
-		base64.RawStdEncoding.EncodeToString(b), base64.RawURLEncoding.EncodeToString(b),
-		hex.EncodeToString(b), string(bytes.ToUpper([]byte(hex.EncodeToString(b)))),
+	var all []string
+	for _, s := range []string{secret, string(quoted[1 : len(quoted)-1])} {
+		h := hex.EncodeToString([]byte(s))
+		all = append(all, s, url.QueryEscape(s), url.PathEscape(s), h, strings.ToUpper(h))
+		for before := range 3 {
+			all = append(all, within(base64.RawStdEncoding, s, before), within(base64.RawURLEncoding, s, before))
+		}
 	}
 	slices.Sort(all)
-	var out [][]byte
 	for _, s := range slices.Compact(all) {
 		if len(s) >= shortSecret {
 			out = append(out, []byte(s))
 		}
 	}
 	return out
+}
+
+// within is what of s stands in the base64 of a longer text, in which before bytes,
+// modulo 3, come before s: without the digits that its neighbours have a part in.
+func within(enc *base64.Encoding, s string, before int) string {
+	digits := enc.EncodeToString(append(make([]byte, before), s...))
+	return digits[(before*8+5)/6 : (before+len(s))*8/6]
 }
 
 // scrubber takes secrets out of output.

@@ -12,6 +12,7 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/valetkey/valetkey/clients/helper"
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
 
@@ -19,8 +20,9 @@ import (
 type Config struct {
 	// Client is the broker's. Required; the caller closes it.
 	Client *valetkey.Client
-	// Delivery puts credentials where tools look for them. Required.
-	Delivery Delivery
+	// Shelf serves credentials where tools look for them. Required; the caller
+	// closes it.
+	Shelf *helper.Shelf
 	// Run turns run_command on. Nil: the tool does not exist.
 	Run *Run
 	// Approvals tells agents where people approve, such as a URL. Empty: they are
@@ -72,8 +74,8 @@ func New(cfg Config) (*Server, error) {
 	switch {
 	case cfg.Client == nil:
 		return nil, errors.New("no broker to ask")
-	case cfg.Delivery == nil:
-		return nil, errors.New("no delivery: without one nobody could use what is granted")
+	case cfg.Shelf == nil:
+		return nil, errors.New("no shelf: without one nobody could use what is granted")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

@@ -26,7 +26,10 @@ func ReadToken(name string) (string, error) {
 	case !errors.Is(err, fs.ErrExist):
 		return "", fmt.Errorf("making the token file: %w", err)
 	}
-	// A link to another's file passes the checks of that file, as the user means.
+	// A link passes by what it leads to. Asked before it is opened: a pipe would wait.
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return "", fmt.Errorf("the token file %s is no plain file", name)
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return "", fmt.Errorf("reading the token file: %w", err)
