@@ -131,13 +131,20 @@ func newSite(t *testing.T, change func(*mcp.Config)) *site {
 	return s
 }
 
-func (s *site) serve(t *testing.T, change func(*mcp.Config)) {
+func mustClient(t *testing.T, s *site) *valetkey.Client {
 	t.Helper()
 	client, err := valetkey.New(t.Context(), valetkey.WithAddr(s.h.Addr()), valetkey.WithBrokerID(brokerID), valetkey.WithLedgerKey(s.h.Key.VerifierKey()),
 		valetkey.WithIdentity(identity{s.h.Authority.Source(spiffeid.RequireFromString(brokertest.Agent)), s.h.Authority.X509Bundle()}),
-		valetkey.WithRetryFor(2*time.Second))
+		valetkey.WithRetryFor(time.Second))
 	must(t, err)
 	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func (s *site) serve(t *testing.T, change func(*mcp.Config)) {
+	t.Helper()
+	client := mustClient(t, s)
+	var err error
 	// Short: a socket's path has 107 bytes.
 	s.dir, err = os.MkdirTemp("", "vk-mcp-")
 	must(t, err)
