@@ -79,12 +79,17 @@ func refusalStatus(err error) (int, string) {
 		return http.StatusForbidden, fmt.Sprintf("%v; it is asked for again once they have", err)
 	case errors.Is(err, valetkey.ErrRateLimited):
 		return http.StatusTooManyRequests, err.Error()
-	case errors.Is(err, valetkey.ErrUpstreamUnavailable), errors.Is(err, valetkey.ErrUpstreamInvalid), errors.Is(err, valetkey.ErrLedgerUnavailable),
-		errors.Is(err, valetkey.ErrInternal), errors.Is(err, valetkey.ErrSVIDExpired):
+	case passing(err):
 		return http.StatusServiceUnavailable, err.Error()
 	}
 	if _, no := valetkey.RefusalOf(err); no {
 		return http.StatusForbidden, err.Error()
 	}
 	return http.StatusServiceUnavailable, fmt.Sprintf("%v; see that the broker runs and is where VALETKEY_ADDR says", err)
+}
+
+// passing are refusals that are no decision: the broker could not, this time.
+func passing(err error) bool {
+	return errors.Is(err, valetkey.ErrUpstreamUnavailable) || errors.Is(err, valetkey.ErrUpstreamInvalid) || errors.Is(err, valetkey.ErrLedgerUnavailable) ||
+		errors.Is(err, valetkey.ErrInternal) || errors.Is(err, valetkey.ErrSVIDExpired)
 }

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // messageIn is the text of an error's body, or else the status.
@@ -17,15 +20,19 @@ func messageIn(body []byte, status string) string {
 	return said.Message
 }
 
+// self is the owner of what is this user's own.
+const self = -1
+
 // writeSecret replaces a file as a whole, or leaves it as it was: readers see the
-// old or the new, never half. It is 0600 from its first byte on. A link, or a file
-// of another user, is not replaced.
-func writeSecret(path string, content []byte) (err error) {
+// old or the new, never half. It is 0600 from its first byte on, and owner's, which
+// takes root where that is not self. A link, or a file of another user, is not
+// replaced.
+func writeSecret(path string, content []byte, owner int) (err error) {
 	if info, err := os.Lstat(path); err == nil {
 		if !info.Mode().IsRegular() {
 			return fmt.Errorf("writing %s: there is something that is no file; remove it or name another", path)
 		}
-		if !owned(info) {
+		if !owned(info, owner) {
 			return fmt.Errorf("writing %s: the file there is another user's; remove it or name another", path)
 		}
 	}
@@ -38,6 +45,11 @@ func writeSecret(path string, content []byte) (err error) {
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
+	if owner != self {
+		if err := f.Chown(owner, -1); err != nil {
+			return errors.Join(fmt.Errorf("giving %s to user %d, which takes root: %w", path, owner, err), f.Close())
+		}
+	}
 	if _, err := f.Write(content); err != nil {
 		return errors.Join(fmt.Errorf("writing %s: %w", path, err), f.Close())
 	}
@@ -57,4 +69,26 @@ func removeFile(path string) error {
 		return fmt.Errorf("removing %s: %w", path, err)
 	}
 	return nil
+}
+
+// envText writes variables for a shell and for systemd's EnvironmentFile, without
+// the empty ones.
+func envText(vars map[string]string) []byte {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(vars)) {
+		if v := vars[k]; v != "" {
+			fmt.Fprintf(&b, "%s=%s\n", k, quoteShell(v))
+		}
+	}
+	return []byte(b.String())
+}
+
+// quoteShell makes one word of any text, and leaves plain ones as they are.
+func quoteShell(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789%+,-./:=@_", r)
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -2,7 +2,6 @@ package helper
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
@@ -41,20 +40,6 @@ func (s ScopeSpec) options() (out []valetkey.RequestOption) {
 		out = append(out, valetkey.WithWait())
 	}
 	return out
-}
-
-// equal says whether the same is asked for.
-func (s ScopeSpec) equal(o ScopeSpec) bool {
-	if len(s.Params) != len(o.Params) {
-		return false
-	}
-	for k, v := range s.Params {
-		w, ok := o.Params[k]
-		if !ok || !slices.Equal(v, w) {
-			return false
-		}
-	}
-	return s.name() == o.name() && s.Scope == o.Scope && s.TTL == o.TTL && s.Why == o.Why && s.Wait == o.Wait
 }
 
 // source is what keeps one credential fresh: a valetkey.Source. Credential answers

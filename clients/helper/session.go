@@ -64,6 +64,13 @@ func Open(ctx context.Context, cfg SessionConfig) (_ *Session, err error) {
 	if cfg.Client == nil || len(cfg.Scopes) == 0 {
 		return nil, errors.New("opening a session: it needs a client and a scope")
 	}
+	seen := map[string]bool{}
+	for _, spec := range cfg.Scopes {
+		if name := spec.name(); !names.MatchString(name) || seen[name] {
+			return nil, fmt.Errorf("opening a session: the name %q of a scope is no name, or there twice", name)
+		}
+		seen[spec.name()] = true
+	}
 	if cfg.Program == "" {
 		if cfg.Program, err = os.Executable(); err != nil {
 			return nil, fmt.Errorf("finding this program: %w", err)
@@ -159,7 +166,7 @@ func (s *Session) writeLogin(ctx context.Context, u *use) error {
 		return err
 	}
 	file := s.path("pgpass")
-	if err := writeSecret(file, []byte(pgpassLine("*", 0, "*", login))); err != nil {
+	if err := writeSecret(file, []byte(pgpassLine("*", 0, "*", login)), self); err != nil {
 		return err
 	}
 	s.set["PGPASSFILE"], s.set["PGUSER"] = file, login.Username
@@ -202,10 +209,10 @@ func (s *Session) serveAWS(uses []*use) error {
 	}
 	s.set["AWS_EC2_METADATA_DISABLED"] = "true"
 	s.set["AWS_CONFIG_FILE"], s.set["AWS_SHARED_CREDENTIALS_FILE"] = s.path("aws-config"), s.path("aws-credentials")
-	if err := writeSecret(s.path("aws-credentials"), nil); err != nil {
+	if err := writeSecret(s.path("aws-credentials"), nil, self); err != nil {
 		return err
 	}
-	return writeSecret(s.path("aws-config"), config.text())
+	return writeSecret(s.path("aws-config"), config.text(), self)
 }
 
 // Close ends the task and with it every grant and credential, shuts what was

@@ -25,7 +25,7 @@ func fromTerminal(s os.Signal) bool {
 	if err != nil {
 		return false
 	}
-	defer func() { _ = tty.Close() }() // only looked at
+	defer func() { _ = tty.Close() }()                                 // only looked at
 	foreground, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP) //nolint:gosec // a descriptor fits an int
 	return err == nil && foreground == unix.Getpgrp()
 }

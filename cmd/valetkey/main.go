@@ -44,6 +44,7 @@ type cli struct {
 	Release  releaseCmd  `cmd:"" help:"Give a grant back."`
 	Exec     execCmd     `cmd:"" help:"Run a command with credentials for one task, which ends with it."`
 	Shell    shellCmd    `cmd:"" help:"Run your shell likewise."`
+	Agent    agentCmd    `cmd:"" help:"Keep tasks' credentials where programs look for them."`
 	Grants   grantsCmd   `cmd:"" help:"List grants (operators)."`
 	Revoke   revokeCmd   `cmd:"" help:"End a grant, or a task and its grants (operators)."`
 	Freeze   freezeCmd   `cmd:"" help:"Stop all grants of an agent (operators)."`
@@ -83,6 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 		kong.Exit(func(code int) { panic(exitPanic(code)) }), //nolint:forbidigo // recovered above
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.UsageOnError(),
+		kong.Vars{"agent_dir": agentDir()},
 	)
 	if err != nil {
 		printError(stderr, fmt.Errorf("building the command line: %w", err))
