@@ -88,7 +88,7 @@ func NewShelf(cfg ShelfConfig) (_ *Shelf, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a private folder: %w", err)
 	}
-	err = errors.Join(writeSecret(s.path("aws-credentials"), nil), s.write(s.profiles))
+	err = errors.Join(writeSecret(s.path("aws-credentials"), nil, self), s.write(s.profiles))
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(s.dir))
 	}
@@ -195,8 +195,8 @@ func (s *Shelf) putLoginLocked(ctx context.Context, p *Place, src *valetkey.Sour
 	pass, service := s.path(strconv.Itoa(s.next)+".pgpass"), s.path(strconv.Itoa(s.next)+".pgservice")
 	p.stop = func() error { return errors.Join(removeFile(pass), removeFile(service)) }
 	err = errors.Join(
-		writeSecret(pass, []byte(pgpassLine("*", 0, "*", login))),
-		writeSecret(service, fmt.Appendf(nil, "[%s]\nuser=%s\npassfile=%s\n", p.name, login.Username, pass)),
+		writeSecret(pass, []byte(pgpassLine("*", 0, "*", login)), self),
+		writeSecret(service, fmt.Appendf(nil, "[%s]\nuser=%s\npassfile=%s\n", p.name, login.Username, pass), self),
 	)
 	if err != nil {
 		return errors.Join(err, p.stop())
@@ -212,7 +212,7 @@ func (s *Shelf) write(all map[string]profile) error {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		out.add(name, all[name])
 	}
-	return writeSecret(s.ConfigFile(), out.text())
+	return writeSecret(s.ConfigFile(), out.text(), self)
 }
 
 // Close takes the place away: what is asked there after gets nothing. The task and
