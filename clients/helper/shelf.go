@@ -21,9 +21,10 @@ var ErrNothingToServe = errors.New("no tool takes such a credential from its sur
 
 // ShelfConfig is what a shelf needs.
 type ShelfConfig struct {
-	// Dir is the shelf's folder, which it makes and which no two of them share; a
-	// new one in the system's folder where empty. It is 0700, and gone with the
-	// shelf.
+	// Dir is the shelf's folder, which it makes; a new one in the system's folder
+	// where empty. It is 0700, and gone with the shelf. One that a shelf has left
+	// behind which was killed is taken over; one that is in use, or has other files
+	// in it, is not.
 	Dir string
 	// Program is the path of the valetkey command, which profiles name; empty for
 	// this program itself.
@@ -37,8 +38,9 @@ type ShelfConfig struct {
 // proxies, and logins for libpq. No address or variable of it is a secret: who
 // asks is what counts. Its methods are safe for concurrent use.
 type Shelf struct {
-	cfg ShelfConfig
-	dir string
+	cfg  ShelfConfig
+	dir  string
+	free func() error // lets go of dir
 
 	mu       sync.Mutex
 	next     int                // locked by mu
@@ -75,22 +77,13 @@ func NewShelf(cfg ShelfConfig) (_ *Shelf, err error) {
 			return nil, fmt.Errorf("finding this program: %w", err)
 		}
 	}
-	s := &Shelf{cfg: cfg, dir: cfg.Dir, places: map[string]*Place{}, profiles: map[string]profile{}}
-	if s.dir == "" {
-		s.dir, err = os.MkdirTemp("", "valetkey-")
-	} else if s.dir, err = filepath.Abs(s.dir); err == nil {
-		// Not one that is there: whose it is, and what it holds, is not ours to say.
-		err = os.Mkdir(s.dir, 0o700)
-	}
-	if errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("making a private folder: %w; if no other server uses it, remove it", err)
-	}
-	if err != nil {
+	s := &Shelf{cfg: cfg, places: map[string]*Place{}, profiles: map[string]profile{}}
+	if s.dir, s.free, err = shelfDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("making a private folder: %w", err)
 	}
 	err = errors.Join(writeSecret(s.path("aws-credentials"), nil, self), s.write(s.profiles))
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
+		return nil, errors.Join(err, os.RemoveAll(s.dir), s.free())
 	}
 	return s, nil
 }
@@ -245,5 +238,5 @@ func (s *Shelf) Close() error {
 	for _, p := range all {
 		errs = append(errs, p.Close())
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+	return errors.Join(append(errs, os.RemoveAll(s.dir), s.free())...)
 }

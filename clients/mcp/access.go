@@ -138,6 +138,12 @@ func (x *session) requestAgain(ctx context.Context, in RequestAccessIn) (out Acc
 		return out, err
 	}
 	defer unlock()
+	a.mu.Lock()
+	gone := a.gone
+	a.mu.Unlock()
+	if gone {
+		return out, refuse("GRANT_ENDED", "this access has ended")
+	}
 	return x.obtain(ctx, a)
 }
 
@@ -249,6 +255,12 @@ func (x *session) look(ctx context.Context, a *access) (out AccessOut, err error
 	a.mu.Lock()
 	out.Tier, out.Needs = tierName(a.tier), append(out.Needs, a.needs...)
 	a.mu.Unlock()
+	if place != nil && !usable(g) {
+		// What ended at the broker ends here: the profile does not go on with a new
+		// grant that nobody has asked for.
+		a.takeDown()
+		_ = src.Release(ctx) // it has ended already
+	}
 	x.describe(&out, g, place, src)
 	return out, nil
 }

@@ -107,6 +107,12 @@ func TestRunOfWhatWasRevoked(t *testing.T) {
 	if now := ask[mcp.AccessOut](t, c, "access_status", map[string]any{"access": a.Access}); now.State != "ended" || len(now.Environment) != 0 {
 		t.Errorf("a revoked grant: %+v", now)
 	}
+	if config, err := os.ReadFile(a.ConfigFile); err != nil || len(config) != 0 {
+		t.Errorf("the config file has %q (%v)", config, err)
+	}
+	if r := refused(t, c, "request_access", map[string]any{"again": a.Access}); r.Reason != "GRANT_ENDED" {
+		t.Errorf("asking again: %+v", r)
+	}
 	ask[mcp.ReleaseOut](t, c, "release", map[string]any{"access": a.Access})
 }
 

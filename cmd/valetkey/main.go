@@ -45,6 +45,7 @@ type cli struct {
 	Exec     execCmd     `cmd:"" help:"Run a command with credentials for one task, which ends with it."`
 	Shell    shellCmd    `cmd:"" help:"Run your shell likewise."`
 	Agent    agentCmd    `cmd:"" help:"Keep tasks' credentials where programs look for them."`
+	MCP      mcpCmd      `cmd:"" name:"mcp" help:"Serve a coding agent over the Model Context Protocol, in place of credentials."`
 	Grants   grantsCmd   `cmd:"" help:"List grants (operators)."`
 	Revoke   revokeCmd   `cmd:"" help:"End a grant, or a task and its grants (operators)."`
 	Freeze   freezeCmd   `cmd:"" help:"Stop all grants of an agent (operators)."`
