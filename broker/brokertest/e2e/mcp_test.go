@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,15 +47,15 @@ type tapped struct {
 	io.Closer
 }
 
-// tokenTransport sends the token, and listens.
+// tokenTransport sends the header that the configuration has, and listens.
 type tokenTransport struct {
-	token string
-	heard *heard
+	header string
+	heard  *heard
 }
 
 func (tt tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+tt.token)
+	r.Header.Set("Authorization", tt.header)
 	resp, err := http.DefaultTransport.RoundTrip(r)
 	if err == nil {
 		resp.Body = tapped{io.TeeReader(resp.Body, tt.heard), resp.Body}
@@ -90,26 +92,51 @@ func TestMCP(t *testing.T) {
 `)
 	d := start(t, program(t, "valetkeyd"), []string{"AWS_ACCESS_KEY_ID=" + minio.AccessKey, "AWS_SECRET_ACCESS_KEY=" + minio.SecretKey},
 		"serve", "--config", l.path("valetkeyd.yaml"))
-	env := append(os.Environ(), "VALETKEY_ADDR="+d.grpc, "VALETKEY_BROKER_ID="+brokerID, "VALETKEY_LEDGER_KEY="+l.vkey,
-		"SPIFFE_ENDPOINT_SOCKET="+l.socket("alice"))
+	env := map[string]string{
+		"VALETKEY_ADDR": d.grpc, "VALETKEY_BROKER_ID": brokerID, "VALETKEY_LEDGER_KEY": l.vkey, "SPIFFE_ENDPOINT_SOCKET": l.socket("alice"),
+	}
+	doc := map[string]string{}
+	for _, s := range snippets(t, mcpDoc) {
+		doc[strings.TrimPrefix(s.where, mcpDoc+", ")] = s.text
+	}
 
 	for name, connect := range map[string]func(t *testing.T, h *heard, dir string) *mcp.ClientSession{
 		"stdio": func(t *testing.T, h *heard, dir string) *mcp.ClientSession {
-			return mcpOverStdio(t, h, env, "mcp", "--dir", dir, "--run", "aws", "--run-output", "1000000")
+			conf := mcpConfig(t, doc["Over standard input and output, 1"])
+			if conf.Command != "valetkey" || !slices.Equal(slices.Sorted(maps.Keys(conf.Env)), slices.Sorted(maps.Keys(env))) {
+				t.Errorf("%s has the configuration %+v", mcpDoc, conf)
+			}
+			return mcpOverStdio(t, h, env, mcpArgs(conf.Args, map[string]string{"--dir": dir})...)
 		},
 		"http": func(t *testing.T, h *heard, dir string) *mcp.ClientSession {
-			return mcpOverHTTP(t, h, env, l.path("token"), "mcp", "--dir", dir, "--run", "aws", "--run-output", "1000000", "--http", "127.0.0.1:0", "--token-file", l.path("token"))
+			conf, token := mcpConfig(t, doc["Over HTTP, 2"]), l.path("token")
+			args := strings.Fields(doc["Over HTTP, 1"])
+			if i := slices.Index(args, "--http"); conf.Type != "http" || i < 0 || conf.URL != "http://"+args[i+1]+"/mcp" {
+				t.Errorf("%s has the configuration %+v of %v", mcpDoc, conf, args)
+			}
+			return mcpOverHTTP(t, h, env, token, conf.Headers["Authorization"],
+				mcpArgs(args[1:], map[string]string{"--dir": dir, "--token-file": token, "--http": "127.0.0.1:0"})...)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, dir := &heard{}, filepath.Join(shortDir(t), "shelf")
 			c := connect(t, h, dir)
 			task := mcpCall(t, c, "open_task", map[string]any{"purpose": "end to end", "environment": "staging"})["task"]
-			got := mcpCall(t, c, "request_access", map[string]any{"task": task, "scope": "s3-prefix-read", "purpose": "read a report",
+			got := mcpCall(t, c, "request_access", map[string]any{"task": task, "scope": "s3-prefix-read", "purpose": "read a report", "profile": "report",
 				"parameters": map[string]any{"bucket": "prod", "prefix": "reports/"}})
+			var said map[string]any
+			must(t, json.Unmarshal([]byte(doc["The tools, 1"]), &said))
+			if !slices.Equal(slices.Sorted(maps.Keys(said)), slices.Sorted(maps.Keys(got))) {
+				t.Errorf("%s has an answer of %v, and it is of %v", mcpDoc, slices.Sorted(maps.Keys(said)), slices.Sorted(maps.Keys(got)))
+			}
 
-			// The agent's own shell.
-			shell := append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.dir}, environ(got)...)
+			// The agent's own shell: as the document has it, and with all that the answer says.
+			path := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.dir}
+			script := strings.ReplaceAll(doc["In the agent's shell, 1"], "/run/user/1000/valetkey-mcp", dir)
+			if out, err := shellOut(t, path, "sh", "-c", script); err != nil || out == "" {
+				t.Errorf("%s\n%v: %s", script, err, out)
+			}
+			shell := append(path, environ(got)...)
 			if out, err := shellOut(t, shell, aws1, "s3", "cp", "s3://prod/reports/one", "-"); err != nil || out == "" {
 				t.Errorf("reading what it may: %v: %s", err, out)
 			}
@@ -153,10 +180,46 @@ func mcpClient() *mcp.Client {
 	return mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, nil)
 }
 
-func mcpOverStdio(t *testing.T, h *heard, env []string, args ...string) *mcp.ClientSession {
+// mcpDoc has the examples that are run here.
+const mcpDoc = "docs/clients-mcp.md"
+
+// mcpServer is one in a client's configuration.
+type mcpServer struct {
+	Type, Command, URL string
+	Args               []string
+	Env, Headers       map[string]string
+}
+
+func mcpConfig(t *testing.T, text string) mcpServer {
+	t.Helper()
+	var conf struct{ MCPServers map[string]mcpServer }
+	must(t, json.Unmarshal([]byte(text), &conf))
+	return conf.MCPServers["valetkey"]
+}
+
+// mcpArgs puts this test's values in the document's place, and turns run_command on.
+func mcpArgs(args []string, values map[string]string) []string {
+	out := slices.Clone(args)
+	for i := range out {
+		if v, ok := values[out[i]]; ok {
+			out[i+1] = v
+		}
+	}
+	return append(out, "--run", "aws", "--run-output", "1000000")
+}
+
+func environment(set map[string]string) []string {
+	out := os.Environ()
+	for k, v := range set {
+		out = append(out, k+"="+v)
+	}
+	return out
+}
+
+func mcpOverStdio(t *testing.T, h *heard, env map[string]string, args ...string) *mcp.ClientSession {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program(t, "valetkey"), args...) // ended below
-	cmd.Env, cmd.Stderr = env, os.Stderr
+	cmd.Env, cmd.Stderr = environment(env), os.Stderr
 	in, err := cmd.StdinPipe()
 	must(t, err)
 	out, err := cmd.StdoutPipe()
@@ -171,12 +234,12 @@ func mcpOverStdio(t *testing.T, h *heard, env []string, args ...string) *mcp.Cli
 	return c
 }
 
-func mcpOverHTTP(t *testing.T, h *heard, env []string, tokenFile string, args ...string) *mcp.ClientSession {
+func mcpOverHTTP(t *testing.T, h *heard, env map[string]string, tokenFile, header string, args ...string) *mcp.ClientSession {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program(t, "valetkey"), args...) // ended below
 	stderr, err := cmd.StderrPipe()
 	must(t, err)
-	cmd.Env = env
+	cmd.Env = environment(env)
 	must(t, cmd.Start())
 	var serving struct{ URL string }
 	must(t, json.NewDecoder(stderr).Decode(&serving))
@@ -190,7 +253,9 @@ func mcpOverHTTP(t *testing.T, h *heard, env []string, tokenFile string, args ..
 	token, err := os.ReadFile(tokenFile)
 	must(t, err)
 	c, err := mcpClient().Connect(t.Context(), &mcp.StreamableClientTransport{
-		Endpoint: serving.URL, HTTPClient: &http.Client{Transport: tokenTransport{strings.TrimSpace(string(token)), h}},
+		Endpoint: serving.URL, HTTPClient: &http.Client{Transport: tokenTransport{os.Expand(header, func(name string) string {
+			return map[string]string{"VALETKEY_MCP_TOKEN": strings.TrimSpace(string(token))}[name]
+		}), h}},
 	}, nil)
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
