@@ -56,6 +56,9 @@ type Place struct {
 	Profile, ConfigFile string
 	// Env is what leads tools there. No secret is in it.
 	Env map[string]string
+	// Alone is Env for a command that is to find this place and no other of the
+	// shelf. It goes on top of the shelf's Bare.
+	Alone map[string]string
 	// Fixed says that the credential is what it was when it was put there: it is
 	// not renewed.
 	Fixed bool
@@ -81,7 +84,7 @@ func NewShelf(cfg ShelfConfig) (_ *Shelf, err error) {
 	if s.dir, s.free, err = shelfDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("making a private folder: %w", err)
 	}
-	err = errors.Join(writeSecret(s.path("aws-credentials"), nil, self), s.write(s.profiles))
+	err = errors.Join(os.Mkdir(s.path("home"), 0o700), writeSecret(s.path("aws-credentials"), nil, self), s.write(s.ConfigFile(), s.profiles))
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(s.dir), s.free())
 	}
@@ -90,6 +93,15 @@ func NewShelf(cfg ShelfConfig) (_ *Shelf, err error) {
 
 // ConfigFile is the AWS config file with the profiles of the shelf.
 func (s *Shelf) ConfigFile() string { return s.path("aws-config") }
+
+// Bare is what keeps a command from whatever else its user has: an empty home,
+// empty AWS files, no instance metadata.
+func (s *Shelf) Bare() map[string]string {
+	return map[string]string{
+		"HOME": s.path("home"), "AWS_CONFIG_FILE": s.path("aws-credentials"), "AWS_SHARED_CREDENTIALS_FILE": s.path("aws-credentials"),
+		"AWS_EC2_METADATA_DISABLED": "true",
+	}
+}
 
 func (s *Shelf) path(name string) string { return filepath.Join(s.dir, name) }
 
@@ -126,6 +138,9 @@ func (s *Shelf) Put(ctx context.Context, name string, src *valetkey.Source) (_ *
 	if err != nil {
 		return nil, fmt.Errorf("serving %s: %w", name, err)
 	}
+	if p.Alone == nil {
+		p.Alone = maps.Clone(p.Env)
+	}
 	s.places[name] = p
 	return p, nil
 }
@@ -149,17 +164,20 @@ func (s *Shelf) putAWSLocked(p *Place, src source, secret valetkey.AWSSecret) er
 		return err
 	}
 	srv := serve(lis, newPeers(nil, true), s.cfg.Log, processHandler(src))
-	with := maps.Clone(s.profiles)
+	own, with := s.path(strconv.Itoa(s.next)+".aws-config"), maps.Clone(s.profiles)
 	with[p.name] = profile{command: processCommand(s.cfg.Program, sock), region: secret.Region, endpoint: secret.Endpoint}
-	if err := s.write(with); err != nil {
-		return errors.Join(err, srv.close())
+	p.stop = func() error { return errors.Join(srv.close(), removeFile(own)) }
+	if err := errors.Join(s.write(own, map[string]profile{p.name: with[p.name]}), s.write(s.ConfigFile(), with)); err != nil {
+		return errors.Join(err, p.stop())
 	}
-	s.profiles, p.stop = with, srv.close
+	s.profiles = with
 	p.Profile, p.ConfigFile = p.name, s.ConfigFile()
 	p.Env["AWS_PROFILE"], p.Env["AWS_CONFIG_FILE"] = p.name, s.ConfigFile()
 	// What the user has in their own file is not the tool's.
 	p.Env["AWS_SHARED_CREDENTIALS_FILE"] = s.path("aws-credentials")
 	p.Env["AWS_EC2_METADATA_DISABLED"] = "true"
+	p.Alone = maps.Clone(p.Env)
+	p.Alone["AWS_CONFIG_FILE"] = own
 	return nil
 }
 
@@ -199,13 +217,13 @@ func (s *Shelf) putLoginLocked(ctx context.Context, p *Place, src *valetkey.Sour
 	return nil
 }
 
-// write writes the config file.
-func (s *Shelf) write(all map[string]profile) error {
+// write writes a config file.
+func (s *Shelf) write(file string, all map[string]profile) error {
 	var out profiles
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		out.add(name, all[name])
 	}
-	return writeSecret(s.ConfigFile(), out.text(), self)
+	return writeSecret(file, out.text(), self)
 }
 
 // Close takes the place away: what is asked there after gets nothing. The task and
@@ -220,7 +238,7 @@ func (p *Place) Close() error {
 		if _, ok := s.profiles[p.name]; ok {
 			delete(s.profiles, p.name)
 			if !s.closed {
-				errs = append(errs, s.write(s.profiles))
+				errs = append(errs, s.write(s.ConfigFile(), s.profiles))
 			}
 		}
 		p.err = errors.Join(errs...)

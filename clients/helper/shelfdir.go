@@ -9,7 +9,7 @@ import (
 )
 
 // shelfFiles are what shelves make.
-var shelfFiles = []string{"aws-config", "aws-credentials", "*.sock", "*.pgpass", "*.pgservice", ".vk-*"}
+var shelfFiles = []string{"aws-config", "aws-credentials", "home", "*.aws-config", "*.sock", "*.pgpass", "*.pgservice", ".vk-*"}
 
 // shelfDir makes a folder, or takes one over that a killed shelf has left, and keeps
 // others out until free.

@@ -126,7 +126,8 @@ func TestForgedState(t *testing.T) {
 	s := newSite(t, nil)
 	c := s.stdio(t)
 	res, err := c.CallTool(t.Context(), &sdk.CallToolParams{Name: "list_scopes", RequestState: "approved=yes"})
-	if err == nil && (!res.IsError || !strings.Contains(textOf(res), mcp.ReasonInvalidArgument)) {
+	must(t, err)
+	if !res.IsError || !strings.Contains(textOf(res), mcp.ReasonInvalidArgument) {
 		t.Errorf("a state of the client's own is taken: %s", textOf(res))
 	}
 }

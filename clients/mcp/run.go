@@ -29,7 +29,8 @@ type Run struct {
 	// Dir is where commands run; this process's own when empty.
 	Dir string
 	// Environment are names of this process's variables that commands get too,
-	// besides PATH, HOME, USER, LANG, LC_ALL, TERM, TZ and TMPDIR.
+	// besides PATH, USER, LANG, LC_ALL, TERM, TZ and TMPDIR. With HOME among them
+	// commands find what the user keeps there, credentials too.
 	Environment []string
 	// Timeout is the longest; 2 minutes when zero.
 	Timeout time.Duration
@@ -194,10 +195,11 @@ func (x *session) start(ctx context.Context, path string, argv []string, w *watc
 	return out, nil
 }
 
-// environ is all that a command gets: none of this process's own credentials.
+// environ is all that a command gets: the access that it was given, and none of
+// this process's own credentials, its user's, or other sessions'.
 func (x *session) environ(env map[string]string) []string {
-	names := append([]string{"PATH", "HOME", "USER", "LANG", "LC_ALL", "TERM", "TZ", "TMPDIR"}, x.s.cfg.Run.Environment...)
-	all := map[string]string{}
+	names := append([]string{"PATH", "USER", "LANG", "LC_ALL", "TERM", "TZ", "TMPDIR"}, x.s.cfg.Run.Environment...)
+	all := x.s.cfg.Shelf.Bare()
 	for _, n := range names {
 		if v, ok := os.LookupEnv(n); ok {
 			all[n] = v
@@ -272,7 +274,7 @@ func (x *session) watch(ctx context.Context, handles []string) (*watched, error)
 		if out.State != stateReady || place == nil || src == nil {
 			return nil, refuse(ReasonNotReady, "access to scope %s is %s", a.scope, out.State)
 		}
-		for k, v := range place.Env {
+		for k, v := range place.Alone {
 			if was, twice := w.env[k]; twice && was != v {
 				return nil, refuse(ReasonInvalidArgument, "two of these accesses need %s; give the command one of them", k)
 			}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/clients/mcp"
 )
 
@@ -80,6 +81,48 @@ func TestRunCommand(t *testing.T) {
 	waits := ask[mcp.AccessOut](t, c, "request_access", request(task, "s3-bucket-rebuild", map[string]any{"bucket": "prod"})).Access
 	if r := refused(t, c, "run_command", command(waits, "sh")); r.Reason != mcp.ReasonNotReady {
 		t.Errorf("access that waits: %+v", r)
+	}
+}
+
+// TestRunFindsNothingElse has a command look for access that it was not given: its
+// user's own, and other accesses of the same server.
+func TestRunFindsNothingElse(t *testing.T) {
+	home := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(home, ".aws"), 0o700))
+	must(t, os.WriteFile(filepath.Join(home, ".aws", "credentials"), []byte("[default]\naws_access_key_id = AKIAOWN\naws_secret_access_key = own\n"), 0o600))
+	t.Setenv("HOME", home)
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAENV")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "env")
+	m := &minter{vault: "http://127.0.0.1:1"}
+	s := &site{h: brokertest.New(t, brokertest.Config{Minter: func(v *mint.Verifier, _ *brokertest.Clock) mint.Minter {
+		m.permits = v
+		return m
+	}})}
+	s.serve(t, withRun(mcp.Run{Programs: []string{"aws", "sh"}}))
+	url := s.listen(t)
+	alice, mallory := s.httpTo(t, url), s.httpTo(t, url)
+	theirs := request(openTask(t, alice), "s3-prefix-read", prod)
+	theirs["profile"] = "theirs"
+	ask[mcp.AccessOut](t, alice, "request_access", theirs)
+	task := openTask(t, mallory)
+	kv := ask[mcp.AccessOut](t, mallory, "request_access", request(task, "vault-kv-read", map[string]any{"team": "web"})).Access
+	s3 := ask[mcp.AccessOut](t, mallory, "request_access", request(task, "s3-prefix-read", prod)).Access
+	for _, argv := range [][]string{
+		{"aws", "configure", "export-credentials"}, {"aws", "--profile", "valetkey-theirs", "configure", "list"},
+		{"aws", "--profile", "default", "configure", "list"},
+	} {
+		for name, access := range map[string]string{"vault": kv, "aws": s3} {
+			if name == "aws" && argv[1] == "configure" {
+				continue // that is its own
+			}
+			got := ask[mcp.RunCommandOut](t, mallory, "run_command", command(access, argv...))
+			if got.ExitStatus == 0 && !strings.Contains(got.Stdout, "<not set>") || strings.Contains(got.Stdout+got.Stderr, "AKIA") {
+				t.Errorf("with %s access %v gives %+v", name, argv, got)
+			}
+		}
+	}
+	if got := ask[mcp.RunCommandOut](t, mallory, "run_command", command(s3, "aws", "configure", "list")); got.ExitStatus != 0 || !strings.Contains(got.Stdout, "custom-process") {
+		t.Errorf("its own: %+v", got)
 	}
 }
 
