@@ -108,16 +108,20 @@ func TestRunFindsNothingElse(t *testing.T) {
 	kv := ask[mcp.AccessOut](t, mallory, "request_access", request(task, "vault-kv-read", map[string]any{"team": "web"})).Access
 	s3 := ask[mcp.AccessOut](t, mallory, "request_access", request(task, "s3-prefix-read", prod)).Access
 	for _, argv := range [][]string{
-		{"aws", "configure", "export-credentials"}, {"aws", "--profile", "valetkey-theirs", "configure", "list"},
-		{"aws", "--profile", "default", "configure", "list"},
+		{"aws", "configure", "list"}, {"aws", "--profile", "default", "configure", "list"}, {"aws", "--profile", "valetkey-theirs", "configure", "list"},
 	} {
 		for name, access := range map[string]string{"vault": kv, "aws": s3} {
 			if name == "aws" && argv[1] == "configure" {
 				continue // that is its own
 			}
 			got := ask[mcp.RunCommandOut](t, mallory, "run_command", command(access, argv...))
-			if got.ExitStatus == 0 && !strings.Contains(got.Stdout, "<not set>") || strings.Contains(got.Stdout+got.Stderr, "AKIA") {
-				t.Errorf("with %s access %v gives %+v", name, argv, got)
+			for line := range strings.Lines(got.Stdout) {
+				if strings.Contains(line, "access_key") && !strings.Contains(line, "<not set>") {
+					t.Errorf("with %s access %v gives %s", name, argv, line)
+				}
+			}
+			if !strings.Contains(got.Stdout, "access_key") && !strings.Contains(got.Stderr, "could not be found") {
+				t.Errorf("with %s access %v: %+v", name, argv, got)
 			}
 		}
 	}
