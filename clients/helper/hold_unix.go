@@ -19,7 +19,7 @@ func holdFolder(dir string) (free func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits an int
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close() // of no use
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, errInUse

@@ -146,7 +146,7 @@ func (s *site) serve(t *testing.T, change func(*mcp.Config)) {
 	client := mustClient(t, s)
 	var err error
 	// Short: a socket's path has 107 bytes.
-	s.dir, err = os.MkdirTemp("", "vk-mcp-")
+	s.dir, err = os.MkdirTemp("", "vk-mcp-") //nolint:usetesting // its name is too long for a socket in it
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(s.dir)) })
 	s.shelf, err = helper.NewShelf(helper.ShelfConfig{Dir: filepath.Join(s.dir, "shelf")})

@@ -46,7 +46,7 @@ const (
 
 // Refusal is what a tool says that does not do what it was asked: in the result's
 // second content block as JSON, and in the first for people. It holds no secret.
-type Refusal struct {
+type Refusal struct { //nolint:errname // an answer of the protocol first, and an error on the way there
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
 	// Next is what to do about it.
