@@ -189,8 +189,8 @@ func (s *sidecar) strangers(t *testing.T, a *agent) {
 	}
 	curl, err := filepath.EvalSymlinks(filepath.Join(clientsDir(t), "curl"))
 	must(t, err)
-	must(t, os.Chmod(s.dir, 0o711)) //nolint:gosec // so that only the sockets are what refuses
-	must(t, os.Chmod(a.dir, 0o711)) //nolint:gosec // likewise
+	must(t, os.Chmod(s.dir, 0o711)) // so that only the sockets are what refuses
+	must(t, os.Chmod(a.dir, 0o711))
 	for what, args := range map[string][]string{
 		"the container endpoint": {"-H", "Authorization: " + token, url},
 		"IMDS":                   {"-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60", imds + "/latest/api/token"},
