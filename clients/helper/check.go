@@ -100,7 +100,7 @@ func (t *TaskConfig) check(files map[string]string) error {
 // check refuses outputs that cannot work. Two may share a file only where each
 // keeps its own part of it.
 func (o *Outputs) check(owner string, files map[string]string) error {
-	shared := map[string]bool{}
+	shared := map[*string]bool{}
 	switch {
 	case o.Container == nil && o.Process == nil && o.IMDS == nil && o.VaultProxy == nil && o.VaultSink == nil && o.PGPass == nil && len(o.Templates) == 0:
 		return errors.New("there is none, so that nobody could use it")
@@ -132,17 +132,17 @@ func (o *Outputs) check(owner string, files map[string]string) error {
 		}
 	}
 	if o.Process != nil {
-		shared[o.Process.ConfigFile] = true
+		shared[&o.Process.ConfigFile] = true
 	}
 	if o.PGPass != nil {
-		shared[o.PGPass.File] = true
+		shared[&o.PGPass.File] = true
 	}
 	for _, p := range o.written() {
 		if *p == "" {
 			continue
 		}
 		kind := owner
-		if shared[*p] {
+		if shared[p] {
 			kind = "shared"
 		}
 		if other, taken := files[*p]; taken && (kind != "shared" || other != "shared") {

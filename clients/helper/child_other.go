@@ -5,3 +5,5 @@ package helper
 import "syscall"
 
 func childAttr() *syscall.SysProcAttr { return nil }
+
+func guardAttr() *syscall.SysProcAttr { return nil }

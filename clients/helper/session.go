@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -33,12 +34,17 @@ type SessionConfig struct {
 	Program string
 	// Dir is where the session's private folder is made; empty for the system's.
 	Dir string
+	// Guard makes a command that is to end the session should this process be
+	// killed: it gets the task's id and the private folder, and calls Abandoned on
+	// its standard input. nil for none: what a killed process leaves open then lives
+	// to its deadlines.
+	Guard func(taskID, dir string) *exec.Cmd
 	// Log is where warnings go; slog.Default() when nil.
 	Log *slog.Logger
 }
 
-// Session is one task with its credentials, served to one command. Its methods
-// are safe for concurrent use.
+// Session is one task with its credentials, served to one command. It is one
+// goroutine's to open and to close.
 type Session struct {
 	cfg  SessionConfig
 	task *valetkey.Task
@@ -46,6 +52,8 @@ type Session struct {
 	set  map[string]string // the variables that lead to the credentials
 	stop []func() error    // in order of starting
 	uses []*use
+
+	guard *guard // nil without one
 }
 
 // use is one scope of a session.
@@ -85,15 +93,20 @@ func Open(ctx context.Context, cfg SessionConfig) (_ *Session, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
+	if s.dir, err = os.MkdirTemp(cfg.Dir, "valetkey-"); err != nil {
+		return nil, fmt.Errorf("making a private folder: %w", err)
+	}
+	if cfg.Guard != nil {
+		if s.guard, err = startGuard(cfg.Guard(s.task.ID(), s.dir)); err != nil {
+			return nil, err
+		}
+	}
 	for _, spec := range cfg.Scopes {
 		u := &use{spec: spec, src: s.task.Source(spec.Scope, spec.Params, spec.options()...)}
 		if u.cred, err = u.src.Credential(ctx); err != nil {
 			return nil, err
 		}
 		s.uses = append(s.uses, u)
-	}
-	if s.dir, err = os.MkdirTemp(cfg.Dir, "valetkey-"); err != nil {
-		return nil, fmt.Errorf("making a private folder: %w", err)
 	}
 	return s, s.serve(ctx)
 }
@@ -229,5 +242,10 @@ func (s *Session) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return errors.Join(append(errs, s.task.Close(ctx))...)
+	errs = append(errs, s.task.Close(ctx))
+	if s.guard != nil {
+		errs = append(errs, s.guard.dismiss())
+		s.guard = nil
+	}
+	return errors.Join(errs...)
 }

@@ -35,6 +35,10 @@ type agentRunCmd struct {
 	Dir         string        `help:"With --scope: where sockets and files go." default:"${agent_dir}" placeholder:"DIR"`
 }
 
+// agentRetryFor is how long one call is sent again: short, so that the status soon
+// says that the broker is away. The agent itself tries again until it is back.
+const agentRetryFor = 3 * time.Second
+
 // agentDir is where an agent's socket is unless something else is said.
 func agentDir() string {
 	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
@@ -55,7 +59,7 @@ func (c *agentRunCmd) Run(ctx context.Context, g *globals, out *output) (err err
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
 	log := slog.New(slog.NewJSONHandler(out.stderr, nil))
-	opts := append(c.options(), valetkey.WithLogger(log))
+	opts := append(c.options(), valetkey.WithLogger(log), valetkey.WithRetryFor(agentRetryFor))
 	if c.Checkpoint != "" {
 		opts = append(opts, valetkey.WithCheckpointFile(c.Checkpoint))
 	}
@@ -72,7 +76,12 @@ func (c *agentRunCmd) Run(ctx context.Context, g *globals, out *output) (err err
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.Close()) }()
+	defer func() {
+		// What is left open is closed once more with the client, which tells.
+		if err := a.Close(); err != nil {
+			log.WarnContext(ctx, "ending the tasks failed", slog.String("error", err.Error()))
+		}
+	}()
 	log.InfoContext(ctx, "serving", slog.String("container", a.Address()), slog.String("socket", conf.Socket), slog.Int("tasks", len(conf.Tasks)))
 	if err := helper.Notify("READY=1"); err != nil {
 		log.WarnContext(ctx, "no service manager was told", slog.String("error", err.Error()))

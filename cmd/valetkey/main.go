@@ -57,6 +57,7 @@ type cli struct {
 	IAM      iamCmd      `cmd:"" name:"iam" help:"Judge AWS IAM policies: what they allow, and what changes."`
 	VaultACL vaultaclCmd `cmd:"" name:"vaultacl" help:"Judge Vault ACL policies: what they allow, and what changes."`
 
+	Guard      guardCmd                  `cmd:"" hidden:""`
 	Completion kongcompletion.Completion `cmd:"" help:"Print how to turn on shell completion."`
 	Version    versionCmd                `cmd:"" help:"Print the version."`
 }

@@ -95,6 +95,7 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 	}
 	s, err := helper.Open(limited, helper.SessionConfig{
 		Client: client, Task: valetkey.TaskSpec{Purpose: f.Purpose, Environment: f.Environment, OnBehalfOf: f.OnBehalfOf}, Scopes: f.Scope,
+		Guard: g.guard,
 	})
 	if err != nil {
 		return err
