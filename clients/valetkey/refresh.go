@@ -74,7 +74,8 @@ func (s *Source) land(ctx context.Context, f *flight, g *Grant, cred Credential,
 	if s.req.watch && s.grant != nil && s.followed != s.grant {
 		s.followLocked(s.grant)
 	}
-	s.renewAt = cred.came.Add(renewAfter(cred.expires.Sub(cred.came)))
+	// By the wall clock, which goes on while a machine sleeps.
+	s.renewAt = cred.came.Round(0).Add(renewAfter(cred.expires.Sub(cred.came)))
 }
 
 // followLocked watches a grant in place of the one before.
