@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/valetkey/valetkey/clients/helper"
@@ -74,6 +74,10 @@ func (c *mcpCmd) check() error {
 	case len(c.Programs) == 0 && (c.RunDir != "" || len(c.RunEnv) > 0):
 		return &usageError{"--run-dir and --run-env are of --run"}
 	}
+	// A number, and no name: what that means is others' to say.
+	if at, err := netip.ParseAddrPort(c.HTTP); c.HTTP != "" && (err != nil || !at.Addr().IsLoopback()) {
+		return &usageError{fmt.Sprintf("--http %q is no loopback address with a port, such as 127.0.0.1:7411", c.HTTP)}
+	}
 	return nil
 }
 
@@ -85,11 +89,6 @@ func (c *mcpCmd) allowed() *mcp.Run {
 }
 
 func (c *mcpCmd) serve(ctx context.Context, s *mcp.Server, log *slog.Logger) error {
-	// Checked before it is opened: on a name, any address could answer.
-	host, _, err := net.SplitHostPort(c.HTTP)
-	if ip := net.ParseIP(strings.Trim(host, "[]")); err != nil || ip == nil || !ip.IsLoopback() {
-		return &usageError{fmt.Sprintf("%q is no loopback address with a port, such as 127.0.0.1:7411", c.HTTP)}
-	}
 	token, err := mcp.ReadToken(c.TokenFile)
 	if err != nil {
 		return err
