@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -103,6 +104,41 @@ func TestSessionEnd(t *testing.T) {
 			config, err := os.ReadFile(got.ConfigFile)
 			return err == nil && len(config) == 0
 		})
+	})
+}
+
+// TestAtOnce has many calls of one session at the same time, with closing among
+// them: nothing lives on that no handle stands for.
+func TestAtOnce(t *testing.T) {
+	s := newSite(t, nil)
+	c := s.http(t)
+	var wg sync.WaitGroup
+	for range 4 {
+		task := openTask(t, c)
+		for i := range 4 {
+			wg.Go(func() {
+				res, err := c.CallTool(t.Context(), &sdk.CallToolParams{Name: "request_access", Arguments: request(task, "s3-prefix-read", prod)})
+				over := slices.ContainsFunc([]string{"TASK_CLOSED", "GRANT_ENDED", "UNKNOWN_HANDLE", "UNAVAILABLE"}, func(reason string) bool {
+					return err == nil && strings.HasPrefix(textOf(res), reason)
+				})
+				if err != nil || res.IsError && !over {
+					t.Errorf("asking: %v, %s", err, textOf(res))
+				}
+			})
+			if i == 2 {
+				wg.Go(func() {
+					if _, err := c.CallTool(t.Context(), &sdk.CallToolParams{Name: "close_task", Arguments: map[string]any{"task": task}}); err != nil {
+						t.Errorf("closing: %v", err)
+					}
+				})
+			}
+		}
+	}
+	wg.Wait()
+	brokertest.Eventually(t, "all of it is revoked", func() bool { return s.h.Minter.Live() == 0 })
+	brokertest.Eventually(t, "no profile is left", func() bool {
+		config, err := os.ReadFile(s.shelf.ConfigFile())
+		return err == nil && len(config) == 0
 	})
 }
 
