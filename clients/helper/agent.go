@@ -35,6 +35,9 @@ type Agent struct {
 	started time.Time
 	hub     *hub
 	control *server
+	journal *journal
+	cancel  context.CancelFunc // of work
+	work    sync.WaitGroup     // the tidying up after an agent before
 
 	mu      sync.Mutex
 	conf    Config          // as it is served; locked by mu
@@ -56,7 +59,7 @@ func NewAgent(cfg AgentConfig) (_ *Agent, err error) {
 	if err := cfg.Config.check(); err != nil {
 		return nil, fmt.Errorf("checking the configuration: %w", err)
 	}
-	a := &Agent{cfg: cfg, started: time.Now(), conf: cfg.Config, jobs: map[string]*job{}}
+	a := &Agent{cfg: cfg, started: time.Now(), conf: cfg.Config, jobs: map[string]*job{}, journal: newJournal(cfg.Config.Socket)}
 	if a.hub, err = newHub(cfg.Config.Listen, a.peers(false), cfg.Log); err != nil {
 		return nil, err
 	}
@@ -68,6 +71,13 @@ func NewAgent(cfg AgentConfig) (_ *Agent, err error) {
 		// Whoever may have credentials is not whom the status is for.
 		a.control = serve(lis, newPeers(nil, false), cfg.Log, a.controlHandler())
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel = cancel
+	// The socket is ours, so that whoever wrote a journal is gone.
+	left, err := a.journal.read()
+	a.note(err)
+	a.tidy(ctx, left)
+	a.note(a.journal.serves(cfg.Config))
 	for _, t := range cfg.Config.Tasks {
 		a.jobs[t.Name] = a.begin(t)
 	}
@@ -122,6 +132,7 @@ func (a *Agent) Reload(c Config, err error) error {
 			delete(a.jobs, name)
 		}
 	}
+	a.note(a.journal.serves(c))
 	ended := endAll(gone)
 	for _, t := range c.Tasks {
 		if j, ok := a.jobs[t.Name]; ok {
@@ -164,7 +175,9 @@ func (a *Agent) Close() error {
 	}
 	clear(a.jobs)
 	a.mu.Unlock()
-	errs := []error{endAll(jobs), a.hub.close()}
+	a.cancel()
+	a.work.Wait()
+	errs := []error{endAll(jobs), a.hub.close(), a.journal.end()}
 	if a.control != nil {
 		errs = append(errs, a.control.close())
 	}

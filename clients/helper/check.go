@@ -54,6 +54,18 @@ func (o *Outputs) written() (out []*string) {
 	return out
 }
 
+// shared are those of written that others write too.
+func (o *Outputs) shared() map[*string]bool {
+	out := map[*string]bool{}
+	if o.Process != nil {
+		out[&o.Process.ConfigFile] = true
+	}
+	if o.PGPass != nil {
+		out[&o.PGPass.File] = true
+	}
+	return out
+}
+
 // check refuses what cannot be meant.
 func (c *Config) check() error {
 	if len(c.Tasks) == 0 {
@@ -100,7 +112,6 @@ func (t *TaskConfig) check(files map[string]string) error {
 // check refuses outputs that cannot work. Two may share a file only where each
 // keeps its own part of it.
 func (o *Outputs) check(owner string, files map[string]string) error {
-	shared := map[*string]bool{}
 	switch {
 	case o.Container == nil && o.Process == nil && o.IMDS == nil && o.VaultProxy == nil && o.VaultSink == nil && o.PGPass == nil && len(o.Templates) == 0:
 		return errors.New("there is none, so that nobody could use it")
@@ -131,12 +142,7 @@ func (o *Outputs) check(owner string, files map[string]string) error {
 			return err
 		}
 	}
-	if o.Process != nil {
-		shared[&o.Process.ConfigFile] = true
-	}
-	if o.PGPass != nil {
-		shared[&o.PGPass.File] = true
-	}
+	shared := o.shared()
 	for _, p := range o.written() {
 		if *p == "" {
 			continue

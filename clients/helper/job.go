@@ -88,6 +88,7 @@ func (j *job) opened(task *valetkey.Task) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.task, j.err = task, nil
+	j.a.note(j.a.journal.opened(task.ID()))
 	for _, s := range j.scopes {
 		j.outlets[s.spec().name()] = j.open(s)
 	}
@@ -134,5 +135,9 @@ func (j *job) end() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return j.task.Close(ctx)
+	err := j.task.Close(ctx)
+	if err == nil {
+		j.a.note(j.a.journal.closed(j.task.ID()))
+	}
+	return err
 }

@@ -3,7 +3,6 @@ package helper
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -173,4 +172,6 @@ func (o *outlet) base() TemplateData {
 }
 
 // block is the name of what it keeps in files of others.
-func (o *outlet) block() string { return fmt.Sprintf("%s/%s", o.task.Name, o.name()) }
+func (o *outlet) block() string { return blockOf(o.task, o.conf) }
+
+func blockOf(t TaskConfig, s ScopeConfig) string { return t.Name + "/" + s.spec().name() }

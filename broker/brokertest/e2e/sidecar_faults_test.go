@@ -135,6 +135,46 @@ func ends(t *testing.T, cmd *exec.Cmd) int {
 	return cmd.ProcessState.ExitCode()
 }
 
+// TestAgentKilled has the next agent end what a killed one has left.
+func TestAgentKilled(t *testing.T) {
+	s := newSidecar(t).start(t)
+	a := s.agent(t, twoTasksOf("read.txt"))
+	was := a.status(t)
+	must(t, a.cmd.Process.Kill())
+	<-a.done
+	if a.read(t, "read.txt") == "" {
+		t.Error("the killed one left no file: this tests nothing")
+	}
+	a = s.agent(t, twoTasksOf("another.txt"))
+	eventually(t, 10*time.Second, "its file is gone", func() bool {
+		_, err := os.Stat(filepath.Join(a.dir, "read.txt"))
+		return os.IsNotExist(err)
+	})
+	eventually(t, revocationLimit, "its grants are over", func() bool {
+		out, code := run(t, append(s.env, "SPIFFE_ENDPOINT_SOCKET=unix://"+s.dev+"/operator.sock"), program(t, "valetkey"), "grants", "-o", "json")
+		if code != 0 {
+			t.Fatalf("grants exits %d: %s", code, out.stderr)
+		}
+		return strings.Count(out.stdout, "STATE_ACTIVE") == len(was.Tasks)
+	})
+	a.stop(t)
+	s.nothingLeft(t)
+	left, err := os.ReadDir(a.dir)
+	must(t, err)
+	for _, f := range left {
+		if n := f.Name(); n != "agent.yaml" && n != "aws-config" {
+			t.Errorf("%s was left behind", n)
+		}
+	}
+}
+
+// twoTasksOf is twoTasks without Vault's scopes, and another file.
+func twoTasksOf(file string) string {
+	before, rest, _ := strings.Cut(twoTasks, "      - name: web\n")
+	_, after, _ := strings.Cut(rest, "  - name: other\n")
+	return strings.ReplaceAll(before, "read.txt", file) + "  - name: other\n" + after
+}
+
 // TestAgentFaults has the broker go and come back, the task be revoked, the
 // configuration change, and a file that cannot be written.
 func TestAgentFaults(t *testing.T) {
