@@ -26,7 +26,10 @@ var (
 // exitCode gives the code that an error leaves with.
 func exitCode(err error) int {
 	var a *answerError
+	var s *statusError
 	switch {
+	case errors.As(err, &s):
+		return s.code
 	case errors.As(err, &a):
 		return a.code
 	case errors.Is(err, logverify.ErrVerification), errors.Is(err, errTables):
@@ -68,6 +71,9 @@ func printError(w io.Writer, err error) {
 func writeError(w io.Writer, err error) {
 	if a := (*answerError)(nil); errors.As(err, &a) && a.text == "" {
 		return // the answer itself has been printed
+	}
+	if s := (*statusError)(nil); errors.As(err, &s) && s.err == nil {
+		return // what ran has said what there is to say
 	}
 	r, ok := valetkey.RefusalOf(err)
 	if !ok {
