@@ -27,6 +27,7 @@ var advice = map[string]string{
 	"INVALID_PARAMETER":    "see the scope's parameters with list_scopes.",
 	"TTL_TOO_LONG":         "ask for a shorter life; list_scopes shows the longest.",
 	"POLICY_TOO_LARGE":     "ask for fewer resources at once.",
+	"UNPROVEN":             "ask for it by other parameters, or tell whoever keeps the catalog: what was asked for could not be shown to lie within the scope.",
 	"DENIED":               "see why with explain, and ask for something narrower. The same request will be denied again.",
 	"NEEDS_APPROVAL":       "tell your user who has to approve, go on with other work, and look again with access_status; or ask for something narrower.",
 	"POLICY_ERROR":         "tell the operator: a policy fails, and the broker's log names it.",
