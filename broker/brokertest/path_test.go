@@ -450,6 +450,33 @@ func TestWatchesAreLimited(t *testing.T) {
 	})
 }
 
+// Who hangs up has not been refused: it is no fault in the log, and no record.
+func TestHangingUpIsNoRefusal(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{})
+	c := h.AgentClient(brokertest.Agent)
+	g, err := c.RequestGrant(t.Context(), ask(openTask(t, c, "task-key-1"), "grant-key-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := len(h.Records())
+	ctx, cancel := context.WithCancel(t.Context())
+	w, err := c.WatchGrant(ctx, &valetkeyv1.WatchGrantRequest{GrantId: g.GetGrant().GetId()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	brokertest.Eventually(t, "the broker sees it", func() bool { return strings.Contains(h.Logs(), "the caller went away") })
+	if logs := h.Logs(); strings.Contains(logs, "ERROR") {
+		t.Errorf("the log: %s", logs)
+	}
+	if after := len(h.Records()); after != before {
+		t.Errorf("%d records more", after-before)
+	}
+}
+
 func TestOthersSeeNothing(t *testing.T) {
 	h := brokertest.New(t, brokertest.Config{})
 	c := h.AgentClient(brokertest.Agent)

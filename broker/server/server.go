@@ -236,6 +236,12 @@ func (e *edge) refuse(ctx context.Context, c broker.Caller, method string, began
 	if errors.As(err, &named) {
 		grantID = named.id
 	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		// Nobody was refused: whoever follows a grant hangs up when they know enough.
+		e.metrics.count(method, "CANCELED", began)
+		e.cfg.Log.InfoContext(ctx, "the caller went away", logCall(c, method, began)...)
+		return statusOf(err, grantID)
+	}
 	r := rowOf(err)
 	e.metrics.count(method, Reason(err), began)
 	attrs := append(logCall(c, method, began), slog.String("reason", Reason(err)), slog.String("error", err.Error()))
@@ -244,7 +250,7 @@ func (e *edge) refuse(ctx context.Context, c broker.Caller, method string, began
 	} else {
 		e.cfg.Log.WarnContext(ctx, "call refused", attrs...)
 	}
-	if !r.recorded && !errors.Is(err, context.Canceled) {
+	if !r.recorded {
 		e.cfg.Broker.Refuse(ctx, c, claimed(err), method, Reason(err))
 	}
 	return statusOf(err, grantID)
