@@ -107,6 +107,14 @@ func (a *Agent) owner() int {
 	return self
 }
 
+// scopes is how many the agent was started with.
+func (a *Agent) scopes() (n int) {
+	for _, t := range a.cfg.Config.Tasks {
+		n += len(t.Scopes)
+	}
+	return n
+}
+
 // ErrNeedsRestart is a change that a running agent cannot make.
 var ErrNeedsRestart = errors.New("socket, listen and uids change with a restart only")
 
