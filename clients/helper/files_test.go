@@ -104,6 +104,9 @@ func TestListenUnix(t *testing.T) {
 	if _, err := listenUnix(path); err == nil {
 		t.Error("a file was taken for a socket")
 	}
+	if _, err := listenUnix(filepath.Join(filepath.Dir(path), strings.Repeat("x", 100))); err == nil || !strings.Contains(err.Error(), "shorter") {
+		t.Errorf("a long path: %v", err)
+	}
 }
 
 func TestLoopbackOnly(t *testing.T) {
