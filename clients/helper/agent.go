@@ -39,7 +39,9 @@ type Agent struct {
 	cancel  context.CancelFunc // of work
 	work    sync.WaitGroup     // the tidying up after an agent before
 
+	reload  sync.Mutex // one at a time
 	mu      sync.Mutex
+	closed  bool            // locked by mu
 	conf    Config          // as it is served; locked by mu
 	confErr error           // why the newest is not; locked by mu
 	jobs    map[string]*job // by name; locked by mu
@@ -107,41 +109,61 @@ func (a *Agent) owner() int {
 	return self
 }
 
+// scopes is how many the agent was started with.
+func (a *Agent) scopes() (n int) {
+	for _, t := range a.cfg.Config.Tasks {
+		n += len(t.Scopes)
+	}
+	return n
+}
+
 // ErrNeedsRestart is a change that a running agent cannot make.
 var ErrNeedsRestart = errors.New("socket, listen and uids change with a restart only")
 
 // Reload serves c from now on: what is as it was goes on, what changed is ended
 // and begun again. An error leaves everything as it was, and is in the status.
 func (a *Agent) Reload(c Config, err error) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.reload.Lock()
+	defer a.reload.Unlock()
 	if err == nil {
 		err = c.check()
 	}
+	a.mu.Lock()
 	if err == nil && (c.Socket != a.conf.Socket || c.Listen != a.conf.Listen || !slices.Equal(c.UIDs, a.conf.UIDs)) {
 		err = ErrNeedsRestart
 	}
-	if a.confErr = err; err != nil {
-		return fmt.Errorf("the configuration before goes on: %w", err)
-	}
-	var gone []*job
+	a.confErr = err
+	var gone, kept []*job
 	for name, j := range a.jobs {
 		i := slices.IndexFunc(c.Tasks, func(t TaskConfig) bool { return t.Name == name })
-		if i < 0 || !sameTask(j.conf, c.Tasks[i]) {
+		switch {
+		case err != nil:
+		case i < 0 || !sameTask(j.conf, c.Tasks[i]):
 			gone = append(gone, j)
 			delete(a.jobs, name)
+		default:
+			kept = append(kept, j)
 		}
+	}
+	a.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("the configuration before goes on: %w", err)
 	}
 	a.note(a.journal.serves(c))
+	// Without the lock, since it takes the broker's time; and before what comes, which
+	// may have the same addresses.
 	ended := endAll(gone)
+	for _, j := range kept {
+		j.change(c.Tasks[slices.IndexFunc(c.Tasks, func(t TaskConfig) bool { return t.Name == j.conf.Name })].Scopes)
+	}
+	a.mu.Lock()
 	for _, t := range c.Tasks {
-		if j, ok := a.jobs[t.Name]; ok {
-			j.change(t.Scopes)
-			continue
+		if a.jobs[t.Name] == nil && !a.closed {
+			a.jobs[t.Name] = a.begin(t)
 		}
-		a.jobs[t.Name] = a.begin(t)
 	}
 	a.conf = c
+	a.mu.Unlock()
 	if ended != nil {
 		a.cfg.Log.WarnContext(context.Background(), "ending tasks that are not configured any more", slog.String("error", ended.Error()))
 	}
@@ -174,6 +196,7 @@ func (a *Agent) Close() error {
 		jobs = append(jobs, j)
 	}
 	clear(a.jobs)
+	a.closed = true
 	a.mu.Unlock()
 	a.cancel()
 	a.work.Wait()

@@ -1,6 +1,8 @@
 package helper
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,18 +66,8 @@ func TestLoadRefuses(t *testing.T) {
 			t.Errorf("%s is read", name)
 		}
 	}
-	if _, err := Load("nowhere"); !os.IsNotExist(unwrapped(err)) {
+	if _, err := Load("nowhere"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
-	}
-}
-
-func unwrapped(err error) error {
-	for {
-		u, ok := err.(interface{ Unwrap() error }) //nolint:errorlint // a walk
-		if !ok || os.IsNotExist(err) {
-			return err
-		}
-		err = u.Unwrap()
 	}
 }
 

@@ -1,10 +1,8 @@
 package helper
 
 import (
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,8 +12,6 @@ import (
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-func copyTo(w io.Writer, resp *http.Response) (int64, error) { return io.Copy(w, resp.Body) }
 
 func TestBlocks(t *testing.T) {
 	const mine = "# valetkey begin a\nnew\n# valetkey end a\n"
@@ -84,10 +80,7 @@ func TestWriteSecret(t *testing.T) {
 }
 
 func TestListenUnix(t *testing.T) {
-	dir, err := os.MkdirTemp("", "vk-")
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	path := filepath.Join(dir, "s")
+	path := filepath.Join(t.TempDir(), "s")
 	first, err := listenUnix(path)
 	must(t, err)
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -110,6 +103,9 @@ func TestListenUnix(t *testing.T) {
 	must(t, os.WriteFile(path, nil, 0o600))
 	if _, err := listenUnix(path); err == nil {
 		t.Error("a file was taken for a socket")
+	}
+	if _, err := listenUnix(filepath.Join(filepath.Dir(path), strings.Repeat("x", 100))); err == nil || !strings.Contains(err.Error(), "shorter") {
+		t.Errorf("a long path: %v", err)
 	}
 }
 

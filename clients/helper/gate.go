@@ -22,7 +22,7 @@ type gate struct {
 	log   *slog.Logger
 }
 
-// ServeHTTP refuses browsers, strangers and wrong names, and says why.
+// wrap refuses browsers, strangers and wrong names, and says why.
 func (g gate) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if code, why := g.refuses(r); code != 0 {

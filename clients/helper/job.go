@@ -135,9 +135,9 @@ func (j *job) end() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	err := j.task.Close(ctx)
-	if err == nil {
-		j.a.note(j.a.journal.closed(j.task.ID()))
+	if err := j.task.Close(ctx); err != nil && !over(err) {
+		return err
 	}
-	return err
+	j.a.note(j.a.journal.closed(j.task.ID()))
+	return nil
 }

@@ -1,10 +1,12 @@
 package helper
 
 import (
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -68,23 +70,23 @@ func reads(prefix string) ScopeSpec {
 	return ScopeSpec{Scope: "s3-prefix-read", Params: valetkey.Params{"bucket": {"prod"}, "prefix": {prefix}}}
 }
 
-// get asks an address.
-func get(t testing.TB, client *http.Client, url string, header ...string) *http.Response {
-	t.Helper()
-	return do(t, client, http.MethodGet, url, header...)
-}
-
-func do(t testing.TB, client *http.Client, method, url string, header ...string) *http.Response {
+// ask asks an address, and wants the answer not to be kept.
+func ask(t testing.TB, method, url string, header ...string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	must(t, err)
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := client.Do(req)
+	resp, err := http.DefaultClient.Do(req)
 	must(t, err)
-	t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
+	defer func() { must(t, resp.Body.Close()) }()
+	body, err := io.ReadAll(resp.Body)
+	must(t, err)
+	if strings.Contains(string(body), "SecretAccessKey") && resp.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%s: the answer may be kept", url)
+	}
+	return resp.StatusCode, string(body)
 }
 
 func writeFile(t *testing.T, name, text string) string {

@@ -31,7 +31,7 @@ type outlet struct {
 func (j *job) open(conf ScopeConfig) *outlet {
 	ctx, cancel := context.WithCancel(context.Background())
 	spec := conf.spec()
-	src := j.task.Source(spec.Scope, spec.Params, spec.options()...)
+	src := j.task.Source(spec.Scope, spec.Params, spec.options(j.a.scopes())...)
 	o := &outlet{
 		a: j.a, task: j.conf, taskID: j.task.ID(), conf: conf, src: src, db: valetkey.NewDatabase(src),
 		cancel: cancel, done: make(chan struct{}), refresh: make(chan struct{}, 1),
@@ -113,6 +113,8 @@ func (o *outlet) keep(ctx context.Context) {
 
 const (
 	approvalPause = 5 * time.Second
+	// lookPause is between two looks at what is in memory, for the files.
+	lookPause = 3 * time.Second
 	// deniedPause is after a decision, which stays one: each try is a record.
 	// Whoever fetches is a reason to ask sooner, and so is a reload.
 	deniedPause = 10 * time.Minute
@@ -143,7 +145,8 @@ func (o *outlet) pause(err error, failed int) time.Duration {
 	if st.Renewing {
 		return 100 * time.Millisecond
 	}
-	return max(time.Until(st.RenewAt), 500*time.Millisecond)
+	// Sooner than it is to be renewed: an operator may have revoked it.
+	return max(min(time.Until(st.RenewAt), lookPause), firstPause)
 }
 
 // fresh says whether a file holds the credential itself.

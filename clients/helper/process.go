@@ -16,6 +16,10 @@ import (
 // maxAnswer bounds what a socket is believed to answer, in bytes.
 const maxAnswer = 1 << 20
 
+// maxSocketPath leaves room for the folder that a socket is bound in first: systems
+// take 103 bytes and more.
+const maxSocketPath = 103 - len("/.vk-0123456789")
+
 // processHandler answers what credential_process prints. The socket that it is
 // served on is its lock.
 func processHandler(src source) http.Handler {
@@ -56,6 +60,9 @@ func listenUnix(path string) (net.Listener, error) {
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("removing a socket that nobody listens on: %w", err)
 		}
+	}
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("listening on %s: a socket's path has at most %d bytes here: name a shorter one, or a shorter TMPDIR", path, maxSocketPath)
 	}
 	// Bound in a closed folder and moved, so that it is never open to others.
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".vk-")

@@ -11,7 +11,7 @@ import (
 // Quick makes a configuration of one task without a file: for each scope what its
 // provider has tools for, in files below dir that are called by the scope's name.
 // AWS: NAME.env, NAME.token and NAME.sock; Vault: a proxy with NAME.vault-token. A
-// scope that reads a dynamic secret has a template NAME.json.
+// scope that reads a dynamic secret needs a file: its outputs are not to be guessed.
 func Quick(ctx context.Context, c *valetkey.Client, dir, name string, task valetkey.TaskSpec, specs []ScopeSpec) (Config, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

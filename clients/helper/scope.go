@@ -29,7 +29,15 @@ func (s ScopeSpec) name() string {
 	return s.Scope
 }
 
-func (s ScopeSpec) options() (out []valetkey.RequestOption) {
+// mostWatched is how many sources follow their grants: the broker lets an agent
+// follow 64 as it comes, and this process is not its only one.
+const mostWatched = 32
+
+// options are those of the source; n is how many sources there are.
+func (s ScopeSpec) options(n int) (out []valetkey.RequestOption) {
+	if n <= mostWatched {
+		out = append(out, valetkey.WithWatch())
+	}
 	if s.TTL != 0 {
 		out = append(out, valetkey.WithTTL(s.TTL))
 	}

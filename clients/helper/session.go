@@ -102,7 +102,7 @@ func Open(ctx context.Context, cfg SessionConfig) (_ *Session, err error) {
 		}
 	}
 	for _, spec := range cfg.Scopes {
-		u := &use{spec: spec, src: s.task.Source(spec.Scope, spec.Params, spec.options()...)}
+		u := &use{spec: spec, src: s.task.Source(spec.Scope, spec.Params, spec.options(len(cfg.Scopes))...)}
 		if u.cred, err = u.src.Credential(ctx); err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package helper
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -54,12 +55,13 @@ type ScopeStatus struct {
 // Status says how everything is, without asking the broker.
 func (a *Agent) Status() Status {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	st := Status{PID: os.Getpid(), Started: a.started}
 	if a.confErr != nil {
 		st.ConfigError = a.confErr.Error()
 	}
-	for _, j := range a.jobs {
+	jobs := slices.Collect(maps.Values(a.jobs))
+	a.mu.Unlock()
+	for _, j := range jobs {
 		st.Tasks = append(st.Tasks, j.status())
 	}
 	slices.SortFunc(st.Tasks, func(x, y TaskStatus) int { return strings.Compare(x.Name, y.Name) })

@@ -291,4 +291,7 @@ func TestAgentFaults(t *testing.T) {
 	})
 	a.stop(t)
 	s.nothingLeft(t)
+	if _, err := os.Stat(a.socket() + ".journal"); !os.IsNotExist(err) {
+		t.Errorf("the journal of an agent that ended well: %v", err)
+	}
 }

@@ -1,0 +1,193 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+// taskOf is a task with one scope in every output that AWS has.
+func taskOf(name, dir string) TaskConfig {
+	at := filepath.Join(dir, name)
+	return TaskConfig{Name: name, Purpose: "a test", Environment: "staging", Scopes: []ScopeConfig{{
+		Scope: "s3-prefix-read", Params: map[string]Values{"bucket": {"prod"}, "prefix": {name + "/"}},
+		Outputs: Outputs{
+			Container: &ContainerOutput{TokenFile: at + ".token", EnvFile: at + ".env"},
+			Process:   &ProcessOutput{Socket: at + ".sock", Profile: name, ConfigFile: filepath.Join(dir, "config")},
+			Templates: []TemplateOutput{{Text: "{{.AWS.SecretAccessKey}}", File: at + ".txt"}},
+		},
+	}}}
+}
+
+func (k *kit) agent(t *testing.T, c Config) *Agent {
+	t.Helper()
+	a, err := NewAgent(AgentConfig{Client: k.client, Config: c, Program: "/usr/bin/valetkey", Log: discard()})
+	must(t, err)
+	t.Cleanup(func() { _ = a.Close() }) // some tests do so themselves
+	return a
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	must(t, err)
+	return string(raw)
+}
+
+// eventually polls ok until it holds.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	end := time.NewTimer(10 * time.Second)
+	defer end.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-end.C:
+			t.Fatalf("not within 10 s: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func TestReloadChangesWhatChanged(t *testing.T) {
+	k, dir := newKit(t), t.TempDir()
+	both := Config{Socket: filepath.Join(dir, "s"), Tasks: []TaskConfig{taskOf("one", dir), taskOf("two", dir)}}
+	a := k.agent(t, both)
+	for _, name := range []string{"one", "two"} {
+		eventually(t, name+" is written", func() bool { return exists(filepath.Join(dir, name+".txt")) && exists(filepath.Join(dir, name+".env")) })
+	}
+	if got := read(t, filepath.Join(dir, "config")); !strings.Contains(got, "[profile one]") || !strings.Contains(got, "[profile two]") {
+		t.Errorf("the profiles are\n%s", got)
+	}
+	one, token := a.hub.url("/v1/one/s3-prefix-read"), read(t, filepath.Join(dir, "one.token"))
+	two, other := a.hub.url("/v1/two/s3-prefix-read"), read(t, filepath.Join(dir, "two.token"))
+	if code, _ := ask(t, http.MethodGet, one, "Authorization", other); code != http.StatusUnauthorized {
+		t.Errorf("one task's token at another's address: %d", code)
+	}
+	// Fetches go on while tasks come and go.
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if code, body := ask(t, http.MethodGet, one, "Authorization", token); code != http.StatusOK {
+				t.Errorf("what did not change: %d %s", code, body)
+				return
+			}
+			_ = a.Status()
+		}
+	})
+	must(t, a.Reload(Config{Socket: both.Socket, Tasks: both.Tasks[:1]}, nil))
+	if code, _ := ask(t, http.MethodGet, two, "Authorization", other); code != http.StatusUnauthorized {
+		t.Errorf("a task that is over: %d", code)
+	}
+	for _, f := range []string{"two.txt", "two.env", "two.token", "two.sock"} {
+		if exists(filepath.Join(dir, f)) {
+			t.Errorf("%s is left", f)
+		}
+	}
+	if got := read(t, filepath.Join(dir, "config")); strings.Contains(got, "two") {
+		t.Errorf("the profiles are\n%s", got)
+	}
+	for name, c := range map[string]Config{
+		"another socket": {Socket: filepath.Join(dir, "t"), Tasks: both.Tasks}, "nothing": {Socket: both.Socket},
+	} {
+		if err := a.Reload(c, nil); err == nil || a.Status().ConfigError == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := a.Reload(Config{}, errors.New("unread")); err == nil || !strings.Contains(a.Status().ConfigError, "unread") {
+		t.Error("a file that does not load is not told")
+	}
+	must(t, a.Reload(both, nil))
+	eventually(t, "the other is back", func() bool { return exists(filepath.Join(dir, "two.txt")) })
+	cancel()
+	wg.Wait()
+	if n := k.minted.Load(); n != 3 {
+		t.Errorf("%d credentials were minted, want 3", n)
+	}
+	must(t, a.Close())
+	left, err := os.ReadDir(dir)
+	must(t, err)
+	if len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+func TestWatchFollowsTheFile(t *testing.T) {
+	k, dir := newKit(t), t.TempDir()
+	path := filepath.Join(dir, "agent.yaml")
+	text := func(prefix string) string {
+		return strings.Replace(good, "bucket: b, keys: [x, y]", "bucket: prod, prefix: "+prefix, 1)
+	}
+	file := func(prefix string) {
+		must(t, os.WriteFile(path, []byte(strings.Replace(text(prefix), "scope: s\n", "scope: s3-prefix-read\n", 1)), 0o600))
+	}
+	file("a/")
+	c, err := Load(path)
+	must(t, err)
+	a := k.agent(t, c)
+	now := make(chan os.Signal, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		a.Watch(ctx, path, now)
+		close(done)
+	}()
+	file("b/")
+	now <- syscall.SIGHUP
+	eventually(t, "the other prefix is asked for", func() bool {
+		s := a.Status().Tasks[0].Scopes
+		return len(s) == 1 && s[0].Params["prefix"][0] == "b/" && s[0].CredentialID != ""
+	})
+	file("ccc/")
+	eventually(t, "a change is seen without a signal", func() bool {
+		s := a.Status().Tasks[0].Scopes
+		return len(s) == 1 && s[0].Params["prefix"][0] == "ccc/" && s[0].CredentialID != ""
+	})
+	cancel()
+	<-done
+}
+
+func TestADenialIsToldAndNotRepeated(t *testing.T) {
+	k, dir := newKit(t), t.TempDir()
+	task := taskOf("one", dir)
+	task.Scopes[0].Scope, task.Scopes[0].Params = "s3-bucket-rebuild", map[string]Values{"bucket": {"prod"}}
+	task.Scopes = append(task.Scopes, ScopeConfig{Name: "none", Scope: "none", Outputs: Outputs{VaultSink: &FileOutput{File: filepath.Join(dir, "sink")}}})
+	a := k.agent(t, Config{Tasks: []TaskConfig{task}})
+	var st []ScopeStatus
+	eventually(t, "both are told", func() bool {
+		st = a.Status().Tasks[0].Scopes
+		return len(st) == 2 && st[0].Error != "" && st[1].Error != ""
+	})
+	for _, s := range st {
+		want := valetkey.ErrUnknownScope.Error()
+		if s.Name == "s3-bucket-rebuild" {
+			want = valetkey.ErrNeedsApproval.Error()
+		}
+		if !strings.Contains(s.Error, want) || s.CredentialID != "" {
+			t.Errorf("%s: %+v", s.Name, s)
+		}
+	}
+	code, body := ask(t, http.MethodGet, a.hub.url("/v1/one/s3-bucket-rebuild"), "Authorization", read(t, filepath.Join(dir, "one.token")))
+	if code != http.StatusForbidden || !strings.Contains(body, "NEEDS_APPROVAL") {
+		t.Errorf("%d: %s", code, body)
+	}
+	if exists(filepath.Join(dir, "sink")) || exists(filepath.Join(dir, "one.txt")) || k.minted.Load() != 0 {
+		t.Error("something was written or minted")
+	}
+}
