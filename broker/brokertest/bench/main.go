@@ -118,7 +118,7 @@ func main() {
 	flag.StringVar(&t.valetkey, "valetkey", "bin/valetkey", "the command line whose sidecar to measure")
 	bare := flag.Bool("bare", false, "be the bare handler of row (h), for this program itself")
 	flag.DurationVar(&t.each, "each", 4*time.Second, "how long to measure each line")
-	rows := flag.String("rows", "abcdefgh", "which rows")
+	rows := flag.String("rows", "abcdefghi", "which rows")
 	flag.StringVar(&t.ways, "ways", "", "only the lines of rows a and b whose name holds this")
 	flag.Parse()
 	if *bare {
@@ -153,7 +153,7 @@ func (t *bench) run(rows string) {
 	if has("e") {
 		t.ledger()
 	}
-	if has("h") {
+	if has("i") {
 		t.judging()
 	}
 	fmt.Printf("\n%s\n", machine())
@@ -174,16 +174,6 @@ func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has fu
 	canned := serveUpstream(t, upstream{
 		name: "no-latency STS", key: "AKIABENCH00000000000", secret: "none", dialect: string(iam.DialectAWS), policy: t.document(cat, iam.DialectAWS),
 	}, noLatencySTS())
-	if has("g") {
-		t.grown(auth, canned)
-	}
-	if has("h") {
-		t.sidecar(auth, canned)
-	}
-	if has("f") {
-		live := startDaemon(t, auth, canned, history{grants: manyLive, live: true})
-		t.memory(fmt.Sprintf("with %d live grants", manyLive), live, settle, false)
-	}
 	d := startDaemon(t, auth, canned, history{})
 	if has("f") {
 		t.memory("idle", d, settle, true)
@@ -211,6 +201,16 @@ func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has fu
 			way{"**RequestGrant, mint, MinIO**", grantCaller(t, auth, startDaemon(t, auth, real, history{}))},
 			way{"Vault aws/sts, MinIO", t.vaultCaller(vault, real, "minio")},
 		)
+	}
+	if has("f") {
+		live := startDaemon(t, auth, canned, history{grants: manyLive, live: true})
+		t.memory(fmt.Sprintf("with %d live grants", manyLive), live, settle, false)
+	}
+	if has("g") {
+		t.grown(auth, canned)
+	}
+	if has("h") {
+		t.sidecar(auth, canned)
 	}
 }
 

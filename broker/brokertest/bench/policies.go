@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// policyBenchmarks are row (h): the packages' own benchmarks, run one after another. The last stands in a module of
+// policyBenchmarks are row (i): the packages' own benchmarks, run one after another. The last stands in a module of
 // its own, since it is about another implementation of IAM's evaluation, which is the reference.
 var policyBenchmarks = []struct{ dir, pattern string }{ // read-only
 	{"testdata/iam/oracle", "Prepared|FromText|Oracle"},
@@ -22,7 +22,7 @@ var policyBenchmarks = []struct{ dir, pattern string }{ // read-only
 
 var benchLine = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([0-9.]+) ns/op(?:\s+(\d+) B/op)?`)
 
-// judging is row (h): what the library of policies costs. Its times are means.
+// judging is row (i): what the library of policies costs. Its times are means.
 func (t *bench) judging() {
 	for _, b := range policyBenchmarks {
 		cmd := exec.CommandContext(t.ctx, "go", "test", "-run", "^$", "-bench", b.pattern, "-benchmem",
@@ -30,7 +30,7 @@ func (t *bench) judging() {
 		cmd.Dir = b.dir
 		out, err := cmd.Output()
 		if err != nil {
-			t.Fatalf("(h) go test -bench in %s: %v\n%s", b.dir, err, out)
+			t.Fatalf("(i) go test -bench in %s: %v\n%s", b.dir, err, out)
 		}
 		found := 0
 		for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
@@ -45,10 +45,10 @@ func (t *bench) judging() {
 			if b.dir != "testdata/iam/oracle" || m[1] != "Oracle" {
 				name = "**" + name + "**"
 			}
-			fmt.Printf("| h | %s: %s | 1 | %.0f | %s | |\n", b.dir, name, 1e9/ns, short(time.Duration(ns)))
+			fmt.Printf("| i | %s: %s | 1 | %.0f | %s | |\n", b.dir, name, 1e9/ns, short(time.Duration(ns)))
 		}
 		if found == 0 {
-			t.Fatalf("(h) no benchmark in %s matches %q", b.dir, b.pattern)
+			t.Fatalf("(i) no benchmark in %s matches %q", b.dir, b.pattern)
 		}
 	}
 }
