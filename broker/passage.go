@@ -199,7 +199,7 @@ func describe(who Caller, task store.Task, d policy.Decision) ledger.Record {
 	req := d.Request()
 	s := req.Scope()
 	return ledger.Record{
-		Correlation: who.Correlation, Agent: who.id(), Subject: task.OnBehalfOf, Task: task.ID,
+		Correlation: who.Correlation, Agent: who.id(), Delegate: who.delegate(), Subject: task.OnBehalfOf, Task: task.ID,
 		Decision: d.Outcome().String(), Reasons: d.Reasons(), Tier: req.Tier().String(),
 		Scope: s.Name() + "@" + s.Version(), Params: req.Params(), TTLSeconds: int64(d.TTL().Seconds()),
 		Service: string(s.Provider()) + "/" + s.Role(), Actions: req.Actions(), Resources: req.Resources(),
