@@ -2,6 +2,7 @@ package valetkey_test
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -9,8 +10,10 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/broker/identity/devauthority"
 	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
 var (
@@ -40,6 +43,7 @@ func dial(t *testing.T, h *brokertest.Harness, opts ...valetkey.Option) *valetke
 	c, err := valetkey.New(t.Context(), append([]valetkey.Option{
 		valetkey.WithAddr(h.Addr()), valetkey.WithIdentity(identityOf(h, brokertest.Agent)), valetkey.WithBrokerID(brokerID),
 		valetkey.WithLedgerKey(h.Key.VerifierKey()), valetkey.WithRetryFor(5 * time.Second),
+		valetkey.WithLogger(slog.New(slog.DiscardHandler)),
 	}, opts...)...)
 	must(t, err)
 	t.Cleanup(func() {
@@ -62,4 +66,28 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func freeze(t *testing.T, h *brokertest.Harness, on bool) {
+	t.Helper()
+	_, err := h.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: brokertest.Agent, Frozen: on, Cause: "a test"})
+	must(t, err)
+}
+
+func revoke(t *testing.T, h *brokertest.Harness, grant string) {
+	t.Helper()
+	_, err := h.OperatorClient().RevokeGrant(t.Context(), &valetkeyv1.RevokeGrantRequest{GrantId: grant, Cause: "a test"})
+	must(t, err)
+}
+
+func revokeTask(t *testing.T, h *brokertest.Harness, task string) {
+	t.Helper()
+	_, err := h.OperatorClient().RevokeTask(t.Context(), &valetkeyv1.RevokeTaskRequest{TaskId: task, Cause: "a test"})
+	must(t, err)
+}
+
+// start runs a broker that takes as many calls as a test makes.
+func start(t *testing.T) *brokertest.Harness {
+	t.Helper()
+	return brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 600_000, Burst: 10_000}})
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -57,13 +58,11 @@ func newLink(cfg config, id Identity) (*link, error) {
 	verify := conf.VerifyPeerCertificate
 	conf.VerifyPeerCertificate = func(raw [][]byte, chains [][]*x509.Certificate) error {
 		err := verify(raw, chains)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.wrong = err
+		l.judged(err)
 		return err
 	}
 	l.opts = []grpc.DialOption{
-		grpc.WithTransportCredentials(credentials.NewTLS(conf)),
+		grpc.WithTransportCredentials(watched{credentials.NewTLS(conf), l}),
 		// gRPC's own limit of two minutes would be longer than some credentials live.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
@@ -115,6 +114,30 @@ func (l *link) id() spiffeid.ID {
 		return spiffeid.ID{}
 	}
 	return svid.ID
+}
+
+// watched forgets the last verdict when a handshake begins, since the next may
+// end before there is one.
+type watched struct {
+	credentials.TransportCredentials
+	link *link
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (w watched) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	w.link.judged(nil)
+	return w.TransportCredentials.ClientHandshake(ctx, authority, conn)
+}
+
+// Clone implements credentials.TransportCredentials.
+func (w watched) Clone() credentials.TransportCredentials {
+	return watched{w.TransportCredentials.Clone(), w.link}
+}
+
+func (l *link) judged(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wrong = err
 }
 
 // refused is why the last handshake was refused by this side; nil for none.

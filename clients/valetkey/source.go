@@ -175,11 +175,11 @@ func (s *Source) fly(ctx context.Context, f *flight) {
 		defer stop()
 	}
 	g, cred, err := s.obtain(ctx)
-	if err != nil && s.t.c.ctx.Err() == nil {
-		s.t.c.cfg.log.WarnContext(ctx, "getting a credential failed", slog.String("scope", s.req.scope), slog.String("task", s.t.id), slog.String("error", err.Error()))
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err != nil && s.lastErr == nil && s.t.c.ctx.Err() == nil { // the first in a row; Status has the others
+		s.t.c.cfg.log.WarnContext(ctx, "getting a credential failed", slog.String("scope", s.req.scope), slog.String("task", s.t.id), slog.String("error", err.Error()))
+	}
 	defer close(f.done)
 	s.flight = nil
 	if g != nil {

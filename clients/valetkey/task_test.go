@@ -12,7 +12,7 @@ import (
 )
 
 func TestTask(t *testing.T) {
-	h := brokertest.New(t, brokertest.Config{})
+	h := start(t)
 	c := dial(t, h)
 	task := open(t, c)
 

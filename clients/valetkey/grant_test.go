@@ -1,0 +1,109 @@
+package valetkey_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+// TestWait has a grant wait for people, over streams that break.
+func TestWait(t *testing.T) {
+	pending, cleared := valetkeyv1.GrantState_GRANT_STATE_PENDING, valetkeyv1.GrantState_GRANT_STATE_CLEARED
+	for name, tt := range map[string]struct {
+		states []valetkeyv1.GrantState // one stream each
+		want   error
+	}{
+		"approved":             {[]valetkeyv1.GrantState{pending, cleared}, nil},
+		"approved in the end":  {[]valetkeyv1.GrantState{pending, pending, pending, cleared}, nil},
+		"approved and used":    {[]valetkeyv1.GrantState{pending, valetkeyv1.GrantState_GRANT_STATE_ACTIVE}, nil},
+		"denied":               {[]valetkeyv1.GrantState{pending, valetkeyv1.GrantState_GRANT_STATE_DENIED}, valetkey.ErrDenied},
+		"given back meanwhile": {[]valetkeyv1.GrantState{pending, valetkeyv1.GrantState_GRANT_STATE_RELEASED}, valetkey.ErrGrantEnded},
+		"revoked meanwhile":    {[]valetkeyv1.GrantState{pending, valetkeyv1.GrantState_GRANT_STATE_REVOKED}, valetkey.ErrGrantEnded},
+		"its time ran out":     {[]valetkeyv1.GrantState{pending, valetkeyv1.GrantState_GRANT_STATE_EXPIRED}, valetkey.ErrGrantEnded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := start(t)
+			next := 0
+			s := &stub{watch: func(stream grpc.ServerStreamingServer[valetkeyv1.WatchGrantResponse]) error {
+				state := tt.states[min(next, len(tt.states)-1)]
+				next++
+				if err := stream.Send(&valetkeyv1.WatchGrantResponse{Grant: &valetkeyv1.Grant{
+					Id: "grant_x", State: state, Needs: []*valetkeyv1.Need{{Group: "sre", Approvals: 2}},
+				}}); err != nil {
+					return err
+				}
+				if state == pending {
+					return status.Error(codes.Unavailable, "the broker is stopping")
+				}
+				return nil
+			}}
+			c := dial(t, h, valetkey.WithAddr(s.serve(t, h.Authority)))
+			g, err := c.Grant(t.Context(), "grant_x")
+			must(t, err)
+			if g.State() != pending {
+				t.Fatalf("it is %s", g.State())
+			}
+			if err := g.Wait(t.Context()); !errors.Is(err, tt.want) {
+				t.Errorf("waiting: %v, want %v", err, tt.want)
+			}
+		})
+	}
+	t.Run("nobody comes", func(t *testing.T) {
+		h := start(t)
+		s := &stub{watch: func(stream grpc.ServerStreamingServer[valetkeyv1.WatchGrantResponse]) error {
+			if err := stream.Send(&valetkeyv1.WatchGrantResponse{Grant: &valetkeyv1.Grant{Id: "grant_x", State: pending}}); err != nil {
+				return err
+			}
+			<-stream.Context().Done()
+			return stream.Context().Err()
+		}}
+		g, err := dial(t, h, valetkey.WithAddr(s.serve(t, h.Authority))).Grant(t.Context(), "grant_x")
+		must(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := g.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("waiting: %v", err)
+		}
+	})
+	t.Run("no such grant", func(t *testing.T) {
+		h := start(t)
+		if _, err := dial(t, h).Grant(t.Context(), "grant_aaaaaaaaaaaaaaaaaaaaaaaaaa"); !errors.Is(err, valetkey.ErrGrantNotFound) {
+			t.Errorf("looking: %v", err)
+		}
+	})
+}
+
+// TestSentinels holds the list of sentinels against the wire contract.
+func TestSentinels(t *testing.T) {
+	all := []error{
+		valetkey.ErrInvalidRequest, valetkey.ErrUnauthenticated, valetkey.ErrUnknownTrustDomain, valetkey.ErrSVIDExpired, valetkey.ErrWrongAudience,
+		valetkey.ErrCallerNotAllowed, valetkey.ErrUnknownScope, valetkey.ErrStaleScopeVersion, valetkey.ErrInvalidParameter, valetkey.ErrTTLTooLong,
+		valetkey.ErrPolicyTooLarge, valetkey.ErrDenied, valetkey.ErrNeedsApproval, valetkey.ErrPolicyFailed, valetkey.ErrRateLimited, valetkey.ErrFrozen,
+		valetkey.ErrTaskNotFound, valetkey.ErrTaskClosed, valetkey.ErrGrantNotFound, valetkey.ErrGrantEnded, valetkey.ErrIdempotencyConflict,
+		valetkey.ErrAlreadyIssued, valetkey.ErrUpstreamUnavailable, valetkey.ErrUpstreamRefused, valetkey.ErrUpstreamInvalid,
+		valetkey.ErrLedgerUnavailable, valetkey.ErrInvalidCatalog, valetkey.ErrRecordNotFound, valetkey.ErrInternal,
+	}
+	for n, name := range valetkeyv1.ErrorReason_name {
+		if n == 0 {
+			continue
+		}
+		found := 0
+		for _, s := range all {
+			if errors.Is(&valetkey.Error{Reason: valetkeyv1.ErrorReason(n)}, s) {
+				found++
+			}
+		}
+		if found != 1 {
+			t.Errorf("%s has %d sentinels", name, found)
+		}
+	}
+}
