@@ -1,0 +1,132 @@
+package vaultplugin
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+const taskType = "valetkey_task"
+
+func (b *backend) pathTasks() *framework.Path {
+	open := &framework.PathOperation{
+		Callback: b.openTask, Summary: "Open a task.", ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+	}
+	fields := askFields()
+	return &framework.Path{
+		Pattern: "tasks/?$",
+		Fields: map[string]*framework.FieldSchema{
+			"purpose": fields["purpose"], "environment": fields["environment"], "on_behalf_of": fields["on_behalf_of"],
+			"ttl": {Type: framework.TypeDurationSecond, Description: "How long it may stay open; the mount's default when not given."},
+		},
+		Operations:   map[logical.Operation]framework.OperationHandler{logical.CreateOperation: open, logical.UpdateOperation: open},
+		HelpSynopsis: "Open a task that several credentials serve.",
+		HelpDescription: `
+    vault write MOUNT/tasks purpose="weekly report" environment=staging
+
+gives the id to name as task=ID at creds. It has a lease: whoever opened it can
+renew that, and its end, or that of the Vault token, closes the task, which ends
+all its credentials. "vault delete MOUNT/tasks/ID" closes it at once.`,
+	}
+}
+
+func (b *backend) pathTask() *framework.Path {
+	return &framework.Path{
+		Pattern: `tasks/(?P<id>task_[a-z0-9]{26})$`,
+		Fields:  map[string]*framework.FieldSchema{"id": {Type: framework.TypeString, Description: "The task's id."}},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.DeleteOperation: &framework.PathOperation{
+				Callback: b.closeTaskPath, Summary: "Close a task of this caller's agent.", ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+			},
+		},
+		HelpSynopsis:    "Close a task.",
+		HelpDescription: "Closing a task ends all its credentials. Closing it twice is no error.",
+	}
+}
+
+func (b *backend) secretTask() *framework.Secret {
+	return &framework.Secret{
+		Type:   taskType,
+		Renew:  b.renewTask,
+		Revoke: b.revokeTask,
+	}
+}
+
+func (b *backend) openTask(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	a := ask{}
+	a.purpose, _ = d.Get("purpose").(string)
+	a.environment, _ = d.Get("environment").(string)
+	a.onBehalf, _ = d.Get("on_behalf_of").(string)
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	ctx, who, err := b.caller(ctx, req)
+	if err != nil {
+		return nil, answer(req.MountPoint, err)
+	}
+	if err := a.forTask(who.cfg); err != nil {
+		return badRequest(err)
+	}
+	w, err := b.intendTask(ctx, req.Storage, who, a)
+	if err != nil {
+		return nil, err
+	}
+	task, err := w.openTask(ctx, who.client)
+	if err != nil {
+		return nil, answer(req.MountPoint, b.undo(ctx, req.Storage, who.client, w, err))
+	}
+	resp := b.Secret(taskType).Response(
+		map[string]any{"task": task, "agent": w.Agent, "environment": a.environment, "purpose": a.purpose},
+		map[string]any{"agent": w.Agent, "task": task})
+	resp.Secret.TTL = time.Duration(d.Get("ttl").(int)) * time.Second //nolint:forcetypeassert // the framework made it
+	if err := b.commit(ctx, req.Storage, w); err != nil {
+		return nil, answer(req.MountPoint, b.undo(ctx, req.Storage, who.client, w, err))
+	}
+	return resp, nil
+}
+
+func (b *backend) closeTaskPath(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	id, _ := d.Get("id").(string)
+	ctx, who, err := b.caller(ctx, req)
+	if err != nil {
+		return nil, answer(req.MountPoint, err)
+	}
+	if err := who.client.Task(id).Close(ctx); err != nil {
+		return nil, answer(req.MountPoint, err)
+	}
+	return nil, nil
+}
+
+// renewTask lets a task stay open as long as the mount allows. The broker is asked
+// by a call that only an open task's agent may make.
+func (b *backend) renewTask(_ context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	return &logical.Response{Secret: req.Secret}, nil
+}
+
+func (b *backend) revokeTask(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	ctx, client, err := b.leaseholder(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	task, _ := req.Secret.InternalData["task"].(string)
+	return nil, gone(client.Task(task).Close(ctx))
+}
+
+// gone is nil where what was to be ended is not there any more.
+func gone(err error) error {
+	if errors.Is(err, valetkey.ErrTaskNotFound) || errors.Is(err, valetkey.ErrGrantNotFound) {
+		return nil
+	}
+	return err
+}
+
+func openRequest(w *wal) *valetkeyv1.OpenTaskRequest {
+	return &valetkeyv1.OpenTaskRequest{IdempotencyKey: w.TaskKey, Purpose: w.Purpose, Environment: w.Environment, OnBehalfOf: w.OnBehalfOf}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
