@@ -13,7 +13,7 @@ import (
 
 // badRequest tells the caller what is wrong with what it sent.
 func badRequest(err error) (*logical.Response, error) {
-	return logical.ErrorResponse("%s", err.Error()), logical.ErrInvalidRequest
+	return nil, logical.CodedError(http.StatusBadRequest, err.Error())
 }
 
 // answer is a refusal, or a fault, as Vault's clients understand it: 4xx for an

@@ -19,7 +19,7 @@ func (b *backend) pathCreds() *framework.Path {
 	return &framework.Path{
 		Pattern: "creds/" + scopeName + "$", Fields: askFields(), TakesArbitraryInput: true,
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: op, logical.CreateOperation: op, logical.UpdateOperation: op,
+			logical.ReadOperation: op, logical.UpdateOperation: op,
 		},
 		HelpSynopsis: "A credential that is narrowed for this request.",
 		HelpDescription: `

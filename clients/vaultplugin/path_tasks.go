@@ -25,7 +25,7 @@ func (b *backend) pathTasks() *framework.Path {
 			"purpose": fields["purpose"], "environment": fields["environment"], "on_behalf_of": fields["on_behalf_of"],
 			"ttl": {Type: framework.TypeDurationSecond, Description: "How long it may stay open; the mount's default when not given."},
 		},
-		Operations:   map[logical.Operation]framework.OperationHandler{logical.CreateOperation: open, logical.UpdateOperation: open},
+		Operations:   map[logical.Operation]framework.OperationHandler{logical.UpdateOperation: open},
 		HelpSynopsis: "Open a task that several credentials serve.",
 		HelpDescription: `
     vault write MOUNT/tasks purpose="weekly report" environment=staging
