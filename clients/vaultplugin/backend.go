@@ -20,7 +20,7 @@ const (
 	callLimit = 45 * time.Second
 	// rollbackAge is well past callLimit, so that a rollback never meets the request
 	// that wrote the entry.
-	rollbackAge = 90 * time.Second
+	rollbackAge = time.Minute
 	// retryFor is how long a broker that does not answer is asked again; Vault's own
 	// clients come again after that.
 	retryFor = 5 * time.Second

@@ -45,8 +45,9 @@ func codeOf(e *valetkey.Error) int {
 		reasons []error
 	}{
 		{http.StatusTooManyRequests, []error{valetkey.ErrRateLimited}},
-		{http.StatusNotFound, []error{valetkey.ErrUnknownScope, valetkey.ErrTaskNotFound, valetkey.ErrGrantNotFound}},
+		// Not 404: of that "vault read" says that there is no value, and drops the text.
 		{http.StatusBadRequest, []error{
+			valetkey.ErrUnknownScope, valetkey.ErrTaskNotFound, valetkey.ErrGrantNotFound,
 			valetkey.ErrInvalidRequest, valetkey.ErrStaleScopeVersion, valetkey.ErrInvalidParameter, valetkey.ErrTTLTooLong,
 			valetkey.ErrPolicyTooLarge, valetkey.ErrTaskClosed, valetkey.ErrGrantEnded, valetkey.ErrIdempotencyConflict, valetkey.ErrAlreadyIssued,
 		}},

@@ -78,7 +78,7 @@ func (b *backend) readScope(ctx context.Context, req *logical.Request, d *framew
 		}
 		at := slices.IndexFunc(all, func(s *valetkeyv1.Scope) bool { return s.GetName() == a.scope })
 		if at < 0 {
-			return nil, logical.CodedError(http.StatusNotFound, "the catalog has no scope "+a.scope+"; \"vault list "+req.MountPoint+"scopes\" shows those there are")
+			return nil, logical.CodedError(http.StatusBadRequest, "the catalog has no scope "+a.scope+"; \"vault list "+req.MountPoint+"scopes\" shows those there are")
 		}
 		if len(all[at].GetParameters()) > 0 {
 			return &logical.Response{Data: describe(all[at])}, nil

@@ -126,7 +126,11 @@ func (b *backend) renewCredential(ctx context.Context, req *logical.Request, _ *
 		return nil, answer("", err)
 	}
 	resp := &logical.Response{Secret: req.Secret}
-	resp.Secret.TTL, resp.Secret.MaxTTL = left, 0
+	resp.Secret.TTL, resp.Secret.MaxTTL = left, left
+	if issued := req.Secret.IssueTime; !issued.IsZero() {
+		// Vault counts this from the beginning, and lets an increment go up to it.
+		resp.Secret.MaxTTL = time.Unix(h.ExpiresAt, 0).Sub(issued).Truncate(time.Second)
+	}
 	if req.Secret.Increment > 0 {
 		resp.Secret.TTL = min(left, req.Secret.Increment)
 	} else if h.Lease > 0 {
