@@ -33,6 +33,7 @@ const scopeName = "s3-prefix-read"
 type bench struct {
 	ctx       context.Context //nolint:containedctx // a run is one call of main
 	valetkeyd string
+	plugin    string
 	each      time.Duration
 	ways      string
 	cleanups  []func()
@@ -114,8 +115,9 @@ func short(d time.Duration) string {
 func main() {
 	t := &bench{}
 	flag.StringVar(&t.valetkeyd, "valetkeyd", "bin/valetkeyd", "the daemon to measure")
+	flag.StringVar(&t.plugin, "plugin", "bin/"+pluginName, "the Vault plugin to measure")
 	flag.DurationVar(&t.each, "each", 4*time.Second, "how long to measure each line")
-	rows := flag.String("rows", "abcdefg", "which rows")
+	rows := flag.String("rows", "abcdefgv", "which rows")
 	flag.StringVar(&t.ways, "ways", "", "only the lines of rows a and b whose name holds this")
 	flag.Parse()
 	var stop context.CancelFunc
@@ -136,6 +138,9 @@ func (t *bench) run(rows string) {
 	t.Cleanup(func() { t.note(auth.Close()) })
 	if has("a") || has("b") || has("f") || has("g") {
 		t.grants(auth, cat, has)
+	}
+	if has("v") {
+		t.inVault(auth, cat)
 	}
 	if has("c") {
 		t.decide(auth)
