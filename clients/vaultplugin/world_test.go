@@ -23,7 +23,6 @@ import (
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 	"github.com/valetkey/valetkey/broker/guard"
-	"github.com/valetkey/valetkey/broker/identity"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/mint/awssts"
 	"github.com/valetkey/valetkey/broker/mint/vault"
@@ -106,7 +105,7 @@ func newWorld(t *testing.T, via func(minio string) string) *world {
 	}
 	w.Harness = brokertest.New(t, brokertest.Config{
 		Guard:     guard.Config{RatePerMinute: 600_000, Burst: 10_000},
-		Delegates: []identity.Delegate{{ID: delegateID, Agents: []string{"/agent/{user}/vault"}}},
+		Delegates: documented(t),
 		Minter: func(permits *mint.Verifier, clock *brokertest.Clock) mint.Minter {
 			aws, err := awssts.New(t.Context(), awssts.Config{
 				Role: "s3", RoleARN: "arn:aws:iam::000000000000:role/test", Endpoint: sts, S3Endpoint: w.minio.Endpoint,
