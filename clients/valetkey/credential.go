@@ -12,7 +12,9 @@ const redacted = "[REDACTED]"
 // Credential is what a grant is for. However it is printed, logged or marshalled
 // it shows nothing; Reveal is the only way out. The zero Credential is not Valid.
 type Credential struct {
-	secret  Secret
+	// A closure, because fmt follows pointers to unexported fields that it cannot
+	// ask Format, as where a Credential is one of somebody's struct.
+	secret  func() Secret
 	grantID string
 	receipt Receipt
 	expires time.Time // by this machine's clock
@@ -52,18 +54,18 @@ type VaultSecret struct {
 }
 
 // Valid reports whether there is a secret inside.
-func (c Credential) Valid() bool { return c.secret.AWS != nil || c.secret.Vault != nil }
+func (c Credential) Valid() bool { return c.Reveal() != Secret{} }
 
 // ID identifies the credential upstream and in the ledger, and is no secret: the
 // access key id, the lease id or the token's accessor.
 func (c Credential) ID() string {
-	switch {
-	case c.secret.AWS != nil:
-		return c.secret.AWS.AccessKeyID
-	case c.secret.Vault != nil && c.secret.Vault.LeaseID != "":
-		return c.secret.Vault.LeaseID
-	case c.secret.Vault != nil:
-		return c.secret.Vault.Accessor
+	switch s := c.Reveal(); {
+	case s.AWS != nil:
+		return s.AWS.AccessKeyID
+	case s.Vault != nil && s.Vault.LeaseID != "":
+		return s.Vault.LeaseID
+	case s.Vault != nil:
+		return s.Vault.Accessor
 	}
 	return ""
 }
@@ -79,8 +81,14 @@ func (c Credential) ExpiresAt() time.Time { return c.expires }
 // Receipt proves that the minting is on the record.
 func (c Credential) Receipt() Receipt { return c.receipt }
 
-// Reveal returns the secret. Call it only where it is handed to what uses it.
-func (c Credential) Reveal() Secret { return c.secret }
+// Reveal returns the secret. Call it only where it is handed to what uses it, and
+// do not change what it points to: others are given the same.
+func (c Credential) Reveal() Secret {
+	if c.secret == nil {
+		return Secret{}
+	}
+	return c.secret()
+}
 
 // String, GoString, Format, MarshalJSON, MarshalText and LogValue hide the secret.
 func (Credential) String() string { return redacted }

@@ -38,11 +38,17 @@ type Login struct {
 	// ExpiresAt is when Vault's lease ends the account.
 	ExpiresAt time.Time
 
-	password string
+	// A closure, for the reason that a Credential has one.
+	password func() string
 }
 
 // Password is the secret. Call it only where it is handed to a driver.
-func (l Login) Password() string { return l.password }
+func (l Login) Password() string {
+	if l.password == nil {
+		return ""
+	}
+	return l.password()
+}
 
 // String, GoString, Format, MarshalJSON and LogValue hide the password.
 func (l Login) String() string { return l.Username + " " + redacted }
@@ -80,7 +86,7 @@ func (d *Database) Login(ctx context.Context) (Login, error) {
 	if err := json.Unmarshal(data, &pair); err != nil || pair.Username == "" || pair.Password == "" {
 		return Login{}, fmt.Errorf("scope %s gives a secret that is no username and password", d.req.scope)
 	}
-	d.id, d.opened = cred.ID(), Login{Username: pair.Username, password: pair.Password, ExpiresAt: cred.ExpiresAt()}
+	d.id, d.opened = cred.ID(), Login{Username: pair.Username, password: func() string { return pair.Password }, ExpiresAt: cred.ExpiresAt()}
 	return d.opened, nil
 }
 

@@ -128,7 +128,7 @@ func (e *Error) Error() string {
 
 // Is matches the sentinel of the error's reason.
 func (e *Error) Is(target error) bool {
-	r, ok := target.(reason) //nolint:errorlint // a sentinel itself, never wrapped
+	r, ok := target.(reason)
 	return ok && valetkeyv1.ErrorReason(r) == e.Reason
 }
 

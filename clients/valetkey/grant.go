@@ -168,13 +168,16 @@ func (g *Grant) Refresh(ctx context.Context) error {
 // An answer that was lost on its way is a credential lost: it cannot be sent
 // again, dies with the grant, and another is minted in its place.
 func (g *Grant) Mint(ctx context.Context) (Credential, error) {
-	for {
+	for n := 1; ; n++ {
 		cred, lost, err := g.mint(ctx)
-		if !lost {
+		if !lost || n == maxLost {
 			return cred, err
 		}
 	}
 }
+
+// maxLost is how many credentials one Mint may lose.
+const maxLost = 3
 
 func (g *Grant) mint(ctx context.Context) (_ Credential, lost bool, err error) {
 	c, key, id := g.c, NewIdempotencyKey(), g.ID()

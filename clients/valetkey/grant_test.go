@@ -3,12 +3,15 @@ package valetkey_test
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
@@ -80,6 +83,84 @@ func TestWait(t *testing.T) {
 			t.Errorf("looking: %v", err)
 		}
 	})
+}
+
+// approvals is an edge where people take their time. It mints without a receipt.
+type approvals struct {
+	stub
+	approved atomic.Bool
+	asked    atomic.Int32
+}
+
+func (a *approvals) grant() *valetkeyv1.Grant {
+	g := &valetkeyv1.Grant{
+		Id: "grant_x", TaskId: "task_" + strings.Repeat("a", 26), Scope: "s3-bucket-rebuild", State: valetkeyv1.GrantState_GRANT_STATE_PENDING,
+		ExpiresAt: timestamppb.New(time.Now().Add(15 * time.Minute)), Needs: []*valetkeyv1.Need{{Group: "sre", Approvals: 2}},
+	}
+	if a.approved.Load() {
+		g.State = valetkeyv1.GrantState_GRANT_STATE_CLEARED
+	}
+	return g
+}
+
+func (a *approvals) RequestGrant(context.Context, *valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
+	a.asked.Add(1)
+	return &valetkeyv1.RequestGrantResponse{Grant: a.grant()}, nil
+}
+
+func (a *approvals) WatchGrant(_ *valetkeyv1.WatchGrantRequest, stream grpc.ServerStreamingServer[valetkeyv1.WatchGrantResponse]) error {
+	for {
+		if err := stream.Send(&valetkeyv1.WatchGrantResponse{Grant: a.grant()}); err != nil {
+			return err
+		}
+		select {
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (a *approvals) MintCredential(context.Context, *valetkeyv1.MintCredentialRequest) (*valetkeyv1.MintCredentialResponse, error) {
+	return &valetkeyv1.MintCredentialResponse{Credential: &valetkeyv1.Credential{
+		Kind:      &valetkeyv1.Credential_Aws{Aws: &valetkeyv1.AwsCredential{AccessKeyId: "AKIA", SecretAccessKey: "s", SessionToken: "t"}},
+		ExpiresAt: timestamppb.New(time.Now().Add(15 * time.Minute)),
+	}}, nil
+}
+
+// TestSourceWaits has a source's first grant wait for people, in both of its ways.
+func TestSourceWaits(t *testing.T) {
+	h := start(t)
+	for name, opts := range map[string][]valetkey.RequestOption{"asking again": nil, "waiting": {valetkey.WithWait()}} {
+		t.Run(name, func(t *testing.T) {
+			a := &approvals{}
+			clock := &clock{now: time.Now()}
+			c := dial(t, h, valetkey.WithAddr(serveAgents(t, h.Authority, a)), valetkey.WithoutReceiptChecks(), valetkey.WithClock(clock.Now))
+			src := open(t, c).Source("s3-bucket-rebuild", valetkey.Params{"bucket": {"prod"}}, opts...)
+			if opts == nil {
+				for range 5 {
+					_, err := src.Credential(t.Context())
+					var refused *valetkey.Error
+					if !errors.As(err, &refused) || !errors.Is(err, valetkey.ErrNeedsApproval) || refused.GrantID != "grant_x" || len(refused.Needs) != 1 {
+						t.Fatalf("before: %v", err)
+					}
+				}
+			} else {
+				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+				defer cancel()
+				if _, err := src.Credential(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Fatalf("before: %v", err)
+				}
+			}
+			a.approved.Store(true)
+			clock.add(6 * time.Second)
+			cred, err := src.Credential(t.Context())
+			must(t, err)
+			if n := a.asked.Load(); n != 1 || cred.GrantID() != "grant_x" {
+				t.Errorf("asked %d times", n)
+			}
+		})
+	}
 }
 
 // TestSentinels holds the list of sentinels against the wire contract.

@@ -158,6 +158,11 @@ func (s *stub) WatchGrant(_ *valetkeyv1.WatchGrantRequest, stream grpc.ServerStr
 
 func (s *stub) serve(t *testing.T, a *devauthority.Authority) string {
 	t.Helper()
+	return serveAgents(t, a, s)
+}
+
+func serveAgents(t *testing.T, a *devauthority.Authority, s valetkeyv1.AgentServiceServer) string {
+	t.Helper()
 	source := a.Source(spiffeid.RequireFromString("spiffe://example.org/valetkeyd"))
 	conf := tlsconfig.MTLSServerConfig(source, source, tlsconfig.AuthorizeAny())
 	conf.MinVersion = tls.VersionTLS13

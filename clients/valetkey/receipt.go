@@ -59,8 +59,8 @@ type minting struct {
 // accept is the only way from an answer to a Credential: first the receipt is
 // checked, unless the program has said that it does not want that.
 func (c *Client) accept(ctx context.Context, m minting) (Credential, error) {
-	ends := m.credential.GetExpiresAt().AsTime()
-	cred := Credential{grantID: m.grant.GetId(), came: c.cfg.now(), ends: ends, expires: ends, secret: secretIn(m.credential)}
+	ends, secret := m.credential.GetExpiresAt().AsTime(), secretIn(m.credential)
+	cred := Credential{grantID: m.grant.GetId(), came: c.cfg.now(), ends: ends, expires: ends, secret: func() Secret { return secret }}
 	if !cred.Valid() || m.credential.GetExpiresAt() == nil {
 		return Credential{}, fmt.Errorf("minting from grant %s: the broker's answer holds no credential", m.grant.GetId())
 	}
@@ -102,10 +102,10 @@ func (c *Client) check(ctx context.Context, m minting, rec issued, cred Credenti
 		}
 	}
 	var key, accessor, lease string
-	if a := cred.secret.AWS; a != nil {
+	if a := cred.Reveal().AWS; a != nil {
 		key = a.AccessKeyID
 	}
-	if v := cred.secret.Vault; v != nil {
+	if v := cred.Reveal().Vault; v != nil {
 		accessor, lease = v.Accessor, v.LeaseID
 		if lease == "" {
 			lease = rec.VaultLease // inside the wrapping, where nobody has looked

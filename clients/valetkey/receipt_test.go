@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -202,7 +203,7 @@ func TestShowsNothing(t *testing.T) {
 	if secret == "" || secret != h.Minter.Secrets()[0] {
 		t.Fatal("Reveal does not tell")
 	}
-	for _, v := range []any{cred, &cred, cred.Reveal(), *cred.Reveal().AWS, cred.Reveal().AWS, map[string]any{"c": cred}, []valetkey.Credential{cred}, struct{ C valetkey.Credential }{cred}} {
+	for _, v := range []any{cred, &cred, cred.Reveal(), *cred.Reveal().AWS, cred.Reveal().AWS, map[string]any{"c": cred}, []valetkey.Credential{cred}, struct{ C valetkey.Credential }{cred}, struct{ c valetkey.Credential }{cred}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			if text := fmt.Sprintf(verb, v); strings.Contains(text, secret) || strings.Contains(text, fmt.Sprintf("%x", secret)) {
 				t.Errorf("%s of %T tells", verb, v)
@@ -211,7 +212,7 @@ func TestShowsNothing(t *testing.T) {
 		raw, err := json.Marshal(v)
 		must(t, err)
 		var logged bytes.Buffer
-		logTo(&logged).Info("a credential", "c", v)
+		logTo(&logged).InfoContext(t.Context(), "a credential", slog.Any("c", v))
 		if bytes.Contains(raw, []byte(secret)) || bytes.Contains(logged.Bytes(), []byte(secret)) {
 			t.Errorf("%T tells in JSON or a log", v)
 		}

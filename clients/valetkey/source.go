@@ -4,27 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
-
-	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
-const (
-	// refreshTimeout bounds one refresh where nobody has to be waited for.
-	refreshTimeout = time.Minute
-	// maxRetryPause is between refreshes while the broker is away.
-	maxRetryPause = 30 * time.Second
-	// refusalFor is how long a refusal is the answer before anybody who asks is a
-	// reason to ask the broker again.
-	refusalFor = time.Minute
-	// pendingPause is between two looks at a grant that waits for people.
-	pendingPause = 5 * time.Second
-	// scarce is what is left of a life when a caller waits for the next.
-	scarce = 10 * time.Second
-)
+// scarce is what is left of a life when a caller waits for the next.
+const scarce = 10 * time.Second
 
 // Source keeps one credential fresh for one scope of one task. It answers from
 // memory, and only while somebody asks: from about two thirds of a credential's
@@ -40,12 +25,16 @@ type Source struct {
 	mu      sync.Mutex
 	held    Credential // may be over; locked by mu
 	grant   *Grant     // the newest, which held may be of; locked by mu
+	older   []*Grant   // whose credentials may still be in use; locked by mu
 	renewAt time.Time  // locked by mu
 	notTill time.Time  // no try before; locked by mu
 	failed  int        // tries in a row; locked by mu
 	lastErr error      // of the last try; nil after a success; locked by mu
 	flight  *flight    // locked by mu
-	stopped error      // why there is nothing more to get; locked by mu
+	// followed is the grant that is watched, until unfollow; nil for none. Locked by mu.
+	followed *Grant
+	unfollow context.CancelFunc
+	stopped  error // why there is nothing more to get; locked by mu
 }
 
 // flight is a refresh that goes on.
@@ -66,6 +55,21 @@ func (t *Task) Source(scope string, params Params, opts ...RequestOption) *Sourc
 		return s
 	}
 	t.sources = append(t.sources, s)
+	return s
+}
+
+// SourceFrom makes a source that begins with a grant there is, such as one that
+// waits for people, and goes on with new ones of the same scope and parameters.
+func (t *Task) SourceFrom(g *Grant, opts ...RequestOption) *Source {
+	info := g.Info()
+	params := Params{}
+	for name, v := range info.GetParameters() {
+		params[name] = v.GetValues()
+	}
+	s := t.Source(info.GetScope(), params, opts...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grant = g
 	return s
 }
 
@@ -152,144 +156,40 @@ func (f *flight) wait(ctx context.Context) (Credential, error) {
 	}
 }
 
-// launchLocked begins a refresh, which outlives the call that caused it. nil
-// means that the client is closed.
-func (s *Source) launchLocked(ctx context.Context) *flight {
-	f := &flight{done: make(chan struct{})}
-	// The caller's values go along, such as its trace; its end does not.
-	ctx = context.WithoutCancel(ctx)
-	if !s.t.c.goDo(func() { s.fly(ctx, f) }) {
-		return nil
-	}
-	s.flight = f
-	return f
-}
-
-func (s *Source) fly(ctx context.Context, f *flight) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(s.t.c.ctx, func() { cancel(ErrClosed) })()
-	if !s.req.wait {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeoutCause(ctx, refreshTimeout, ErrUnavailable)
-		defer stop()
-	}
-	g, cred, err := s.obtain(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil && s.lastErr == nil && s.t.c.ctx.Err() == nil { // the first in a row; Status has the others
-		s.t.c.cfg.log.WarnContext(ctx, "getting a credential failed", slog.String("scope", s.req.scope), slog.String("task", s.t.id), slog.String("error", err.Error()))
-	}
-	defer close(f.done)
-	s.flight = nil
-	if g != nil {
-		s.grant = g
-	}
-	if err == nil && s.stopped != nil {
-		err = s.stopped
-	}
-	if f.cred, f.err = cred, err; err != nil {
-		f.cred = Credential{}
-		s.failLocked(err)
-		return
-	}
-	s.held, s.lastErr, s.failed, s.notTill = cred, nil, 0, time.Time{}
-	s.renewAt = cred.came.Add(renewAfter(cred.expires.Sub(cred.came)))
-}
-
-// renewAfter is between 60 and 75 percent of a life.
-func renewAfter(life time.Duration) time.Duration {
-	return life*60/100 + rand.N(life*15/100+1) //nolint:gosec // spreads callers out; nothing to guess
-}
-
-func (s *Source) failLocked(err error) {
-	s.lastErr = err
-	now := s.t.c.cfg.now()
-	refused, no := RefusalOf(err)
-	switch {
-	case errors.Is(err, ErrTaskClosed), errors.Is(err, ErrTaskNotFound), errors.Is(err, ErrClosed):
-		// What the task had was ended with it.
-		s.stopped, s.held = err, Credential{}
-	case errors.Is(err, ErrNeedsApproval) && s.grant != nil && s.grant.State() == valetkeyv1.GrantState_GRANT_STATE_PENDING:
-		s.notTill = now.Add(pendingPause)
-	case no && refused.RetryAfter > 0:
-		s.notTill = now.Add(refused.RetryAfter)
-	case no && !passing(err):
-		s.notTill = now.Add(refusalFor)
-		s.grant = nil // a denial stays a denial: what is asked next is a new grant
-	case s.held.Valid() && now.Before(s.held.expires), no:
-		s.notTill = now.Add(pause(s.failed+3, maxRetryPause))
-		s.failed++
-	}
-}
-
-// passing are refusals that are no decision: the broker could not, this time.
-func passing(err error) bool {
-	return errors.Is(err, ErrUpstreamUnavailable) || errors.Is(err, ErrUpstreamInvalid) || errors.Is(err, ErrLedgerUnavailable) ||
-		errors.Is(err, ErrInternal) || errors.Is(err, ErrSVIDExpired)
-}
-
-// spare is by how much a grant must outlive its credential to be worth minting
-// from again.
-const spare = 30 * time.Second
-
-// obtain mints from the grant there is, where that gives a longer life, or asks
-// for a new one.
-func (s *Source) obtain(ctx context.Context) (*Grant, Credential, error) {
-	s.mu.Lock()
-	g, held := s.grant, s.held
-	s.mu.Unlock()
-	if g != nil && (!held.Valid() || g.ExpiresAt().Sub(held.ends) > spare) {
-		cred, err := s.mintFrom(ctx, g)
-		if !errors.Is(err, ErrGrantEnded) && !errors.Is(err, ErrGrantNotFound) {
-			return g, cred, err
-		}
-	}
-	return s.t.RequestCredential(ctx, s.req.scope, s.req.params, s.options()...)
-}
-
-// mintFrom mints from a grant that may have waited for people since.
-func (s *Source) mintFrom(ctx context.Context, g *Grant) (Credential, error) {
-	if g.ready() != nil {
-		if err := g.Refresh(ctx); err != nil {
-			return Credential{}, err
-		}
-		if s.req.wait {
-			if err := g.Wait(ctx); err != nil {
-				return Credential{}, err
-			}
-		}
-		if err := g.ready(); err != nil {
-			return Credential{}, err
-		}
-	}
-	return g.Mint(ctx)
-}
-
-func (s *Source) options() []RequestOption {
-	return []RequestOption{func(r *request) { *r = s.req }}
-}
-
-// Forget drops what is held, so that the next Credential gets another, as when an
-// operator has revoked it: whoever uses a credential sees that first.
+// Forget drops what is held, so that the next Credential gets another, as when
+// whoever uses it sees that it was revoked. WithWatch does so by itself.
 func (s *Source) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held, s.renewAt = Credential{}, time.Time{}
 }
 
-// Release gives the newest grant back, which ends its credentials, and ends the
-// source: Credential then fails with ErrClosed.
+// Release gives back what the source has been granted, which ends its credentials,
+// and ends the source: Credential then fails with ErrClosed.
 func (s *Source) Release(ctx context.Context) error {
-	s.mu.Lock()
-	g := s.grant
-	s.mu.Unlock()
 	s.stop()
 	s.t.drop(s)
-	if g == nil {
-		return nil
+	s.mu.Lock()
+	f := s.flight
+	s.mu.Unlock()
+	if f != nil {
+		// It may bring a grant yet. How it went does not matter here.
+		if _, err := f.wait(ctx); ctx.Err() != nil {
+			return err
+		}
 	}
-	return g.Release(ctx)
+	s.mu.Lock()
+	all := s.older
+	if s.grant != nil {
+		all = append(all, s.grant)
+	}
+	s.grant, s.older = nil, nil
+	s.mu.Unlock()
+	var errs []error
+	for _, g := range all {
+		errs = append(errs, g.Release(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Source) stop() {
@@ -299,4 +199,5 @@ func (s *Source) stop() {
 		s.stopped = fmt.Errorf("the source of scope %s: %w", s.req.scope, ErrClosed)
 	}
 	s.held = Credential{}
+	s.unfollowLocked()
 }

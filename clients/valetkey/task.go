@@ -72,6 +72,9 @@ func (c *Client) Task(id string) *Task { return &Task{c: c, id: id} }
 // ID is the broker's id for the task.
 func (t *Task) ID() string { return t.id }
 
+// Spec is what the task was opened with; zero for one that was opened elsewhere.
+func (t *Task) Spec() TaskSpec { return t.spec }
+
 // Close closes the task, which ends its grants and revokes their credentials
 // upstream where that can be done. After an error the task may be open still, and
 // Close may be called again; after a success that does nothing.
@@ -113,7 +116,7 @@ type request struct {
 	scope, version, why string
 	params              Params
 	ttl                 time.Duration
-	wait                bool
+	wait, watch         bool
 }
 
 // WithTTL wishes for a life; the scope's default when not given.
@@ -129,6 +132,12 @@ func WithJustification(why string) RequestOption { return func(r *request) { r.w
 // WithWait has whatever asks wait for people where they have to approve, for as
 // long as its context allows. Without it the answer is ErrNeedsApproval.
 func WithWait() RequestOption { return func(r *request) { r.wait = true } }
+
+// WithWatch has a Source follow its grant over a stream, so that it gives nothing
+// that an operator has revoked, and asks for a new grant instead. The broker
+// limits how many an agent may follow (64 as it comes); past that the source goes
+// on without, and logs that.
+func WithWatch() RequestOption { return func(r *request) { r.watch = true } }
 
 func newRequest(scope string, params Params, opts []RequestOption) request {
 	r := request{scope: scope, params: params}

@@ -86,6 +86,22 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestCloseLater has the broker away when a task is closed.
+func TestCloseLater(t *testing.T) {
+	h := start(t)
+	f := newFront(t, h.Addr())
+	c := dial(t, h, valetkey.WithAddr(f.addr()), valetkey.WithRetryFor(100*time.Millisecond))
+	task := open(t, c)
+	must(t, mintOne(t, task))
+	f.point("")
+	if err := task.Close(t.Context()); !errors.Is(err, valetkey.ErrUnavailable) {
+		t.Errorf("closing without a broker: %v", err)
+	}
+	f.point(h.Addr())
+	brokertest.Eventually(t, "the task is closed after all", func() bool { return task.Close(t.Context()) == nil })
+	brokertest.Eventually(t, "nothing lives", func() bool { return h.Minter.Live() == 0 })
+}
+
 func open2(t *testing.T, h *brokertest.Harness) *valetkey.Task {
 	t.Helper()
 	return open(t, dial(t, h, valetkey.WithIdentity(identityOf(h, "spiffe://example.org/agent/bob/s1"))))

@@ -9,9 +9,6 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// tokenHeader is how Vault's API takes a token.
-const tokenHeader = "X-Vault-Token"
-
 // Vault makes a client of Vault's own API for a scope that gives a token: with
 // the token, Vault's address and its namespace set. It waits for the first token,
 // and has a living one on every request after that. See NewVaultClient.
@@ -75,7 +72,7 @@ var errVaultMoved = errors.New("the broker names another Vault now: make a new c
 
 // RoundTrip implements http.RoundTripper.
 func (t *tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Header.Get(tokenHeader) == "" {
+	if r.Header.Get(api.AuthHeaderName) == "" {
 		return t.base.RoundTrip(r)
 	}
 	cred, err := t.src.Credential(r.Context())
@@ -88,7 +85,7 @@ func (t *tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	// A RoundTripper does not change what it is given.
 	r = r.Clone(r.Context())
-	r.Header.Set(tokenHeader, s.Token)
+	r.Header.Set(api.AuthHeaderName, s.Token)
 	return t.base.RoundTrip(r)
 }
 

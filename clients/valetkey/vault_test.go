@@ -132,7 +132,7 @@ func TestDatabase(t *testing.T) {
 	if left := login.ExpiresAt.Sub(clock.Now()); left > 15*time.Minute || left < 14*time.Minute {
 		t.Errorf("it lives %v", left)
 	}
-	text := fmt.Sprintf("%v %+v %#v %s", login, login, login, []any{login})
+	text := fmt.Sprintf("%v %+v %#v %s %+v %#v", login, login, login, []any{login}, struct{ l valetkey.Login }{login}, d)
 	raw, err := json.Marshal(login)
 	must(t, err)
 	if login.Password() == "" || strings.Contains(text+string(raw), login.Password()) {

@@ -1,0 +1,208 @@
+package valetkey
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+const (
+	// refreshTimeout bounds one refresh where nobody has to be waited for.
+	refreshTimeout = time.Minute
+	// maxRetryPause is between refreshes while the broker is away.
+	maxRetryPause = 30 * time.Second
+	// refusalFor is how long a refusal is the answer before anybody who asks is a
+	// reason to ask the broker again.
+	refusalFor = time.Minute
+	// pendingPause is between two looks at a grant that waits for people.
+	pendingPause = 5 * time.Second
+)
+
+// launchLocked begins a refresh, which outlives the call that caused it. nil
+// means that the client is closed.
+func (s *Source) launchLocked(ctx context.Context) *flight {
+	f := &flight{done: make(chan struct{})}
+	// The caller's values go along, such as its trace; its end does not.
+	ctx = context.WithoutCancel(ctx)
+	if !s.t.c.goDo(func() { s.fly(ctx, f) }) {
+		return nil
+	}
+	s.flight = f
+	return f
+}
+
+func (s *Source) fly(ctx context.Context, f *flight) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.t.c.ctx, func() { cancel(ErrClosed) })()
+	if !s.req.wait {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, refreshTimeout, ErrUnavailable)
+		defer stop()
+	}
+	g, cred, err := s.obtain(ctx)
+	s.land(ctx, f, g, cred, err)
+	close(f.done)
+}
+
+// land takes over what a refresh has brought.
+func (s *Source) land(ctx context.Context, f *flight, g *Grant, cred Credential, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil && s.lastErr == nil && s.t.c.ctx.Err() == nil { // the first in a row; Status has the others
+		s.t.c.cfg.log.WarnContext(ctx, "getting a credential failed", slog.String("scope", s.req.scope), slog.String("task", s.t.id), slog.String("error", err.Error()))
+	}
+	s.flight = nil
+	if g != nil && g != s.grant {
+		s.leaveLocked()
+		s.grant = g
+	}
+	if err == nil && s.stopped != nil {
+		err = s.stopped // what came too late ends with its task, or with the Release that waits for this
+	}
+	if f.cred, f.err = cred, err; err != nil {
+		f.cred = Credential{}
+		s.failLocked(err)
+		return
+	}
+	s.held, s.lastErr, s.failed, s.notTill = cred, nil, 0, time.Time{}
+	if s.req.watch && s.grant != nil && s.followed != s.grant {
+		s.followLocked(s.grant)
+	}
+	// By the wall clock, which goes on while a machine sleeps.
+	s.renewAt = cred.came.Round(0).Add(renewAfter(cred.expires.Sub(cred.came)))
+}
+
+// followLocked watches a grant in place of the one before.
+func (s *Source) followLocked(g *Grant) {
+	s.unfollowLocked()
+	ctx, cancel := context.WithCancel(s.t.c.ctx)
+	if s.t.c.goDo(func() { s.follow(ctx, g) }) {
+		s.followed, s.unfollow = g, cancel
+		return
+	}
+	cancel()
+}
+
+func (s *Source) unfollowLocked() {
+	if s.unfollow != nil {
+		s.unfollow()
+	}
+	s.followed, s.unfollow = nil, nil
+}
+
+// follow drops what is held when its grant was ended before its time.
+func (s *Source) follow(ctx context.Context, g *Grant) {
+	for info, err := range g.Watch(ctx) {
+		if err != nil {
+			if ctx.Err() == nil {
+				s.t.c.cfg.log.WarnContext(ctx, "following a grant failed", slog.String("grant", g.ID()), slog.String("error", err.Error()))
+			}
+			return
+		}
+		if !ended(info.GetState()) {
+			continue
+		}
+		s.mu.Lock()
+		if s.held.GrantID() == g.ID() {
+			s.held, s.renewAt, s.lastErr = Credential{}, time.Time{}, g.ready()
+		}
+		s.mu.Unlock()
+		return
+	}
+}
+
+// leaveLocked keeps the newest grant for Release alone.
+func (s *Source) leaveLocked() {
+	now := s.t.c.cfg.now()
+	s.older = slices.DeleteFunc(s.older, func(g *Grant) bool { return g.ExpiresAt().Before(now) })
+	if s.grant != nil {
+		s.older, s.grant = append(s.older, s.grant), nil
+	}
+}
+
+// renewAfter is between 60 and 75 percent of a life.
+func renewAfter(life time.Duration) time.Duration {
+	return life*60/100 + rand.N(life*15/100+1) //nolint:gosec // spreads callers out; nothing to guess
+}
+
+func (s *Source) failLocked(err error) {
+	s.lastErr = err
+	now := s.t.c.cfg.now()
+	refused, no := RefusalOf(err)
+	switch {
+	case errors.Is(err, ErrTaskClosed), errors.Is(err, ErrTaskNotFound), errors.Is(err, ErrClosed):
+		// What the task had was ended with it.
+		s.stopped, s.held = err, Credential{}
+	case errors.Is(err, ErrNeedsApproval) && s.grant != nil && s.grant.State() == valetkeyv1.GrantState_GRANT_STATE_PENDING:
+		s.notTill = now.Add(pendingPause)
+	case no && refused.RetryAfter > 0:
+		s.notTill = now.Add(refused.RetryAfter)
+	case !passing(err):
+		s.notTill = now.Add(refusalFor)
+		s.leaveLocked() // a denial stays a denial: what is asked next is a new grant
+	case no || s.held.Valid() && now.Before(s.held.expires):
+		s.notTill = now.Add(pause(s.failed+3, maxRetryPause))
+		s.failed++
+	}
+}
+
+// passing are failures that are no decision: the broker could not, or was not
+// there, this time. All else is held against for a while, above all a receipt that
+// proves nothing: asking again would mint again.
+func passing(err error) bool {
+	for _, e := range []error{
+		ErrUnavailable, ErrBrokerIdentity, ErrUpstreamUnavailable, ErrUpstreamInvalid, ErrLedgerUnavailable, ErrInternal, ErrSVIDExpired,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// spare is by how much a grant must outlive its credential to be worth minting
+// from again.
+const spare = 30 * time.Second
+
+// obtain mints from the grant there is, where that gives a longer life, or asks
+// for a new one.
+func (s *Source) obtain(ctx context.Context) (*Grant, Credential, error) {
+	s.mu.Lock()
+	g, held := s.grant, s.held
+	s.mu.Unlock()
+	if g != nil && (!held.Valid() || g.ExpiresAt().Sub(held.ends) > spare) {
+		cred, err := s.mintFrom(ctx, g)
+		if !errors.Is(err, ErrGrantEnded) && !errors.Is(err, ErrGrantNotFound) {
+			return g, cred, err
+		}
+	}
+	return s.t.RequestCredential(ctx, s.req.scope, s.req.params, s.options()...)
+}
+
+// mintFrom mints from a grant that may have waited for people since.
+func (s *Source) mintFrom(ctx context.Context, g *Grant) (Credential, error) {
+	if g.ready() != nil {
+		if err := g.Refresh(ctx); err != nil {
+			return Credential{}, err
+		}
+		if s.req.wait {
+			if err := g.Wait(ctx); err != nil {
+				return Credential{}, err
+			}
+		}
+		if err := g.ready(); err != nil {
+			return Credential{}, err
+		}
+	}
+	return g.Mint(ctx)
+}
+
+func (s *Source) options() []RequestOption {
+	return []RequestOption{func(r *request) { *r = s.req }}
+}
