@@ -35,3 +35,19 @@ func spokenFor(ctx context.Context) string {
 	}
 	return ""
 }
+
+// OpenTaskOnce opens a task under an idempotency key of the program's own, from
+// NewIdempotencyKey, and leaves it open when the client is closed: for a program
+// that writes the key down first, so that after a crash the same call names the
+// same task, to close it. The broker remembers keys for a day.
+func (c *Client) OpenTaskOnce(ctx context.Context, key string, spec TaskSpec) (*Task, error) {
+	resp, _, err := call(ctx, c, "opening a task", func(ctx context.Context) (*valetkeyv1.OpenTaskResponse, error) {
+		return c.Agent.OpenTask(ctx, &valetkeyv1.OpenTaskRequest{
+			IdempotencyKey: key, Purpose: spec.Purpose, Environment: spec.Environment, OnBehalfOf: spec.OnBehalfOf,
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Task{c: c, id: resp.GetTask().GetId(), spec: spec}, nil
+}

@@ -32,10 +32,8 @@ const (
 type backend struct {
 	*framework.Backend
 
-	mu     sync.Mutex
-	cfg    *config          // what client was made of; nil for none; locked by mu
-	client *valetkey.Client // locked by mu
-	owned  io.Closer        // what client stands on, if we opened it; locked by mu
+	mu   sync.Mutex
+	link *link // nil for none; locked by mu
 }
 
 // Factory makes mounts of the plugin. version is what Vault shows, such as "v1.2.3".
@@ -62,10 +60,10 @@ func newBackend(version string) *backend {
 		Secrets:           []*framework.Secret{b.secretCredential(), b.secretTask()},
 		WALRollback:       b.rollback,
 		WALRollbackMinAge: rollbackAge,
-		Clean:             func(context.Context) { b.forget() },
+		Clean:             func(context.Context) { b.forget(false) },
 		Invalidate: func(_ context.Context, key string) {
 			if key == configKey {
-				b.forget()
+				b.forget(true)
 			}
 		},
 	}
@@ -75,69 +73,90 @@ func newBackend(version string) *backend {
 // errNotConfigured is answered until somebody has written the config.
 var errNotConfigured = errors.New("this mount is not configured: write its broker and identity to config first (vault path-help MOUNT/config)")
 
-// open returns the configuration, and a client that stands on it.
-func (b *backend) open(ctx context.Context, s logical.Storage) (*config, *valetkey.Client, error) {
+// link is a client of the broker, and what it was made of. Who has it from open
+// says done when the calls are over.
+type link struct {
+	cfg    *config
+	client *valetkey.Client
+	owned  io.Closer // what client stands on, if we opened it
+	users  sync.WaitGroup
+}
+
+func (l *link) done() { l.users.Done() }
+
+func (l *link) close() error {
+	err := l.client.Close()
+	if l.owned != nil {
+		err = errors.Join(err, l.owned.Close())
+	}
+	return err
+}
+
+// open returns the mount's link, which it makes when there is none.
+func (b *backend) open(ctx context.Context, s logical.Storage) (*link, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.client != nil {
-		return b.cfg, b.client, nil
+	if b.link == nil {
+		cfg, err := loadConfig(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if cfg == nil {
+			return nil, errNotConfigured
+		}
+		if b.link, err = cfg.connect(ctx); err != nil {
+			return nil, err
+		}
 	}
-	cfg, err := loadConfig(ctx, s)
-	if err != nil {
-		return nil, nil, err
-	}
-	if cfg == nil {
-		return nil, nil, errNotConfigured
-	}
-	client, owned, err := cfg.connect(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	b.cfg, b.client, b.owned = cfg, client, owned
-	return cfg, client, nil
+	b.link.users.Add(1)
+	return b.link, nil
 }
 
 // caller is who a request is for.
 type caller struct {
-	agent  string
-	cfg    *config
-	client *valetkey.Client
+	*link
+	agent string
 }
 
-// caller opens the client, and has calls with the context speak for the agent that
+// caller opens the link, and has calls with the context speak for the agent that
 // the request's caller is.
 func (b *backend) caller(ctx context.Context, req *logical.Request) (context.Context, caller, error) {
-	cfg, client, err := b.open(ctx, req.Storage)
+	l, err := b.open(ctx, req.Storage)
 	if err != nil {
 		return ctx, caller{}, err
 	}
-	agent, err := cfg.agentOf(req, b.System())
+	agent, err := l.cfg.agentOf(req, b.System())
 	if err != nil {
+		l.done()
 		return ctx, caller{}, err
 	}
-	return valetkey.SpeakFor(ctx, agent), caller{agent: agent.String(), cfg: cfg, client: client}, nil
+	return valetkey.SpeakFor(ctx, agent), caller{agent: agent.String(), link: l}, nil
 }
 
-// forget drops the client; the next request makes another. Calls that run on it
-// are cut off, and what they may leave is rolled back.
-func (b *backend) forget() {
+// forget drops the link, so that the next request makes another. Calls that run on
+// it come to their end first, unless the mount goes away: then they are cut off, and
+// what they may leave is rolled back.
+func (b *backend) forget(wait bool) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err := closeBoth(b.client, b.owned); err != nil {
-		b.Logger().Warn("closing the broker's client", "error", err)
+	l := b.link
+	b.link = nil
+	b.mu.Unlock()
+	if l == nil {
+		return
 	}
-	b.cfg, b.client, b.owned = nil, nil, nil
-}
-
-func closeBoth(client *valetkey.Client, owned io.Closer) error {
-	var errs []error
-	if client != nil {
-		errs = append(errs, client.Close())
+	end := func() {
+		if wait {
+			l.users.Wait()
+		}
+		if err := l.close(); err != nil {
+			b.Logger().Warn("closing the broker's client", "error", err)
+		}
 	}
-	if owned != nil {
-		errs = append(errs, owned.Close())
+	if !wait {
+		end()
+		return
 	}
-	return errors.Join(errs...)
+	go end() // no longer than callLimit
 }
 
 // quiet is for the SDK: what it would log, calls return here.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -83,13 +82,14 @@ func (c *config) check() error {
 
 // connect waits for the plugin's own SVID, and makes a client of the broker. The
 // broker itself is not asked anything yet.
-func (c *config) connect(ctx context.Context) (_ *valetkey.Client, owned io.Closer, err error) {
+func (c *config) connect(ctx context.Context) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	id, err := spiffeid.FromString(c.BrokerID)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading broker_id: %w", err)
+		return nil, fmt.Errorf("reading broker_id: %w", err)
 	}
+	l := &link{cfg: c}
 	opts := []valetkey.Option{
 		valetkey.WithAddr(c.Address), valetkey.WithBrokerID(id), valetkey.WithLedgerKey(c.LedgerKey),
 		valetkey.WithRetryFor(retryFor), valetkey.WithLogger(quiet()),
@@ -97,19 +97,21 @@ func (c *config) connect(ctx context.Context) (_ *valetkey.Client, owned io.Clos
 	if c.WorkloadAPI == "" {
 		files := &fileIdentity{certFile: c.CertFile, keyFile: c.KeyFile, bundleFile: c.BundleFile}
 		if _, err := files.GetX509SVID(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		opts = append(opts, valetkey.WithIdentity(files))
 	} else {
 		source, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(workloadapi.WithAddr(c.WorkloadAPI)))
 		if err != nil {
-			return nil, nil, fmt.Errorf("fetching the plugin's own SVID from %s: %w", c.WorkloadAPI, err)
+			return nil, fmt.Errorf("fetching the plugin's own SVID from %s: %w", c.WorkloadAPI, err)
 		}
-		owned, opts = source, append(opts, valetkey.WithIdentity(source))
+		l.owned, opts = source, append(opts, valetkey.WithIdentity(source))
 	}
-	client, err := valetkey.New(ctx, opts...)
-	if err != nil {
-		return nil, nil, errors.Join(err, closeBoth(nil, owned))
+	if l.client, err = valetkey.New(ctx, opts...); err != nil {
+		if l.owned != nil {
+			err = errors.Join(err, l.owned.Close())
+		}
+		return nil, err
 	}
-	return client, owned, nil
+	return l, nil
 }

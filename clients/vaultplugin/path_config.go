@@ -93,22 +93,22 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 		return badRequest(err)
 	}
 	// A mistake shows now, and not at the first read.
-	client, owned, err := c.connect(ctx)
+	l, err := c.connect(ctx)
 	if err != nil {
 		return badRequest(err)
 	}
-	if err := closeBoth(client, owned); err != nil {
+	if err := l.close(); err != nil {
 		return nil, err
 	}
 	if err := c.store(ctx, req.Storage); err != nil {
 		return nil, err
 	}
-	b.forget()
+	b.forget(true)
 	return nil, nil
 }
 
 func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	err := req.Storage.Delete(ctx, configKey)
-	b.forget()
+	b.forget(true)
 	return nil, err
 }

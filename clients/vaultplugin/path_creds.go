@@ -45,6 +45,7 @@ func (b *backend) readCreds(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, answer(req.MountPoint, err)
 	}
+	defer who.done()
 	mint := b.mintInTask
 	if a.task == "" {
 		if err := a.forTask(who.cfg); err != nil {
@@ -76,8 +77,7 @@ type minted struct {
 	agent string
 	task  string
 	// own says that the task was opened for this credential alone.
-	own         bool
-	environment string
+	own bool
 }
 
 // mintAlone opens a task for the one credential. Its log entry comes first and
@@ -91,8 +91,8 @@ func (b *backend) mintAlone(ctx context.Context, s logical.Storage, who caller, 
 	if err != nil {
 		return minted{}, w, err
 	}
-	g, cred, err := who.client.Task(task).RequestCredential(ctx, a.scope, a.params, a.options()...)
-	return minted{grant: g, cred: cred, agent: w.Agent, task: task, own: true, environment: a.environment}, w, err
+	g, cred, err := task.RequestCredential(ctx, a.scope, a.params, a.options()...)
+	return minted{grant: g, cred: cred, agent: w.Agent, task: task.ID(), own: true}, w, err
 }
 
 // mintInTask mints in a task of the caller's, which must outlive the credential. So

@@ -30,6 +30,7 @@ func (b *backend) readRequest(ctx context.Context, req *logical.Request, d *fram
 	if err != nil {
 		return nil, answer(req.MountPoint, err)
 	}
+	defer who.done()
 	g, err := who.client.Grant(ctx, id)
 	if err != nil {
 		return nil, answer(req.MountPoint, err)

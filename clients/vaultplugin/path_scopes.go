@@ -47,6 +47,7 @@ func (b *backend) listScopes(ctx context.Context, req *logical.Request, _ *frame
 	if err != nil {
 		return nil, answer(req.MountPoint, err)
 	}
+	defer who.done()
 	all, err := who.client.Scopes(ctx)
 	if err != nil {
 		return nil, answer(req.MountPoint, err)
@@ -71,6 +72,7 @@ func (b *backend) readScope(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, answer(req.MountPoint, err)
 	}
+	defer who.done()
 	if len(a.params) == 0 {
 		all, err := who.client.Scopes(ctx)
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
-	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
 const taskType = "valetkey_task"
@@ -69,6 +68,7 @@ func (b *backend) openTask(ctx context.Context, req *logical.Request, d *framewo
 	if err != nil {
 		return nil, answer(req.MountPoint, err)
 	}
+	defer who.done()
 	if err := a.forTask(who.cfg); err != nil {
 		return badRequest(err)
 	}
@@ -81,8 +81,8 @@ func (b *backend) openTask(ctx context.Context, req *logical.Request, d *framewo
 		return nil, answer(req.MountPoint, b.undo(ctx, req.Storage, who.client, w, err))
 	}
 	resp := b.Secret(taskType).Response(
-		map[string]any{"task": task, "agent": w.Agent, "environment": a.environment, "purpose": a.purpose},
-		map[string]any{"agent": w.Agent, "task": task})
+		map[string]any{"task": task.ID(), "agent": w.Agent, "environment": a.environment, "purpose": a.purpose},
+		map[string]any{"agent": w.Agent, "task": task.ID()})
 	resp.Secret.TTL = time.Duration(d.Get("ttl").(int)) * time.Second //nolint:forcetypeassert // the framework made it
 	if err := b.commit(ctx, req.Storage, w); err != nil {
 		return nil, answer(req.MountPoint, b.undo(ctx, req.Storage, who.client, w, err))
@@ -96,25 +96,27 @@ func (b *backend) closeTaskPath(ctx context.Context, req *logical.Request, d *fr
 	if err != nil {
 		return nil, answer(req.MountPoint, err)
 	}
+	defer who.done()
 	if err := who.client.Task(id).Close(ctx); err != nil {
 		return nil, answer(req.MountPoint, err)
 	}
 	return nil, nil
 }
 
-// renewTask lets a task stay open as long as the mount allows. The broker is asked
-// by a call that only an open task's agent may make.
+// renewTask lets a task stay open as long as the mount allows. An open task gives no
+// rights, so the broker is not asked: it decides on each credential in it.
 func (b *backend) renewTask(_ context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	return &logical.Response{Secret: req.Secret}, nil
 }
 
 func (b *backend) revokeTask(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	ctx, client, err := b.leaseholder(ctx, req)
+	ctx, l, err := b.leaseholder(ctx, req)
 	if err != nil {
 		return nil, err
 	}
+	defer l.done()
 	task, _ := req.Secret.InternalData["task"].(string)
-	return nil, gone(client.Task(task).Close(ctx))
+	return nil, gone(l.client.Task(task).Close(ctx))
 }
 
 // gone is nil where what was to be ended is not there any more.
@@ -123,10 +125,6 @@ func gone(err error) error {
 		return nil
 	}
 	return err
-}
-
-func openRequest(w *wal) *valetkeyv1.OpenTaskRequest {
-	return &valetkeyv1.OpenTaskRequest{IdempotencyKey: w.TaskKey, Purpose: w.Purpose, Environment: w.Environment, OnBehalfOf: w.OnBehalfOf}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -57,7 +57,7 @@ func heldBy(req *logical.Request) (h held, err error) {
 }
 
 // leaseholder speaks for the agent that a lease was given to, whoever ends it.
-func (b *backend) leaseholder(ctx context.Context, req *logical.Request) (context.Context, *valetkey.Client, error) {
+func (b *backend) leaseholder(ctx context.Context, req *logical.Request) (context.Context, *link, error) {
 	h, err := heldBy(req)
 	if err != nil {
 		return ctx, nil, err
@@ -66,8 +66,8 @@ func (b *backend) leaseholder(ctx context.Context, req *logical.Request) (contex
 	if err != nil {
 		return ctx, nil, fmt.Errorf("reading the lease's agent: %w", err)
 	}
-	_, client, err := b.open(ctx, req.Storage)
-	return valetkey.SpeakFor(ctx, agent), client, err
+	l, err := b.open(ctx, req.Storage)
+	return valetkey.SpeakFor(ctx, agent), l, err
 }
 
 // revokeCredential ends the grant, and the task that was opened for it. An error
@@ -87,18 +87,15 @@ func (b *backend) revokeCredential(ctx context.Context, req *logical.Request, _ 
 }
 
 func (b *backend) endHeld(ctx context.Context, req *logical.Request, h held) error {
-	ctx, client, err := b.leaseholder(ctx, req)
+	ctx, l, err := b.leaseholder(ctx, req)
 	if err != nil {
 		return err
 	}
+	defer l.done()
 	if h.OwnTask {
-		return gone(client.Task(h.Task).Close(ctx))
+		return gone(l.client.Task(h.Task).Close(ctx))
 	}
-	_, err = client.Agent.ReleaseGrant(ctx, &valetkeyv1.ReleaseGrantRequest{GrantId: h.Grant, IdempotencyKey: valetkey.NewIdempotencyKey()})
-	if refused, ok := valetkey.RefusalOf(err); ok {
-		err = &refused
-	}
-	return gone(err)
+	return release(ctx, l.client, h.Grant)
 }
 
 // renewCredential asks the broker whether it would grant the same today, by asking
@@ -118,11 +115,12 @@ func (b *backend) renewCredential(ctx context.Context, req *logical.Request, _ *
 	}
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	ctx, client, err := b.leaseholder(ctx, req)
+	ctx, l, err := b.leaseholder(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	if err := stillGranted(ctx, client, h); err != nil {
+	defer l.done()
+	if err := stillGranted(ctx, l.client, h); err != nil {
 		return nil, answer("", err)
 	}
 	resp := &logical.Response{Secret: req.Secret}

@@ -300,6 +300,14 @@ func testTwoMounts(t *testing.T, w *world, alice, _ *api.Client) {
 	refused(t, err, 400, "environment is required")
 	s, err := read(t, alice, "valetkey-two/creds/s3-prefix-read", append(reports, "environment=staging")...)
 	must(t, err)
+	// The mount's limit is the lease's.
+	w.write(t, w.root, "sys/mounts/valetkey-two/tune", map[string]any{"max_lease_ttl": "2s"})
+	short, err := read(t, alice, "valetkey-two/creds/s3-prefix-read", append(reports, "environment=staging")...)
+	must(t, err)
+	if short.LeaseDuration > 2 {
+		t.Errorf("a lease of %d s", short.LeaseDuration)
+	}
+	eventually(t, endLimit, "the mount's limit ends a session", func() bool { return forbidden(get(t.Context(), session(short), "reports/one")) })
 	// Disabling a mount ends its leases.
 	must(t, w.root.Sys().UnmountWithContext(t.Context(), "valetkey-two"))
 	eventually(t, endLimit, "what a disabled mount gave is over", func() bool { return forbidden(get(t.Context(), session(s), "reports/one")) })

@@ -74,25 +74,23 @@ func (b *backend) commit(ctx context.Context, s logical.Storage, w *wal) error {
 }
 
 // openTask opens the entry's task, or names it where it is open.
-func (w *wal) openTask(ctx context.Context, client *valetkey.Client) (string, error) {
-	resp, err := client.Agent.OpenTask(ctx, openRequest(w))
-	if refused, ok := valetkey.RefusalOf(err); ok {
-		return "", &refused
+func (w *wal) openTask(ctx context.Context, client *valetkey.Client) (*valetkey.Task, error) {
+	return client.OpenTaskOnce(ctx, w.TaskKey, valetkey.TaskSpec{Purpose: w.Purpose, Environment: w.Environment, OnBehalfOf: w.OnBehalfOf})
+}
+
+// release ends a grant, if there is one.
+func release(ctx context.Context, client *valetkey.Client, grant string) error {
+	g, err := client.Grant(ctx, grant)
+	if err == nil {
+		err = g.Release(ctx)
 	}
-	if err != nil {
-		return "", fmt.Errorf("opening a task: %w: %w", valetkey.ErrUnavailable, err)
-	}
-	return resp.GetTask().GetId(), nil
+	return gone(err)
 }
 
 // end ends what the entry is about.
 func (w *wal) end(ctx context.Context, client *valetkey.Client) error {
 	if w.Kind == walGrant {
-		g, err := client.Grant(ctx, w.Grant)
-		if err == nil {
-			err = g.Release(ctx)
-		}
-		return gone(err)
+		return release(ctx, client, w.Grant)
 	}
 	task, err := w.openTask(ctx, client)
 	switch {
@@ -101,12 +99,15 @@ func (w *wal) end(ctx context.Context, client *valetkey.Client) error {
 	case err != nil:
 		return err
 	}
-	return gone(client.Task(task).Close(ctx))
+	return gone(task.Close(ctx))
 }
 
 // undo cleans up after a request that failed with cause, and returns that. Where
 // it cannot, the entry stays, and Vault rolls it back.
 func (b *backend) undo(ctx context.Context, s logical.Storage, client *valetkey.Client, w *wal, cause error) error {
+	if errors.Is(cause, valetkey.ErrUnavailable) || errors.Is(cause, valetkey.ErrBrokerIdentity) {
+		return cause // nobody to tell; the caller has waited long enough
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
 	err := w.end(ctx, client)
@@ -143,11 +144,12 @@ func (b *backend) rollback(ctx context.Context, req *logical.Request, kind strin
 	}
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	_, client, err := b.open(ctx, req.Storage)
+	l, err := b.open(ctx, req.Storage)
 	if err != nil {
 		return err
 	}
-	if err := w.end(valetkey.SpeakFor(ctx, agent), client); err != nil {
+	defer l.done()
+	if err := w.end(valetkey.SpeakFor(ctx, agent), l.client); err != nil {
 		return err
 	}
 	b.Logger().Info("rolled back what a request left without a lease", "agent", w.Agent, "kind", kind)
