@@ -83,11 +83,7 @@ type minted struct {
 // mintAlone opens a task for the one credential. Its log entry comes first and
 // names the task, so that nothing is open that is not written down.
 func (b *backend) mintAlone(ctx context.Context, s logical.Storage, who caller, a ask) (minted, *wal, error) {
-	w, err := b.intendTask(ctx, s, who, a)
-	if err != nil {
-		return minted{}, nil, err
-	}
-	task, err := w.openTask(ctx, who.client)
+	w, task, err := b.startTask(ctx, s, who, a)
 	if err != nil {
 		return minted{}, w, err
 	}

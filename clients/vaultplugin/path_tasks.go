@@ -72,13 +72,12 @@ func (b *backend) openTask(ctx context.Context, req *logical.Request, d *framewo
 	if err := a.forTask(who.cfg); err != nil {
 		return badRequest(err)
 	}
-	w, err := b.intendTask(ctx, req.Storage, who, a)
-	if err != nil {
-		return nil, err
+	w, task, err := b.startTask(ctx, req.Storage, who, a)
+	if err != nil && w != nil {
+		err = b.undo(ctx, req.Storage, who.client, w, err)
 	}
-	task, err := w.openTask(ctx, who.client)
 	if err != nil {
-		return nil, answer(req.MountPoint, b.undo(ctx, req.Storage, who.client, w, err))
+		return nil, answer(req.MountPoint, err)
 	}
 	resp := b.Secret(taskType).Response(
 		map[string]any{"task": task.ID(), "agent": w.Agent, "environment": a.environment, "purpose": a.purpose},

@@ -56,13 +56,24 @@ func (b *backend) intend(ctx context.Context, s logical.Storage, w *wal) (err er
 	return err
 }
 
-// intendTask writes down the task that is about to be opened for the caller.
-func (b *backend) intendTask(ctx context.Context, s logical.Storage, who caller, a ask) (*wal, error) {
+// startTask opens a task for the caller, written down before. With an error the
+// entry is nil where there is nothing to undo.
+func (b *backend) startTask(ctx context.Context, s logical.Storage, who caller, a ask) (*wal, *valetkey.Task, error) {
 	w := &wal{
 		Kind: walTask, Agent: who.agent, TaskKey: valetkey.NewIdempotencyKey(),
 		Purpose: a.purpose, Environment: a.environment, OnBehalfOf: a.onBehalf,
 	}
-	return w, b.intend(ctx, s, w)
+	if err := b.intend(ctx, s, w); err != nil {
+		return nil, nil, err
+	}
+	task, err := w.openTask(ctx, who.client)
+	if _, refused := valetkey.RefusalOf(err); refused {
+		if cerr := b.commit(ctx, s, w); cerr != nil {
+			b.Logger().Warn("forgetting a task that was refused; it is rolled back later", "error", cerr)
+		}
+		return nil, nil, err
+	}
+	return w, task, err
 }
 
 // commit forgets the entry: from here on the lease sees to the end.

@@ -298,6 +298,10 @@ func (c Config) check() error {
 	need(len(c.Identity.PathTemplates) > 0, "identity.path_templates: at least one is required")
 	need(c.Identity.JWT.Listen == "" || c.Identity.JWT.Audience != "", "identity.jwt.audience is required with identity.jwt.listen")
 	need(len(c.Roles) > 0, "roles: at least one is required")
+	for _, d := range c.Delegates {
+		need(d.ID != "", "delegates: one has no id")
+		need(len(d.Agents) > 0, "delegates.%s.agents: names nobody that it may speak for", d.ID)
+	}
 	for name, r := range c.Roles {
 		switch r.Provider {
 		case "aws":

@@ -213,5 +213,8 @@ func dialTLS(t *testing.T, address string, conf *tls.Config) *valetkey.Client {
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(conf)))
 	must(t, err)
 	t.Cleanup(func() { must(t, conn.Close()) })
-	return valetkey.New(conn)
+	c, err := valetkey.New(t.Context(), valetkey.WithConn(conn), valetkey.WithoutReceiptChecks())
+	must(t, err)
+	t.Cleanup(func() { _ = c.Close() }) // the broker may be gone
+	return c
 }
