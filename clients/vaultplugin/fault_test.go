@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,9 +25,8 @@ type storage struct {
 	logical.InmemStorage
 
 	mu          sync.Mutex
-	ever        []string                   // locked by mu
-	put, delete func(key string) error     // of the next calls; locked by mu
-	after       func(op, key string) error // locked by mu
+	ever        []string               // locked by mu
+	put, delete func(key string) error // of the next calls; locked by mu
 }
 
 func (s *storage) hook(fn func(*storage)) {
@@ -83,10 +81,7 @@ func newLimited(t *testing.T, limits guard.Config, changes map[string]any) *moun
 	})}
 	m.view = logical.StaticSystemView{EntityVal: &logical.Entity{ID: "e1", Name: "alice", NamespaceID: "root"}}
 	m.crash(t)
-	dir, err := os.MkdirTemp("", "vkp")
-	must(t, err)
-	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
-	socket := filepath.Join(dir, "api.sock")
+	socket := filepath.Join(shortDir(t), "api.sock")
 	must(t, m.Authority.Serve(t.Context(), socket, spiffeid.RequireFromString(delegateID)))
 	c := map[string]any{
 		"address": m.Addr(), "broker_id": brokerID, "workload_api": "unix://" + socket, "ledger_key": m.Key.VerifierKey(),
@@ -95,7 +90,7 @@ func newLimited(t *testing.T, limits guard.Config, changes map[string]any) *moun
 	for k, v := range changes {
 		c[k] = v
 	}
-	_, err = m.call(t.Context(), logical.UpdateOperation, "config", c)
+	_, err := m.call(t.Context(), logical.UpdateOperation, "config", c)
 	must(t, err)
 	return m
 }

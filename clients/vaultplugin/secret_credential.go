@@ -15,7 +15,8 @@ import (
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
-const credentialType = "valetkey_credential"
+// credentialType is a kind of lease.
+const credentialType = "valetkey_credential" //nolint:gosec // a name
 
 func (b *backend) secretCredential() *framework.Secret {
 	field := func(text string) *framework.FieldSchema {

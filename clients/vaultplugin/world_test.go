@@ -121,10 +121,7 @@ func newWorld(t *testing.T, via func(minio string) string) *world {
 			return mint.ByRole{"s3": aws, "vault": v}
 		},
 	})
-	dir, err := os.MkdirTemp("", "vkp") // a socket's path must be short
-	must(t, err)
-	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
-	w.socket = filepath.Join(dir, "api.sock")
+	w.socket = filepath.Join(shortDir(t), "api.sock")
 	must(t, w.Authority.Serve(t.Context(), w.socket, spiffeid.RequireFromString(delegateID)))
 	w.s3 = s3Client(w.minio.Endpoint, w.minio.AccessKey, w.minio.SecretKey, "")
 	eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
@@ -137,6 +134,15 @@ func newWorld(t *testing.T, via func(minio string) string) *world {
 	}
 	w.users(t)
 	return w
+}
+
+// shortDir leaves room for a socket's path, which t.TempDir does not.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "vkp") //nolint:usetesting // t.TempDir's name is too long
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	return dir
 }
 
 // tail shows the end of what Vault and the plugin in it have logged, when a test fails.

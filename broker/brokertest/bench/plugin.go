@@ -34,7 +34,7 @@ func (t *bench) inVault(auth *devauthority.Authority, cat *scopes.Catalog) {
 	t.must(err)
 	binary, err := os.ReadFile(t.plugin)
 	t.must(err)
-	t.must(os.WriteFile(filepath.Join(dir, pluginName), binary, 0o700)) //nolint:gosec // a program
+	t.must(os.WriteFile(filepath.Join(dir, pluginName), binary, 0o700))
 	v := servers.Vault(t, "-dev-plugin-dir="+dir)
 	call := t.pluginCalls(auth, d, v)
 	var task struct {

@@ -1,3 +1,5 @@
+// Package valetkeyv1 is the wire contract. All but this file is generated from the
+// proto files beside it.
 package valetkeyv1
 
 // OnBehalfOfAgent is the gRPC metadata key in which a delegate, such as the Vault
