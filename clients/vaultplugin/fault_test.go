@@ -249,6 +249,7 @@ func TestKilled(t *testing.T) {
 				m.store.hook(func(s *storage) { s.put, s.delete = nil, nil })
 				m.crash(t)
 				must(t, m.rollback())
+				brokertest.Eventually(t, "no credential works, and the caller's task is open still", func() bool { return m.Minter.Live() == 0 })
 				if task != "" {
 					_, err := m.call(t.Context(), logical.DeleteOperation, "tasks/"+task, nil)
 					must(t, err)

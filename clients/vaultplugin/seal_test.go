@@ -5,8 +5,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -37,9 +35,7 @@ func TestSealed(t *testing.T) {
 	}
 	unseal()
 	w.root = w.client(t, keys.RootToken)
-	sum, err := exec.CommandContext(t.Context(), "sha256sum", filepath.Join(w.plugins, pluginName)).Output()
-	must(t, err)
-	w.write(t, w.root, "sys/plugins/catalog/secret/"+pluginName, map[string]any{"sha256": strings.Fields(string(sum))[0], "command": pluginName, "version": "v0.1.0"})
+	w.register(t, "v0.1.0", pluginName)
 	w.users(t)
 	w.enable(t, "valetkey", nil)
 	alice := w.login(t, "alice")

@@ -3,7 +3,6 @@ package vaultplugin_test
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -347,11 +346,7 @@ func testUpgraded(t *testing.T, w *world, alice, _ *api.Client) {
 	must(t, err)
 	name := pluginName + "-v0.2.0"
 	install(t, filepath.Join(built, "v0.2.0", pluginName), filepath.Join(w.plugins, name))
-	sum, err := exec.CommandContext(t.Context(), "sha256sum", filepath.Join(w.plugins, name)).Output()
-	must(t, err)
-	w.write(t, w.root, "sys/plugins/catalog/secret/"+pluginName, map[string]any{
-		"sha256": strings.Fields(string(sum))[0], "command": name, "version": "v0.2.0",
-	})
+	w.register(t, "v0.2.0", name)
 	w.write(t, w.root, "sys/mounts/valetkey/tune", map[string]any{"plugin_version": "v0.2.0"})
 	w.write(t, w.root, "sys/plugins/reload/backend", map[string]any{"plugin": pluginName})
 	mounts, err := w.root.Sys().ListMountsWithContext(t.Context())

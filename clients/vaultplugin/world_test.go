@@ -2,6 +2,8 @@ package vaultplugin_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"os"
@@ -176,6 +178,17 @@ path "sys/leases/renew" { capabilities = ["update"] }
 	for _, user := range []string{"alice", "bob"} {
 		w.write(t, w.root, "auth/userpass/users/"+user, map[string]any{"password": "p-" + user, "token_policies": "user"})
 	}
+}
+
+// register puts a version of the plugin into Vault's catalog, by its checksum.
+func (w *world) register(t *testing.T, version, command string) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(w.plugins, command))
+	must(t, err)
+	sum := sha256.Sum256(raw)
+	w.write(t, w.root, "sys/plugins/catalog/secret/"+pluginName, map[string]any{
+		"sha256": hex.EncodeToString(sum[:]), "command": command, "version": version,
+	})
 }
 
 // enable mounts the plugin and configures it.
