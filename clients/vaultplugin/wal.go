@@ -161,6 +161,7 @@ func (b *backend) rollback(ctx context.Context, req *logical.Request, kind strin
 	}
 	defer l.done()
 	if err := w.end(valetkey.SpeakFor(ctx, agent), l.client); err != nil {
+		b.Logger().Warn("rolling back; it is tried again", "agent", w.Agent, "error", err) // Vault itself says nothing
 		return err
 	}
 	b.Logger().Info("rolled back what a request left without a lease", "agent", w.Agent, "kind", kind)

@@ -98,6 +98,12 @@ type world struct {
 func newWorld(t *testing.T, via func(minio string) string) *world {
 	t.Helper()
 	w := &world{plugins: pluginDir(t), minio: servers.MinIO(t)}
+	// A Vault that is stopped in the middle of something leaves its plugin running.
+	t.Cleanup(func() {
+		for _, pid := range w.pids(t) {
+			kill(t, pid)
+		}
+	})
 	w.vault = servers.Vault(t, "-dev-plugin-dir="+w.plugins)
 	w.root = w.client(t, w.vault.RootToken)
 	t.Cleanup(func() { tail(t) })
