@@ -32,6 +32,7 @@ servers: ## Build the real servers that the tests run (cached).
 .PHONY: test
 test: servers ## Run every test, with the race detector and on the real servers.
 	go test -race -count=1 -p 2 -timeout 30m ./...
+	cd testdata/iam/oracle && go test -count=1 ./...
 
 .PHONY: lint
 lint: ## Vet and lint the Go code and the wire contract.
@@ -47,6 +48,10 @@ generate: ## Generate Go from the proto files.
 .PHONY: check-generate
 check-generate: ## Fail where the generated code differs from the proto files.
 	@.ci/buf.sh check
+
+.PHONY: generate-actions
+generate-actions: ## Fetch the newest catalogue of AWS actions, and print what changed.
+	@.ci/actions.sh
 
 .PHONY: bench
 bench: servers build ## Print one table of what a grant costs, each row beside its reference.

@@ -171,16 +171,20 @@ type Issued struct {
 func (b *Broker) RequestGrant(ctx context.Context, who Caller, ask Ask) (Issued, error) {
 	task, err := b.task(ctx, who.id(), ask.TaskID)
 	if err != nil {
-		return Issued{}, err
+		return b.answerOr(ctx, who, ask, err)
 	}
 	d, err := b.decide(ctx, who, task, scopes.Query{Scope: ask.Scope, Version: ask.ScopeVersion, Params: ask.Params, TTL: ask.TTL})
 	if err != nil {
+		return b.answerOr(ctx, who, ask, err)
+	}
+	record, err := describe(who, task, d)
+	if err != nil {
 		return Issued{}, err
 	}
+	record.Purpose = ask.Justification
 	var p passage
 	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
-		p = passage{tx: t, who: who, record: describe(who, task, d)}
-		p.record.Purpose = ask.Justification
+		p = passage{tx: t, who: who, record: record}
 		return b.grant(&p, d, ask)
 	})
 	if err != nil {
@@ -210,9 +214,13 @@ func (b *Broker) MintCredential(ctx context.Context, who Caller, key, grantID st
 	if err != nil {
 		return Issued{}, err
 	}
+	record, err := describe(who, task, d)
+	if err != nil {
+		return Issued{}, err
+	}
 	var p passage
 	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
-		p = passage{tx: t, who: who, record: describe(who, task, d)}
+		p = passage{tx: t, who: who, record: record}
 		return b.mintAgain(&p, d, key, grantID)
 	})
 	if err != nil {
@@ -259,8 +267,9 @@ func (b *Broker) issue(ctx context.Context, g store.Grant, intent ledger.Intent)
 		return err
 	})
 	if err = errors.Join(mintErr, ended, err); err != nil {
-		// Not delivered. What may exist is in the work table, or, when even that
-		// could not be written, is an open intent that is revoked when it is stale.
+		// Not delivered. What may exist is in the work table; or is an open intent,
+		// where that could not be written, and is revoked when it is stale; or is on
+		// the record as issued, where only its proof failed, and ends with its grant.
 		b.wake()
 		return Issued{Grant: g}, err
 	}
@@ -294,7 +303,7 @@ func (b *Broker) permit(intent ledger.Intent) (mint.Permit, error) {
 		GrantID: iss.GrantID, TaskID: d.Task().ID, AgentID: d.Agent().ID().String(),
 		ScopeName: req.Scope().Name(), ScopeVersion: req.Scope().Version(),
 		EnvelopeDigest: c.Digest(), IssuanceID: iss.ID, SessionName: intent.Session(),
-		Role: req.Scope().Role(), Permissions: req.Permissions(), SourceCIDRs: req.Scope().SourceCIDRs(),
+		Role: req.Scope().Role(), Permissions: req.Permissions(), SourceCIDRs: req.Scope().SourceCIDRs(), Regions: req.Scope().Regions(),
 		NotAfter: iss.NotAfter, IssuedAt: now, PermitExpires: now.Add(permitLife),
 	})
 }

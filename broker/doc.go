@@ -2,7 +2,7 @@
 //
 //	step            package   refuses with
 //	1 authenticate  identity  ErrUnauthenticated and its children
-//	2 resolve       scopes    ErrUnknownScope, ErrStaleVersion, ErrParameter, ErrTTL, ErrTooLarge
+//	2 resolve       scopes    ErrUnknownScope, ErrStaleVersion, ErrParameter, ErrTTL, ErrTooLarge, ErrUnproven
 //	3 decide        policy    ErrPolicy; a Decision that denies
 //	4 admit         guard     ErrFrozen, ErrRateLimited
 //	5 approve       approval  ErrNeeded, ErrDenied

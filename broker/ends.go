@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -143,7 +144,8 @@ func (b *Broker) orphanStale(ctx context.Context) error {
 	err := b.cfg.Store.View(ctx, func(r store.Reader) error {
 		open, err := r.Issuances(store.IssuanceFilter{State: store.IssuanceIntended})
 		for _, iss := range open {
-			if b.cfg.Now().Sub(iss.At) > staleIntent {
+			// One of a time to come was made before the clock was put back.
+			if b.cfg.Now().Sub(iss.At).Abs() > staleIntent {
 				stale = append(stale, iss)
 			}
 		}
@@ -179,7 +181,7 @@ const (
 	workBatch   = 64
 	workers     = 8
 	revokeLimit = 10 * time.Second
-	maxBackoff  = 5 * time.Minute
+	maxBackoff  = store.MaxPutOff
 )
 
 // background expires grants, closes stale intents, sums refusals up, finds
@@ -289,10 +291,18 @@ func (b *Broker) workOne(ctx context.Context, w store.Work) error {
 	if failed != nil {
 		w.Attempts++
 		w.NextAt = b.cfg.Now().Add(min(tick<<min(w.Attempts, 16), maxBackoff))
-		_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error { return t.PutWork(w) })
+		_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+			if newest, err := isNewest(t, w); err != nil || !newest {
+				return err
+			}
+			return t.PutWork(w)
+		})
 		return errors.Join(fmt.Errorf("revoking %s upstream, attempt %d: %w", w.ID, w.Attempts, failed), err)
 	}
 	_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		if newest, err := isNewest(t, w); err != nil || !newest {
+			return err
+		}
 		w.DoneAt, w.Outcome = t.Now(), outcome.String()
 		if err := t.PutWork(w); err != nil {
 			return err
@@ -305,6 +315,14 @@ func (b *Broker) workOne(ctx context.Context, w store.Work) error {
 		return err
 	})
 	return err
+}
+
+// isNewest says whether w still is what its issuance is to be revoked by. A late
+// outcome puts a handle that says more in the place of w while w is carried
+// upstream; to write w back would forget it.
+func isNewest(t *ledger.Tx, w store.Work) (bool, error) {
+	iss, err := t.Issuance(w.ID)
+	return bytes.Equal(iss.Handle, w.Handle), err
 }
 
 // wake carries ends upstream now.

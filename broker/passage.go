@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/valetkey/valetkey/broker/approval"
 	"github.com/valetkey/valetkey/broker/guard"
@@ -29,13 +30,13 @@ type passage struct {
 
 // grant records a decided request, and with Mint the intent to mint from it.
 func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
-	content := contentOf("grant", ask.TaskID, ask.Scope, ask.ScopeVersion, ask.Params, ask.TTL, ask.Justification, ask.Mint)
+	content := ask.content()
 	repeat, err := p.repeated(ask.Key, content)
 	if err != nil {
 		return err
 	}
 	if repeat != "" {
-		return p.answerRepeat(repeat, ask.Mint)
+		return p.answerRepeat(p.tx.Tx, repeat, ask.Mint)
 	}
 	if err := p.openTask(ask.TaskID); err != nil {
 		return err
@@ -58,6 +59,7 @@ func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
 	p.grant = store.Grant{
 		ID: newID("grant", now), TaskID: ask.TaskID, Agent: p.who.id(), Digest: digest,
 		Scope: req.Scope().Name(), ScopeVersion: req.Scope().Version(), Params: req.Params(), Tier: req.Tier().String(),
+		TierReasons: p.record.TierReasons, PermissionsDigest: p.record.PermissionsDigest,
 		State: store.GrantCleared, Reasons: d.Reasons(), TTL: d.TTL(), RequestedAt: now, ExpiresAt: now.Add(d.TTL()),
 	}
 	p.record.Type, p.record.Grant, p.record.EnvelopeDigest = ledger.GrantCleared, p.grant.ID, digest
@@ -124,10 +126,13 @@ func (b *Broker) mintAgain(p *passage, d policy.Decision, key, grantID string) e
 func (p *passage) intend(c approval.Clearance) (err error) {
 	scope, now := c.Decision().Request().Scope(), p.tx.Now()
 	iss := store.Issuance{ID: newID("iss", now), GrantID: p.grant.ID, Agent: p.who.id(), NotAfter: p.grant.ExpiresAt}
-	// A grant that was made while the clock was ahead ends too late. No credential
-	// lives longer than what was approved all the same.
-	if latest := now.Add(p.grant.TTL); latest.Before(iss.NotAfter) {
-		iss.NotAfter = latest
+	// A grant that was made while the clock was ahead ends too late. It, and each of
+	// its credentials, lives no longer than what was approved all the same.
+	if latest := now.Add(p.grant.TTL); latest.Before(p.grant.ExpiresAt) {
+		iss.NotAfter, p.grant.ExpiresAt = latest, latest
+		if err := p.tx.PutGrant(p.grant); err != nil {
+			return err
+		}
 	}
 	session := mint.NewSessionName()
 	// The handle of what will exist, so that a crash leaves a name to revoke by.
@@ -155,8 +160,8 @@ func (p *passage) refuse(err error, reason string) {
 }
 
 // answerRepeat gives a repeated request the answer the first one got.
-func (p *passage) answerRepeat(grantID string, minted bool) (err error) {
-	if p.grant, err = p.tx.Grant(grantID); err != nil {
+func (p *passage) answerRepeat(r store.Reader, grantID string, minted bool) (err error) {
+	if p.grant, err = r.Grant(grantID); err != nil {
 		return notFound(err, ErrGrantEnded) // so long ago that it was pruned
 	}
 	switch {
@@ -195,15 +200,45 @@ func isRefusal(err error) bool {
 }
 
 // describe is what every record of a decided request says.
-func describe(who Caller, task store.Task, d policy.Decision) ledger.Record {
+func describe(who Caller, task store.Task, d policy.Decision) (ledger.Record, error) {
 	req := d.Request()
 	s := req.Scope()
+	permissions, err := req.Permissions().Digest()
+	if err != nil {
+		return ledger.Record{}, fmt.Errorf("describing the request: %w", err)
+	}
 	return ledger.Record{
 		Correlation: who.Correlation, Agent: who.id(), Delegate: who.delegate(), Subject: task.OnBehalfOf, Task: task.ID,
 		Decision: d.Outcome().String(), Reasons: d.Reasons(), Tier: req.Tier().String(),
+		TierReasons: few(req.TierReasons()), PermissionsDigest: permissions,
 		Scope: s.Name() + "@" + s.Version(), Params: req.Params(), TTLSeconds: int64(d.TTL().Seconds()),
 		Service: string(s.Provider()) + "/" + s.Role(), Actions: req.Actions(), Resources: req.Resources(),
+	}, nil
+}
+
+const (
+	maxTierReasons     = 5
+	maxTierReasonBytes = 200
+)
+
+// few keeps a record small: the first reasons, each cut, and how many more there are. A scope can have one for each of
+// its actions, and they are known from its version.
+func few(reasons []string) []string {
+	more := len(reasons) - maxTierReasons
+	if more > 0 {
+		reasons = reasons[:maxTierReasons]
 	}
+	out := make([]string, 0, len(reasons)+1)
+	for _, r := range reasons {
+		if len(r) > maxTierReasonBytes {
+			r = strings.ToValidUTF8(r[:maxTierReasonBytes], "") + "..."
+		}
+		out = append(out, r)
+	}
+	if more > 0 {
+		out = append(out, fmt.Sprintf("and %d more", more))
+	}
+	return out
 }
 
 // contentOf is a digest of what an idempotency key stands for.

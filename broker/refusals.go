@@ -148,7 +148,9 @@ func (b *Broker) Refuse(ctx context.Context, who Caller, claimed Claim, method, 
 		return err
 	})
 	if err != nil {
-		// The call is refused all the same; that is the safe side.
+		// The call is refused all the same; that is the safe side. The record says
+		// so with the next sum.
+		b.refused.putBack(map[string]int64{reason: 1})
 		b.cfg.Log.ErrorContext(ctx, "recording a refusal", slogErr(err))
 	}
 }

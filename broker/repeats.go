@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,9 +60,35 @@ func (b *Broker) keepIdle(p *passage, e ending, key, content, about string, answ
 	return p.keep(key, content, about, answer)
 }
 
-// repeated returns what key made before, or "".
+// content is what the ask's key stands for.
+func (a Ask) content() string {
+	return contentOf("grant", a.TaskID, a.Scope, a.ScopeVersion, a.Params, a.TTL, a.Justification, a.Mint)
+}
+
+// answerOr is refusal, but for a repeat: it is answered as the first ask was, though
+// the task was closed or the scope has changed since.
+func (b *Broker) answerOr(ctx context.Context, who Caller, ask Ask, refusal error) (Issued, error) {
+	p := passage{who: who, refusal: refusal}
+	if err := b.cfg.Store.View(ctx, func(r store.Reader) error {
+		first, err := repeated(r, who, ask.Key, ask.content())
+		if err != nil || first == "" {
+			return err
+		}
+		p.refusal = nil
+		return p.answerRepeat(r, first, ask.Mint)
+	}); err != nil {
+		return Issued{}, err
+	}
+	return Issued{Grant: p.grant}, p.refusal
+}
+
 func (p *passage) repeated(key, content string) (string, error) {
-	prev, err := p.tx.Idempotency(p.who.id(), key)
+	return repeated(p.tx.Tx, p.who, key, content)
+}
+
+// repeated returns what the caller's key made before, or "".
+func repeated(r store.Reader, who Caller, key, content string) (string, error) {
+	prev, err := r.Idempotency(who.id(), key)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", nil
 	}

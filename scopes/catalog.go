@@ -84,6 +84,7 @@ func (c *Catalog) add(path string) error {
 	if err != nil {
 		return src.locate(err)
 	}
+	s.file, s.outline = src.name, outlineOf(src.doc)
 	if _, ok := c.byName[s.name]; ok {
 		return src.locate(atf("$.name", "another file has a scope %q too", s.name))
 	}
@@ -128,11 +129,15 @@ func fingerprint(s *Scope) (string, error) {
 		reasons = append(reasons, r.tier.String()+" "+r.text)
 	}
 	slices.Sort(reasons)
-	canonical, err := jcs.Marshal(map[string]any{
+	meaning := map[string]any{
 		"v": 1, "name": s.name, "description": s.description, "provider": s.provider, "role": s.role, "params": s.params,
 		"rules": rules, "read": s.read.text(), "wrap": s.wrap, "default_ttl": s.defaultTTL.String(), "max_ttl": s.maxTTL.String(),
 		"source_cidrs": s.sourceCIDRs, "tier": s.tier.String(), "tier_reasons": reasons, "sensitive": s.sensitive,
-	})
+	}
+	if len(s.regions) > 0 { // so that a scope without them has the version it had before there were any
+		meaning["regions"] = s.regions
+	}
+	canonical, err := jcs.Marshal(meaning)
 	if err != nil {
 		return "", fmt.Errorf("hashing scope %q: %w", s.name, err)
 	}

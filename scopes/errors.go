@@ -1,6 +1,9 @@
 package scopes
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The reasons for which a catalog or a query is refused. Each is raised here alone.
 var (
@@ -16,6 +19,11 @@ var (
 	ErrTooLarge = errors.New("policy too large")
 	// ErrEmpty says that the permission set is empty, which would be no restriction at all.
 	ErrEmpty = errors.New("empty permission set")
+	// ErrUnproven says that compiled permissions could not be proven to lie within their scope's ceiling.
+	ErrUnproven = errors.New("not proven within the scope's ceiling")
 	// ErrCatalog says that the catalog does not load. Its text names file, line and column.
 	ErrCatalog = errors.New("invalid catalog")
+	// ErrCeiling says that a scope can give more than its role's ceiling has, or may: it could not be told. It wraps
+	// ErrCatalog.
+	ErrCeiling = fmt.Errorf("%w: over the role's ceiling", ErrCatalog)
 )

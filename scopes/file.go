@@ -60,6 +60,7 @@ type fileTTL struct {
 
 type fileBindings struct {
 	SourceCIDRs []string `yaml:"source_cidrs"`
+	Regions     []string `yaml:"regions"`
 }
 
 // oneMore is one string or a list of them.

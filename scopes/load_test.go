@@ -159,7 +159,7 @@ func TestVersion(t *testing.T) {
 		}
 	}
 	for _, c := range [][2]string{{"name: x", "name: y"}, {"d\n", "e\n"}, {"role: s3", "role: s4"}, {"s3_bucket}", "s3_bucket, allowed: [abc]}"}, {"s3_bucket}", "s3_bucket, list: true}"},
-		{"s3:GetObject]", "s3:GetObjectAcl]"}, {"{bucket}/*", "{bucket}/a*"}, {"15m", "14m"}, {"1h", "2h"}, {"1h}\n", "1h}\nbindings: {source_cidrs: [10.0.0.0/8]}\n"},
+		{"s3:GetObject]", "s3:GetObjectAcl]"}, {"{bucket}/*", "{bucket}/a*"}, {"15m", "14m"}, {"1h", "2h"}, {"1h}\n", "1h}\nbindings: {source_cidrs: [10.0.0.0/8]}\n"}, {"1h}\n", "1h}\nbindings: {regions: [eu-west-1]}\n"},
 		{"/*\"]", "/*\"]\n    conditions: {Bool: {\"aws:SecureTransport\": true}}"}} {
 		changed := strings.Replace(good, c[0], c[1], 1)
 		if changed == good {

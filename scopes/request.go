@@ -1,6 +1,8 @@
 package scopes
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -127,4 +129,14 @@ func (p Permissions) Canonical() ([]byte, error) {
 		return nil, fmt.Errorf("marshalling permissions: %w", err)
 	}
 	return out, nil
+}
+
+// Digest returns SHA-256, in hex, over Canonical.
+func (p Permissions) Digest() (string, error) {
+	b, err := p.Canonical()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
 }

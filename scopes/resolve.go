@@ -12,7 +12,7 @@ import (
 )
 
 // Resolve checks a query against its scope and compiles its permissions. Its errors wrap ErrUnknownScope,
-// ErrStaleVersion, ErrParameter, ErrTTL, ErrTooLarge or ErrEmpty.
+// ErrStaleVersion, ErrParameter, ErrTTL, ErrTooLarge, ErrUnproven or ErrEmpty.
 func (c *Catalog) Resolve(q Query) (Request, error) {
 	s, ok := c.Scope(q.Scope)
 	if !ok {
@@ -35,8 +35,16 @@ func (c *Catalog) Resolve(q Query) (Request, error) {
 	if r.permissions, err = s.render(r.params); err != nil {
 		return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
 	}
+	if err = s.prove(r.permissions); err != nil {
+		return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
+	}
 	if err = r.fit(); err != nil {
 		return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
+	}
+	if r.permissions.AWS != nil {
+		if r.permissions.AWS, err = s.fits(*r.permissions.AWS); err != nil {
+			return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
+		}
 	}
 	r.targets()
 	for _, reason := range s.reasons {
@@ -133,8 +141,7 @@ func (s *Scope) renderAWS(values map[string][]string) (Permissions, error) {
 	if len(p.Statements) == 0 {
 		return Permissions{}, ErrEmpty
 	}
-	perms := Permissions{AWS: &p}
-	return perms, fits(perms, s.sourceCIDRs)
+	return Permissions{AWS: &p}, nil
 }
 
 func (s *Scope) renderVault(values map[string][]string) (Permissions, error) {
@@ -201,18 +208,6 @@ func (r *Request) fit() error {
 		} else if resource != "" {
 			return fmt.Errorf("%w: none of the scope's actions can take %q", ErrParameter, resource)
 		}
-	}
-	return nil
-}
-
-// fits measures the policy as it will be minted in the larger dialect. Deadlines all have the same width.
-func fits(p Permissions, cidrs []string) error {
-	bound, err := iam.Bind(*p.AWS, iam.Limits{NotAfter: time.Unix(0, 0).UTC(), SourceCIDRs: cidrs, Dialect: iam.DialectAWS})
-	if err != nil {
-		return err
-	}
-	if n := iam.Size(bound); n > iam.MaxSize {
-		return fmt.Errorf("%w: %d characters are over the %d that STS takes", ErrTooLarge, n, iam.MaxSize)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package scopes
 import (
 	"slices"
 	"time"
+
+	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
 // Scope is one entry of the catalog, loaded and checked. It never changes and is safe for concurrent use.
@@ -13,7 +15,8 @@ type Scope struct {
 	params                     []Param
 	defaultTTL, maxTTL         time.Duration
 	tier                       Tier
-	sourceCIDRs                []string
+	sourceCIDRs, regions       []string
+	file                       string // its base name
 
 	compiled   map[string]param
 	statements []statement // AWS
@@ -22,6 +25,11 @@ type Scope struct {
 	wrap       bool
 	reasons    []tierReason // all of them, of whatever tier
 	sensitive  []string     // sorted
+	outline    Outline
+
+	ceiling      Ceiling
+	ceilingAWS   []bound           // the same, ready to prove with
+	ceilingVault []vaultacl.Policy // likewise
 }
 
 // Name returns the scope's name, unique in its catalog.
@@ -60,3 +68,6 @@ func (s *Scope) Tier() Tier { return s.tier }
 
 // SourceCIDRs returns the networks that a credential works from, sorted; none means any.
 func (s *Scope) SourceCIDRs() []string { return slices.Clone(s.sourceCIDRs) }
+
+// Regions returns the AWS Regions whose endpoints a credential works with, sorted; none means any.
+func (s *Scope) Regions() []string { return slices.Clone(s.regions) }

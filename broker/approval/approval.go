@@ -91,7 +91,7 @@ func Digest(d policy.Decision) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sealing the envelope: %w", err)
 	}
-	canon, err := jcs.Marshal(map[string]any{
+	envelope := map[string]any{
 		"v":            1,
 		"agent":        d.Agent().ID().String(),
 		"task":         d.Task().ID,
@@ -104,7 +104,11 @@ func Digest(d policy.Decision) (string, error) {
 		"permissions":  json.RawMessage(perms),
 		"source_cidrs": req.Scope().SourceCIDRs(),
 		"ttl_seconds":  int64(d.TTL().Seconds()),
-	})
+	}
+	if regions := req.Scope().Regions(); len(regions) > 0 { // without any, the digest is what it was before there were Regions
+		envelope["regions"] = regions
+	}
+	canon, err := jcs.Marshal(envelope)
 	if err != nil {
 		return "", fmt.Errorf("sealing the envelope: %w", err)
 	}

@@ -131,6 +131,21 @@ func New(t *testing.T, cfg Config) *Harness {
 	return h
 }
 
+// prove holds the catalog against the example roles' ceilings, as the daemon does. A test that adds a scope over them
+// has to widen them.
+func (h *Harness) prove(cat *scopes.Catalog) error {
+	dir := filepath.Join(h.Catalog, "ceilings")
+	s3, err := scopes.LoadCeiling(scopes.ProviderAWS, filepath.Join(dir, "s3-role.json"))
+	if err != nil {
+		return err
+	}
+	vault, err := scopes.LoadCeiling(scopes.ProviderVault, filepath.Join(dir, "vault-role.hcl"))
+	if err != nil {
+		return err
+	}
+	return cat.ProveCeilings(map[string]scopes.RoleCeiling{"s3": s3, "vault": vault})
+}
+
 // Start starts the broker on what is on disk, after Stop.
 func (h *Harness) Start() {
 	t := h.T
@@ -152,6 +167,9 @@ func (h *Harness) Start() {
 		Load: func() (broker.Rules, error) {
 			cat, err := scopes.Load(h.Catalog)
 			if err != nil {
+				return broker.Rules{}, err
+			}
+			if err := h.prove(cat); err != nil {
 				return broker.Rules{}, err
 			}
 			engine, err := policy.Load(h.Catalog, cat)

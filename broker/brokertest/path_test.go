@@ -2,6 +2,8 @@ package brokertest_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -141,6 +143,56 @@ func TestCredentialComesWithItsRecord(t *testing.T) {
 	}
 	if got, want := typesOf(t, h), "broker.started task.opened grant.cleared issuance.intended issuance.issued"; got != want {
 		t.Errorf("records %s, want %s", got, want)
+	}
+}
+
+// A grant and each of its records say why the tier is what it is, and which permissions they are about.
+func TestTierReasonsAndPermissionsAreRecorded(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{})
+	c := h.AgentClient(brokertest.Agent)
+	r := ask(openTask(t, c, "task-key-1"), "grant-key-1")
+	explained, err := c.ExplainScope(t.Context(), &valetkeyv1.ExplainScopeRequest{Scope: r.GetScope(), Parameters: r.GetParameters(), Environment: "production"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(explained.GetPermissions()))
+	digest, reasons := hex.EncodeToString(sum[:]), strings.Join(explained.GetTierReasons(), "; ")
+	resp, err := c.RequestGrant(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-1", GrantId: resp.GetGrant().GetId()}); err != nil {
+		t.Fatal(err)
+	}
+	listed, err := h.OperatorClient().ListGrants(t.Context(), &valetkeyv1.ListGrantsRequest{})
+	if err != nil || len(listed.GetGrants()) != 1 {
+		t.Fatalf("%v, %v", listed, err)
+	}
+	for _, g := range []*valetkeyv1.Grant{resp.GetGrant(), listed.GetGrants()[0]} {
+		if g.GetPermissionsDigest() != digest || strings.Join(g.GetTierReasons(), "; ") != reasons || !strings.Contains(reasons, "s3:PutObject") {
+			t.Errorf("the grant says %q of %s, want %q of %s", g.GetTierReasons(), g.GetPermissionsDigest(), reasons, digest)
+		}
+	}
+	about := 0
+	for _, raw := range h.Records() {
+		var rec struct {
+			Type, Tier  string
+			TierReasons []string `json:"tier_reasons"`
+			Permissions string   `json:"permissions_digest"`
+		}
+		if err := json.Unmarshal([]byte(raw), &rec); err != nil {
+			t.Fatal(err)
+		}
+		if rec.Tier == "" {
+			continue
+		}
+		about++
+		if rec.Permissions != digest || strings.Join(rec.TierReasons, "; ") != reasons {
+			t.Errorf("%s says %q of %q", rec.Type, rec.TierReasons, rec.Permissions)
+		}
+	}
+	if about < 5 { // cleared, and twice intended and issued
+		t.Errorf("%d records are about the grant's permissions", about)
 	}
 }
 

@@ -2,6 +2,8 @@ package brokertest_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -134,4 +136,58 @@ func TestKeysOfIdleEndsAreLimited(t *testing.T) {
 	if _, err := c.CloseTask(t.Context(), &valetkeyv1.CloseTaskRequest{TaskId: task}); err != nil {
 		t.Errorf("without a key: %v", err)
 	}
+}
+
+// The first answer comes again whatever has become of the scope and the task since:
+// where an answer was lost, that is how the agent learns of its grant.
+func TestRepeatOutlivesScopeAndTask(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{})
+	c, op := h.AgentClient(brokertest.Agent), h.OperatorClient()
+	task := openTask(t, c, "task-key-1")
+	scopes, err := c.ListScopes(t.Context(), &valetkeyv1.ListScopesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := ask(task, "grant-key-1")
+	req.Mint = false
+	for _, s := range scopes.GetScopes() {
+		if s.GetName() == req.GetScope() {
+			req.ScopeVersion = s.GetVersion()
+		}
+	}
+	first, err := c.RequestGrant(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := func(when, fresh string) {
+		t.Helper()
+		got, err := c.RequestGrant(t.Context(), req)
+		if err != nil || got.GetGrant().GetId() != first.GetGrant().GetId() {
+			t.Errorf("%s: %v, %v", when, got, err)
+		}
+		other := proto.CloneOf(req)
+		other.Justification = "other content"
+		_, err = c.RequestGrant(t.Context(), other)
+		wantReason(t, err, codes.AlreadyExists, "IDEMPOTENCY_CONFLICT")
+		other.IdempotencyKey = "grant-key-2"
+		if _, err := c.RequestGrant(t.Context(), other); reasonOf(err) != fresh {
+			t.Errorf("%s, with a new key: %v", when, err)
+		}
+	}
+	file := filepath.Join(h.Catalog, "s3-prefix-write.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(text), "description: ", "description: Now ", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := op.ReloadCatalog(t.Context(), &valetkeyv1.ReloadCatalogRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	again("in a new catalog", "STALE_SCOPE_VERSION")
+	if _, err := c.CloseTask(t.Context(), &valetkeyv1.CloseTaskRequest{TaskId: task}); err != nil {
+		t.Fatal(err)
+	}
+	again("in a closed task", "TASK_CLOSED")
 }

@@ -91,3 +91,16 @@ func TestCountedRefusalsOutliveTheStoresFault(t *testing.T) {
 	h.Start()
 	wantRecord(t, h, "refusal.summary", "CALLER_NOT_ALLOWED")
 }
+
+// One that was to be recorded by itself while the store was down is counted.
+func TestRefusalOutlivesTheStoresFault(t *testing.T) {
+	var f *failing
+	h := brokertest.New(t, brokertest.Config{Wrap: func(s store.Store) store.Store { f = &failing{Store: s}; return f }})
+	c := h.AgentClient("spiffe://" + brokertest.TrustDomain + "/database")
+	f.before.Store(true)
+	_, err := c.ListScopes(t.Context(), &valetkeyv1.ListScopesRequest{})
+	wantReason(t, err, codes.PermissionDenied, "CALLER_NOT_ALLOWED")
+	f.before.Store(false)
+	h.Clock.Add(2 * time.Minute)
+	brokertest.Eventually(t, "the refusal is on the record", func() bool { return has(t, h, "refusal.summary", "CALLER_NOT_ALLOWED") })
+}

@@ -39,7 +39,7 @@ type Anchor struct {
 	key   *Key
 	st    store.Store
 	lock  *flock.Flock
-	fresh bool
+	moved bool // what was read stood beside the key, and not in path
 
 	mu   sync.Mutex
 	size int64 // of what the file holds; guarded by mu
@@ -47,7 +47,8 @@ type Anchor struct {
 
 // OpenAnchor holds the log in st against the checkpoint in path, and takes path
 // for itself. It returns an ErrHistory where the log is shorter, or is not an
-// extension of it. Without a file the log is taken as it is; see Fresh.
+// extension of it, or where there is no such file. A path that is not the one
+// beside the key takes over what GenerateKey left there.
 func OpenAnchor(ctx context.Context, path string, key *Key, st store.Store) (*Anchor, error) {
 	a, err := takeAnchor(path, key, st)
 	if err != nil {
@@ -79,19 +80,19 @@ func (a *Anchor) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.fresh = known.N == 0 && head.Size > 0
 	a.size = -1 // so that it is written, and a place that cannot be written to shows now
 	return a.keep(head)
 }
 
-// Fresh says that there was a log, and no checkpoint file to hold it against.
-func (a *Anchor) Fresh() bool { return a.fresh }
-
-// read returns the tree in the file; a zero one when there is no file.
+// read returns the tree in the file.
 func (a *Anchor) read() (tlog.Tree, error) {
 	raw, err := os.ReadFile(a.path)
+	if errors.Is(err, fs.ErrNotExist) && a.path != a.key.checkpoint {
+		raw, err = os.ReadFile(a.key.checkpoint)
+		a.moved = err == nil
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return tlog.Tree{}, nil
+		return tlog.Tree{}, a.lost("it is missing, so nobody can tell this log from one that took the place of another")
 	}
 	if err != nil {
 		return tlog.Tree{}, fmt.Errorf("reading the ledger's checkpoint file: %w", err)
@@ -177,6 +178,13 @@ func (a *Anchor) keep(head store.Head) error {
 		return fmt.Errorf("writing the ledger's checkpoint file: %w; put it where the broker can write, with ledger.checkpoint_file", err)
 	}
 	a.size = head.Size
+	if !a.moved {
+		return nil
+	}
+	a.moved = false // from here on the newer one counts, also when it is lost
+	if err := os.Remove(a.key.checkpoint); err != nil {
+		return fmt.Errorf("taking the ledger's checkpoint from beside the key: %w", err)
+	}
 	return nil
 }
 

@@ -174,17 +174,13 @@ func TestAcceptLoss(t *testing.T) {
 	}
 }
 
-func TestAnchorOfAnOlderBrokersLog(t *testing.T) {
+func TestOneBrokerAKey(t *testing.T) {
 	dir := t.TempDir()
 	k := key(t, dir)
 	if err := with(t, dir, k, func(st store.Store) error {
-		write(t, ledger.New(st, time.Now), 2)
 		a, err := ledger.OpenAnchor(t.Context(), anchorOf(dir), k, st)
 		if err != nil {
 			return err
-		}
-		if !a.Fresh() {
-			t.Error("a log without a checkpoint file went unnoticed")
 		}
 		if _, err := ledger.OpenAnchor(t.Context(), anchorOf(dir), k, st); !errors.Is(err, ledger.ErrKey) {
 			t.Errorf("two brokers with one key: %v", err)
@@ -193,8 +189,71 @@ func TestAnchorOfAnOlderBrokersLog(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(anchorOf(dir)); err != nil {
-		t.Error(err)
+}
+
+// Without the file, a lost log and a new one look alike: neither is served until
+// somebody types it, not even the first time.
+func TestMissingAnchorIsRefused(t *testing.T) {
+	for name, spoil := range map[string]func(dir string, k *ledger.Key) error{
+		"before the first record": func(string, *ledger.Key) error { return nil },
+		"with the log there":      func(dir string, k *ledger.Key) error { return life(t, dir, k, 3) },
+		"with the database": func(dir string, k *ledger.Key) error {
+			err := life(t, dir, k, 3)
+			drop(t, dir)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			k := key(t, dir)
+			if err := errors.Join(spoil(dir, k), os.Remove(anchorOf(dir))); err != nil {
+				t.Fatal(err)
+			}
+			if err := life(t, dir, k, 1); !errors.Is(err, ledger.ErrHistory) || !strings.Contains(err.Error(), "it is missing") {
+				t.Errorf("got %v", err)
+			}
+			if err := with(t, dir, k, func(st store.Store) error {
+				_, err := ledger.AcceptLoss(t.Context(), anchorOf(dir), k, st, time.Now, "the file went")
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := life(t, dir, k, 1); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A place of its own takes over from beside the key, and from then on it alone counts.
+func TestAnchorMoves(t *testing.T) {
+	dir, apart := t.TempDir(), filepath.Join(t.TempDir(), "apart")
+	k := key(t, dir)
+	open := func(n int) error {
+		return with(t, dir, k, func(st store.Store) error {
+			a, err := ledger.OpenAnchor(t.Context(), apart, k, st)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				write(t, ledger.New(st, time.Now), n)
+			}
+			return a.Close(t.Context())
+		})
+	}
+	for n := range 3 {
+		if err := open(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(anchorOf(dir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the first one is still there: %v", err)
+	}
+	if err := os.Remove(apart); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(1); !errors.Is(err, ledger.ErrHistory) {
+		t.Errorf("without it: %v", err)
 	}
 }
 

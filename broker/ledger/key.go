@@ -25,11 +25,20 @@ type Key struct {
 	signer   note.Signer
 	verifier note.Verifier
 	vkey     string
+	// checkpoint is the file that GenerateKey wrote beside the key.
+	checkpoint string
 }
 
 // GenerateKey writes a new Ed25519 note key for origin to path, mode 0600, and
-// never overwrites one. The verifier key goes to path + ".pub".
+// never overwrites one. The verifier key goes to path + ".pub", and the signed
+// checkpoint of an empty log to path + ".checkpoint": without that file nobody
+// could tell a log that is new from one that was lost.
 func GenerateKey(path, origin string) error {
+	for _, file := range []string{path, path + ".pub", path + ".checkpoint"} {
+		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(err, fmt.Errorf("%w: %s is there already, and is never overwritten; it may belong to a log", ErrKey, file))
+		}
+	}
 	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
 	if err != nil {
 		return fmt.Errorf("%w: generating: %w", ErrKey, err)
@@ -38,6 +47,21 @@ func GenerateKey(path, origin string) error {
 		return fmt.Errorf("%w: writing: %w", ErrKey, err)
 	}
 	if err := writeNew(path+".pub", vkey+"\n", 0o644); err != nil {
+		return fmt.Errorf("%w: writing: %w", ErrKey, err)
+	}
+	k, err := LoadKey(path)
+	if err != nil {
+		return err
+	}
+	root, err := tlog.TreeHash(0, nil)
+	if err != nil {
+		return fmt.Errorf("%w: hashing nothing: %w", ErrKey, err)
+	}
+	text, err := k.Seal(tlog.Tree{Hash: root})
+	if err != nil {
+		return fmt.Errorf("%w: signing: %w", ErrKey, err)
+	}
+	if err := writeNew(k.checkpoint, string(text), 0o600); err != nil {
 		return fmt.Errorf("%w: writing: %w", ErrKey, err)
 	}
 	return nil
@@ -76,7 +100,7 @@ func LoadKey(path string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}
-	k := &Key{signer: signer, vkey: strings.TrimSpace(string(pub))}
+	k := &Key{signer: signer, vkey: strings.TrimSpace(string(pub)), checkpoint: path + ".checkpoint"}
 	if k.verifier, err = note.NewVerifier(k.vkey); err != nil {
 		return nil, fmt.Errorf("%w: %s.pub is not a note verifier key", ErrKey, path)
 	}

@@ -62,14 +62,18 @@ type Record struct {
 	Grant    string `json:"grant_id,omitempty"`
 	Issuance string `json:"issuance_id,omitempty"`
 
-	EnvelopeDigest string              `json:"envelope_digest,omitempty"`
-	Decision       string              `json:"decision,omitempty"`
-	Reasons        []string            `json:"reasons,omitempty"`
-	Needs          map[string]int      `json:"needs,omitempty"`
-	Tier           string              `json:"tier,omitempty"`
-	Scope          string              `json:"scope,omitempty"` // name@version
-	Params         map[string][]string `json:"parameters,omitempty"`
-	TTLSeconds     int64               `json:"ttl_seconds,omitempty"`
+	EnvelopeDigest string         `json:"envelope_digest,omitempty"`
+	Decision       string         `json:"decision,omitempty"`
+	Reasons        []string       `json:"reasons,omitempty"`
+	Needs          map[string]int `json:"needs,omitempty"`
+	Tier           string         `json:"tier,omitempty"`
+	// TierReasons say why the tier is not lower; where there are many, the first, and how many more.
+	TierReasons []string `json:"tier_reasons,omitempty"`
+	// PermissionsDigest is SHA-256, in hex, over the RFC 8785 form of the compiled permissions.
+	PermissionsDigest string              `json:"permissions_digest,omitempty"`
+	Scope             string              `json:"scope,omitempty"` // name@version
+	Params            map[string][]string `json:"parameters,omitempty"`
+	TTLSeconds        int64               `json:"ttl_seconds,omitempty"`
 	// Service is the target: the provider and role.
 	Service   string   `json:"target_service,omitempty"`
 	Actions   []string `json:"target_actions,omitempty"`

@@ -68,16 +68,24 @@ type VaultSecret struct {
 type Credential struct {
 	handle  Handle
 	expires time.Time
-	secret  Secret
+	// secret is a closure, which nothing prints: where a Credential is an unexported
+	// field fmt cannot call its methods, and with %s follows its pointers instead.
+	secret func() Secret
 }
 
 // NewCredential is for Minters, after they have checked the upstream's answer.
 func NewCredential(h Handle, expires time.Time, s Secret) Credential {
-	return Credential{handle: h, expires: expires, secret: s}
+	return Credential{handle: h, expires: expires, secret: func() Secret { return s }}
 }
 
 // Valid reports whether there is a secret inside.
-func (c Credential) Valid() bool { return c.secret.AWS != nil || c.secret.Vault != nil }
+func (c Credential) Valid() bool {
+	if c.secret == nil {
+		return false
+	}
+	s := c.secret()
+	return s.AWS != nil || s.Vault != nil
+}
 
 // Handle names the credential upstream.
 func (c Credential) Handle() Handle { return c.handle }
@@ -86,7 +94,12 @@ func (c Credential) Handle() Handle { return c.handle }
 func (c Credential) ExpiresAt() time.Time { return c.expires }
 
 // Reveal returns the secret. Call it only where it is written to its agent.
-func (c Credential) Reveal() Secret { return c.secret }
+func (c Credential) Reveal() Secret {
+	if c.secret == nil {
+		return Secret{}
+	}
+	return c.secret()
+}
 
 // String, GoString, Format, MarshalJSON, MarshalText and LogValue hide the secret.
 func (Credential) String() string { return redacted }

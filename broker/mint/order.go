@@ -23,7 +23,7 @@ const (
 const MaxPermitLife = 60 * time.Second
 
 // Order is what to mint, complete: a Minter adds nothing to it and looks nothing up.
-// Every field is required except SourceCIDRs.
+// Every field is required except SourceCIDRs and Regions.
 type Order struct {
 	// GrantID, TaskID, AgentID, ScopeName and ScopeVersion say on whose behalf; AgentID is
 	// the whole SPIFFE ID.
@@ -41,6 +41,8 @@ type Order struct {
 	Permissions scopes.Permissions
 	// SourceCIDRs limits where it may be used from; empty means anywhere.
 	SourceCIDRs []string
+	// Regions limits which AWS Regions' endpoints it works with; empty means all. Only AWS's own dialect can keep it.
+	Regions []string
 	// NotAfter is when it must be dead.
 	NotAfter time.Time
 	// IssuedAt and PermitExpires bound when the order may be carried out, not what it gives.
@@ -114,7 +116,7 @@ func (o Order) canonical() ([]byte, error) {
 		"scope": o.ScopeName, "scope_version": o.ScopeVersion,
 		"envelope": o.EnvelopeDigest, "issuance": o.IssuanceID,
 		"session": o.SessionName, "role": o.Role,
-		"permissions": json.RawMessage(perms), "source_cidrs": o.SourceCIDRs,
+		"permissions": json.RawMessage(perms), "source_cidrs": o.SourceCIDRs, "regions": o.Regions,
 		"not_after": stamp(o.NotAfter), "issued_at": stamp(o.IssuedAt), "permit_expires": stamp(o.PermitExpires),
 	})
 	if err != nil {

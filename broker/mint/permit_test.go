@@ -104,6 +104,16 @@ func TestPermitRefused(t *testing.T) {
 	if _, err := v.Verify(changed); !errors.Is(err, mint.ErrPermit) {
 		t.Errorf("changed permissions: %v", err)
 	}
+	o = order()
+	o.Regions = []string{"eu-west-1"}
+	moved, err := s.Sign(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Regions[0] = "us-east-1"
+	if _, err := v.Verify(moved); !errors.Is(err, mint.ErrPermit) {
+		t.Errorf("changed Regions: %v", err)
+	}
 	late, err := s.Sign(order())
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +168,8 @@ func TestCredentialHidesItself(t *testing.T) {
 		Vault: &mint.VaultSecret{Token: secret, DataJSON: []byte(secret), WrappingToken: secret},
 	})
 	var out strings.Builder
-	for _, v := range []any{c, &c, c.Reveal(), *c.Reveal().AWS, c.Reveal().AWS, *c.Reveal().Vault, c.Reveal().Vault, []mint.Credential{c}} {
+	inside := struct{ hidden mint.Credential }{c} // fmt cannot call the methods of an unexported field
+	for _, v := range []any{inside, &inside, []any{inside}, c, &c, c.Reveal(), *c.Reveal().AWS, c.Reveal().AWS, *c.Reveal().Vault, c.Reveal().Vault, []mint.Credential{c}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Fprintf(&out, verb, v)
 		}

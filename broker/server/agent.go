@@ -64,16 +64,14 @@ func (s *agentServer) ExplainScope(ctx context.Context, r *valetkeyv1.ExplainSco
 	out := &valetkeyv1.ExplainScopeResponse{
 		Scope: scopeOut(req.Scope()), Tier: tierOut(req.Tier().String()), TierReasons: req.TierReasons(), Permissions: string(perms),
 		Allowed: d.Outcome() == policy.Allow, Needs: needsOut(d.Needs()), Reasons: d.Reasons(), Ttl: durationpb.New(d.TTL()),
+		SourceCidrs: req.Scope().SourceCIDRs(), Regions: req.Scope().Regions(),
 	}
 	if req.Permissions().AWS != nil {
-		// A deadline has a fixed width, so any gives the size that minting will have.
-		bound, err := iam.Bind(*req.Permissions().AWS, iam.Limits{
-			NotAfter: d.At().Add(d.TTL()), SourceCIDRs: req.Scope().SourceCIDRs(), Dialect: iam.DialectAWS,
-		})
+		size, err := req.Scope().BoundSize(*req.Permissions().AWS)
 		if err != nil {
 			return nil, fmt.Errorf("measuring permissions: %w", err)
 		}
-		out.PolicySize, out.PolicyLimit = int32(iam.Size(bound)), iam.MaxSize //nolint:gosec // Resolve keeps it under the limit
+		out.PolicySize, out.PolicyLimit = int32(size), iam.MaxSize //nolint:gosec // Resolve keeps it under the limit
 	}
 	return out, nil
 }

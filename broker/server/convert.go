@@ -65,6 +65,7 @@ func grantOut(g store.Grant) *valetkeyv1.Grant {
 		Id: g.ID, TaskId: g.TaskID, AgentSpiffeId: g.Agent, Scope: g.Scope, ScopeVersion: g.ScopeVersion,
 		Parameters: map[string]*valetkeyv1.Value{}, Tier: tierOut(g.Tier), State: stateOut(g.State), EnvelopeDigest: g.Digest,
 		RequestedAt: stamp(g.RequestedAt), ExpiresAt: stamp(g.ExpiresAt), Reasons: g.Reasons,
+		TierReasons: g.TierReasons, PermissionsDigest: g.PermissionsDigest,
 	}
 	for name, values := range g.Params {
 		out.Parameters[name] = &valetkeyv1.Value{Values: values}

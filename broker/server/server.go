@@ -156,7 +156,13 @@ func (e *edge) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, n
 
 func (e *edge) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
-		return next(srv, ss)
+		err := e.streamUntilDrained(ss.Context(), func(ctx context.Context) error {
+			return next(srv, &checkedStream{ServerStream: ss, ctx: ctx, e: e})
+		})
+		if errors.Is(err, errDraining) {
+			return status.Error(codes.Unavailable, errDraining.Error())
+		}
+		return err
 	}
 	began := time.Now()
 	ctx, c, err := e.enter(ss.Context(), info.FullMethod)

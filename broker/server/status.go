@@ -71,6 +71,7 @@ func table() []row {
 		{err: scopes.ErrTTL, code: codes.InvalidArgument, reason: valetkeyv1.ErrorReason_ERROR_REASON_TTL_TOO_LONG, text: "the ttl is outside the scope's limits", detail: true},
 		{err: scopes.ErrTooLarge, code: codes.InvalidArgument, reason: valetkeyv1.ErrorReason_ERROR_REASON_POLICY_TOO_LARGE, text: "the compiled policy does not fit the provider's limit; ask for less in one grant", detail: true},
 		{err: ledger.ErrRecordTooLarge, code: codes.InvalidArgument, reason: valetkeyv1.ErrorReason_ERROR_REASON_POLICY_TOO_LARGE, text: "the request does not fit one record; ask for less in one grant"},
+		{err: scopes.ErrUnproven, code: codes.PermissionDenied, reason: valetkeyv1.ErrorReason_ERROR_REASON_UNPROVEN, text: "the compiled permissions could not be proven to lie within the scope's ceiling, so nothing is issued; ask for less, or have the catalog's owner look at the scope", detail: true, ours: true},
 		{err: scopes.ErrCatalog, code: codes.FailedPrecondition, reason: valetkeyv1.ErrorReason_ERROR_REASON_INVALID_CATALOG, text: "the catalog does not load; the old one goes on serving", detail: true},
 		{err: policy.ErrLoad, code: codes.FailedPrecondition, reason: valetkeyv1.ErrorReason_ERROR_REASON_INVALID_CATALOG, text: "the policies do not load; the old ones go on serving", detail: true},
 		{err: policy.ErrPolicy, code: codes.PermissionDenied, reason: valetkeyv1.ErrorReason_ERROR_REASON_POLICY_ERROR, text: "the policy engine met an error, so the answer is no; the broker's log has the cause", ours: true},

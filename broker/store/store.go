@@ -58,6 +58,8 @@ type Reader interface {
 	Grants(f GrantFilter) ([]Grant, error)
 	Issuance(id string) (Issuance, error)
 	Issuances(f IssuanceFilter) ([]Issuance, error)
+	// DueWork returns up to limit rows that are due at now. One that is due later
+	// than MaxPutOff after now is too: a clock was ahead, and was put right.
 	DueWork(now time.Time, limit int) ([]Work, error)
 	// Idempotency returns ErrNotFound for a key that has not been used.
 	Idempotency(agent, key string) (Idempotency, error)
@@ -130,9 +132,13 @@ type Grant struct {
 	Scope, ScopeVersion string
 	Params              map[string][]string
 	Tier, Digest        string
-	State               GrantState
-	Reasons             []string `json:",omitempty"`
-	Needs               []Need   `json:",omitempty"`
+	// TierReasons say why the tier is not lower, the first of them; PermissionsDigest is of the compiled
+	// permissions, as scopes.Permissions.Digest makes it. Both are empty in rows from before there were any.
+	TierReasons       []string `json:",omitempty"`
+	PermissionsDigest string   `json:",omitempty"`
+	State             GrantState
+	Reasons           []string `json:",omitempty"`
+	Needs             []Need   `json:",omitempty"`
 	// Frozen says that it was denied because its agent was frozen.
 	Frozen      bool `json:",omitempty"`
 	TTL         time.Duration
@@ -175,6 +181,9 @@ type Issuance struct {
 	// Index is the ledger record of the outcome, or of the intent while open.
 	Index int64
 }
+
+// MaxPutOff is the longest that work is put off at once.
+const MaxPutOff = 5 * time.Minute
 
 // IssuanceFilter selects issuances. Zero fields select all.
 type IssuanceFilter struct {

@@ -50,6 +50,8 @@ var (
 	ErrTTLTooLong error = reason(valetkeyv1.ErrorReason_ERROR_REASON_TTL_TOO_LONG)
 	// ErrPolicyTooLarge is a policy that does not fit the provider's limit.
 	ErrPolicyTooLarge error = reason(valetkeyv1.ErrorReason_ERROR_REASON_POLICY_TOO_LARGE)
+	// ErrUnproven is a request that could not be shown to lie within its scope.
+	ErrUnproven error = reason(valetkeyv1.ErrorReason_ERROR_REASON_UNPROVEN)
 	// ErrDenied is a request that no policy permits, or that one forbids.
 	ErrDenied error = reason(valetkeyv1.ErrorReason_ERROR_REASON_DENIED)
 	// ErrNeedsApproval is a request that people have to approve; Error.Needs says whom.

@@ -168,7 +168,7 @@ func TestSentinels(t *testing.T) {
 	all := []error{
 		valetkey.ErrInvalidRequest, valetkey.ErrUnauthenticated, valetkey.ErrUnknownTrustDomain, valetkey.ErrSVIDExpired, valetkey.ErrWrongAudience,
 		valetkey.ErrCallerNotAllowed, valetkey.ErrUnknownScope, valetkey.ErrStaleScopeVersion, valetkey.ErrInvalidParameter, valetkey.ErrTTLTooLong,
-		valetkey.ErrPolicyTooLarge, valetkey.ErrDenied, valetkey.ErrNeedsApproval, valetkey.ErrPolicyFailed, valetkey.ErrRateLimited, valetkey.ErrFrozen,
+		valetkey.ErrPolicyTooLarge, valetkey.ErrUnproven, valetkey.ErrDenied, valetkey.ErrNeedsApproval, valetkey.ErrPolicyFailed, valetkey.ErrRateLimited, valetkey.ErrFrozen,
 		valetkey.ErrTaskNotFound, valetkey.ErrTaskClosed, valetkey.ErrGrantNotFound, valetkey.ErrGrantEnded, valetkey.ErrIdempotencyConflict,
 		valetkey.ErrAlreadyIssued, valetkey.ErrUpstreamUnavailable, valetkey.ErrUpstreamRefused, valetkey.ErrUpstreamInvalid,
 		valetkey.ErrLedgerUnavailable, valetkey.ErrInvalidCatalog, valetkey.ErrRecordNotFound, valetkey.ErrInternal,

@@ -8,7 +8,7 @@
 // It leaves with 0 when done, 1 on an error, 2 on wrong usage, 3 when it is
 // denied, 4 when people have to approve first, and 5 when a ledger does not
 // verify, or a case is not decided as its table or its line expects. The
-// commands that judge policies leave with 0 for yes, allowed or nothing gained,
-// 3 for no, not allowed or something gained, and 4 for unknown or a gain of the
-// destructive or admin tier.
+// commands that judge policies and catalogs leave with 0 for yes, allowed or
+// nothing gained, 3 for no, not allowed or something gained or found, and 4 for
+// unknown or a gain of the destructive or admin tier.
 package main

@@ -8,17 +8,28 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	example "github.com/valetkey/valetkey/testdata/catalog"
 )
 
-// TestDocs runs the commands of docs/scopes.md in one folder, from top to bottom, and compares what they print and what
-// they leave with. "cat" of a file that is not there yet writes it.
+// TestDocs runs the commands of each document in one folder, from top to bottom, and compares what they print and what
+// they leave with. "cat" of a file that is not there yet writes it. The example catalog is in the folder as "catalog".
 func TestDocs(t *testing.T) {
-	text, err := os.ReadFile("../../docs/scopes.md")
+	t.Setenv("GORACE", raceOptions)
+	for _, doc := range []string{"scopes.md", "catalog.md"} {
+		t.Run(doc, func(t *testing.T) { runDoc(t, filepath.Join("..", "..", "docs", doc)) })
+	}
+}
+
+func runDoc(t *testing.T, doc string) {
+	text, err := os.ReadFile(doc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("GORACE", raceOptions)
 	dir, ran := t.TempDir(), 0
+	if err := os.CopyFS(filepath.Join(dir, "catalog"), example.Files); err != nil {
+		t.Fatal(err)
+	}
 	for i, block := range strings.Split(string(text), "```console\n")[1:] {
 		block, _, closed := strings.Cut(block, "\n```")
 		if !closed || !strings.HasPrefix(block, "$ ") {
@@ -36,12 +47,12 @@ func TestDocs(t *testing.T) {
 			}
 			ran++
 			if got := shell(t, dir, command); got != want {
-				t.Errorf("$ %s\n%s\nbut docs/scopes.md has\n%s", command, got, want)
+				t.Errorf("$ %s\n%s\nbut %s has\n%s", command, got, doc, want)
 			}
 		}
 	}
 	if ran == 0 {
-		t.Fatal("docs/scopes.md has no command")
+		t.Fatalf("%s has no command", doc)
 	}
 	t.Logf("%d commands", ran)
 }

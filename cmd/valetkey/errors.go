@@ -26,7 +26,10 @@ var (
 // exitCode gives the code that an error leaves with.
 func exitCode(err error) int {
 	var a *answerError
+	var s *statusError
 	switch {
+	case errors.As(err, &s):
+		return s.code
 	case errors.As(err, &a):
 		return a.code
 	case errors.Is(err, logverify.ErrVerification), errors.Is(err, errTables):
@@ -55,10 +58,22 @@ func exitCode(err error) int {
 	}
 }
 
-// printError says what went wrong and what to do next.
+// printError says what went wrong and what to do next. What others wrote, such as the names of files, drives no
+// terminal.
 func printError(w io.Writer, err error) {
+	var b strings.Builder
+	writeError(&b, err)
+	for line := range strings.Lines(b.String()) {
+		_, _ = fmt.Fprintln(w, clean(strings.TrimSuffix(line, "\n")))
+	}
+}
+
+func writeError(w io.Writer, err error) {
 	if a := (*answerError)(nil); errors.As(err, &a) && a.text == "" {
 		return // the answer itself has been printed
+	}
+	if s := (*statusError)(nil); errors.As(err, &s) && s.err == nil {
+		return // what ran has said what there is to say
 	}
 	r, ok := valetkey.RefusalOf(err)
 	if !ok {
@@ -118,6 +133,8 @@ func advice(r valetkeyv1.ErrorReason) string {
 		return "ask for a shorter --ttl; valetkey scopes shows the most."
 	case valetkeyv1.ErrorReason_ERROR_REASON_POLICY_TOO_LARGE:
 		return "ask for fewer resources at once."
+	case valetkeyv1.ErrorReason_ERROR_REASON_UNPROVEN:
+		return "ask for something narrower, or tell the operator: the scope can make more of its values than its author meant."
 	case valetkeyv1.ErrorReason_ERROR_REASON_DENIED:
 		return "see why, and what would be allowed: valetkey explain SCOPE k=v..."
 	case valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL:

@@ -16,7 +16,7 @@ type globals struct {
 	Broker      string        `help:"The broker's address, host:port." env:"VALETKEY_ADDR" placeholder:"ADDR"`
 	BrokerID    string        `name:"broker-id" help:"The SPIFFE ID the broker must have. Without it: any member of your own trust domain." env:"VALETKEY_BROKER_ID" placeholder:"ID"`
 	WorkloadAPI string        `name:"workload-api" help:"The Workload API's address, such as unix:///run/spire/api.sock." env:"SPIFFE_ENDPOINT_SOCKET" placeholder:"ADDR"`
-	Output      string        `short:"o" help:"How to print: table or json." enum:"table,json" default:"table"`
+	Output      string        `short:"o" help:"How to print: table or json; catalog diff also has markdown." enum:"table,json,markdown" default:"table"`
 	Timeout     time.Duration `help:"How long to wait for a broker." default:"30s"`
 
 	// connect replaces dialing; nil in the binary.
@@ -39,6 +39,12 @@ func (g *globals) call(ctx context.Context, f func(context.Context, *valetkey.Cl
 }
 
 func (g *globals) dial(ctx context.Context) (*valetkey.Client, error) {
+	// The commands print receipts as they come; "valetkey ledger verify" checks.
+	return g.dialWith(ctx, valetkey.WithoutReceiptChecks())
+}
+
+// dialWith is dial with more options.
+func (g *globals) dialWith(ctx context.Context, more ...valetkey.Option) (*valetkey.Client, error) {
 	if g.connect != nil {
 		return g.connect()
 	}
@@ -48,8 +54,7 @@ func (g *globals) dial(ctx context.Context) (*valetkey.Client, error) {
 	if g.WorkloadAPI == "" {
 		return nil, &usageError{"no Workload API: give --workload-api ADDR or set SPIFFE_ENDPOINT_SOCKET"}
 	}
-	// The commands print receipts as they come; "valetkey ledger verify" checks.
-	opts := []valetkey.Option{valetkey.WithAddr(g.Broker), valetkey.WithWorkloadAPI(g.WorkloadAPI), valetkey.WithoutReceiptChecks()}
+	opts := append([]valetkey.Option{valetkey.WithAddr(g.Broker), valetkey.WithWorkloadAPI(g.WorkloadAPI)}, more...)
 	if g.BrokerID != "" {
 		id, err := spiffeid.FromString(g.BrokerID)
 		if err != nil {
@@ -61,5 +66,5 @@ func (g *globals) dial(ctx context.Context) (*valetkey.Client, error) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("no SVID from %s within %s: is the socket right, and is there an entry for this process? %w", g.WorkloadAPI, g.Timeout, err)
 	}
-	return client, err
+	return client, asUsage(err)
 }

@@ -74,10 +74,14 @@ func printGrant(out *output, g *valetkeyv1.Grant) error {
 		{"scope", g.GetScope() + " @ " + g.GetScopeVersion()},
 		{"parameters", valuesText(g.GetParameters())},
 		{"tier", tierName(g.GetTier())},
+		{"permissions", g.GetPermissionsDigest()},
 		{"task", g.GetTaskId()},
 		{"agent", g.GetAgentSpiffeId()},
 		{"envelope", g.GetEnvelopeDigest()},
 		{"expires", when(g.GetExpiresAt())},
+	}
+	for _, r := range g.GetTierReasons() {
+		rows = append(rows, []string{"tier because", clean(r)})
 	}
 	for _, r := range g.GetReasons() {
 		rows = append(rows, []string{"because", clean(r)})

@@ -38,10 +38,15 @@ type cli struct {
 
 	Scopes   scopesCmd   `cmd:"" help:"List what may be asked for."`
 	Explain  explainCmd  `cmd:"" help:"Say what a request would give and need. Mints nothing."`
+	Can      canCmd      `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no."`
 	Task     taskCmd     `cmd:"" help:"Open and close tasks."`
 	Request  requestCmd  `cmd:"" help:"Ask for a grant."`
 	Mint     mintCmd     `cmd:"" help:"Mint a credential from a grant, and print it."`
 	Release  releaseCmd  `cmd:"" help:"Give a grant back."`
+	Exec     execCmd     `cmd:"" help:"Run a command with credentials for one task, which ends with it."`
+	Shell    shellCmd    `cmd:"" help:"Run your shell likewise."`
+	Agent    agentCmd    `cmd:"" help:"Keep tasks' credentials where programs look for them."`
+	MCP      mcpCmd      `cmd:"" name:"mcp" help:"Serve a coding agent over the Model Context Protocol, in place of credentials."`
 	Grants   grantsCmd   `cmd:"" help:"List grants (operators)."`
 	Revoke   revokeCmd   `cmd:"" help:"End a grant, or a task and its grants (operators)."`
 	Freeze   freezeCmd   `cmd:"" help:"Stop all grants of an agent (operators)."`
@@ -53,6 +58,7 @@ type cli struct {
 	IAM      iamCmd      `cmd:"" name:"iam" help:"Judge AWS IAM policies: what they allow, and what changes."`
 	VaultACL vaultaclCmd `cmd:"" name:"vaultacl" help:"Judge Vault ACL policies: what they allow, and what changes."`
 
+	Guard      guardCmd                  `cmd:"" hidden:""`
 	Completion kongcompletion.Completion `cmd:"" help:"Print how to turn on shell completion."`
 	Version    versionCmd                `cmd:"" help:"Print the version."`
 }
@@ -81,6 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 		kong.Exit(func(code int) { panic(exitPanic(code)) }), //nolint:forbidigo // recovered above
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.UsageOnError(),
+		kong.Vars{"agent_dir": agentDir()},
 	)
 	if err != nil {
 		printError(stderr, fmt.Errorf("building the command line: %w", err))
@@ -93,6 +100,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 	kctx, err := parser.Parse(args)
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "valetkey: %v\nTry: valetkey --help\n", err)
+		return exitUsage
+	}
+	if _, ok := kctx.Selected().Target.Addr().Interface().(interface{ markdown() }); c.Output == formatMarkdown && !ok {
+		_, _ = fmt.Fprintf(stderr, "valetkey: %s has no markdown; use -o table or -o json\n", kctx.Selected().Path())
 		return exitUsage
 	}
 	out := &output{format: c.Output, stdout: stdout, stderr: stderr}

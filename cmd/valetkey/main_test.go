@@ -39,6 +39,7 @@ type edge struct {
 	requests []proto.Message
 	request  func(*valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error)
 	mint     func() (*valetkeyv1.MintCredentialResponse, error)
+	explain  *valetkeyv1.ExplainScopeResponse
 }
 
 func (e *edge) OpenTask(_ context.Context, r *valetkeyv1.OpenTaskRequest) (*valetkeyv1.OpenTaskResponse, error) {
@@ -53,6 +54,11 @@ func (e *edge) RequestGrant(_ context.Context, r *valetkeyv1.RequestGrantRequest
 
 func (e *edge) MintCredential(context.Context, *valetkeyv1.MintCredentialRequest) (*valetkeyv1.MintCredentialResponse, error) {
 	return e.mint()
+}
+
+func (e *edge) ExplainScope(_ context.Context, r *valetkeyv1.ExplainScopeRequest) (*valetkeyv1.ExplainScopeResponse, error) {
+	e.requests = append(e.requests, r)
+	return e.explain, nil
 }
 
 func (e *edge) ListGrants(_ context.Context, r *valetkeyv1.ListGrantsRequest) (*valetkeyv1.ListGrantsResponse, error) {

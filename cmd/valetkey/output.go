@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -15,13 +16,19 @@ import (
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
+// The values of --output.
+const (
+	formatJSON     = "json"
+	formatMarkdown = "markdown"
+)
+
 // output is where a command writes: results to stdout, talk to stderr.
 type output struct {
 	format         string
 	stdout, stderr io.Writer
 }
 
-func (o *output) json() bool { return o.format == "json" }
+func (o *output) json() bool { return o.format == formatJSON }
 
 // say tells people something that is not the result.
 func (o *output) say(format string, args ...any) {
@@ -88,11 +95,15 @@ func needsText(needs []*valetkeyv1.Need) string {
 	return strings.Join(out, ", ")
 }
 
-// clean keeps text that others wrote from driving the reader's terminal.
+// clean keeps text that others wrote from driving the reader's terminal, and from being read in another order than it
+// is in: control characters become spaces, and invisible ones U+FFFD.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+		switch {
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
 			return ' '
+		case unicode.Is(unicode.Cf, r):
+			return unicode.ReplacementChar
 		}
 		return r
 	}, s)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -17,6 +18,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"valetkey": main})
 }
 
+var update = flag.Bool("update", false, "rewrite what scripts compare with from what commands print; read the diff")
+
 // TestScript runs the binary as a shell would.
 func TestScript(t *testing.T) {
 	catalog, err := filepath.Abs("../../testdata/catalog")
@@ -24,7 +27,8 @@ func TestScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		UpdateScripts: *update,
+		Dir:           "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CATALOG", catalog)
 			env.Setenv("GORACE", raceOptions)

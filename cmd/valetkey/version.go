@@ -16,6 +16,14 @@ type version struct {
 }
 
 func (c *versionCmd) Run(out *output) error {
+	v := thisVersion()
+	if out.json() {
+		return out.value(v)
+	}
+	return out.table([][]string{{"valetkey", v.Version}, {"revision", v.Revision}, {"go", v.Go}, {"platform", v.Platform}})
+}
+
+func thisVersion() version {
 	v := version{Version: "unknown", Revision: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		v.Version = info.Main.Version
@@ -25,8 +33,5 @@ func (c *versionCmd) Run(out *output) error {
 			}
 		}
 	}
-	if out.json() {
-		return out.value(v)
-	}
-	return out.table([][]string{{"valetkey", v.Version}, {"revision", v.Revision}, {"go", v.Go}, {"platform", v.Platform}})
+	return v
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -142,6 +143,12 @@ type DelegateConfig struct {
 type RoleConfig struct {
 	// Provider is "aws" or "vault".
 	Provider string `yaml:"provider"`
+	// Ceiling is a file, or a list of files, of what the role has. For AWS that is the
+	// role's own policies, as IAM has them; for Vault, the most that the broker may
+	// give or read, as a policy in HCL. Paths are relative to this file. The catalog
+	// loads only where no scope can give more, whatever its parameters. Required:
+	// "unproven", in so many words, has it load without such a proof.
+	Ceiling Ceiling `yaml:"ceiling"`
 
 	// RoleARN, ExternalID, Region, MaxSession and Chained are AWS's.
 	RoleARN    string        `yaml:"role_arn"`
@@ -267,6 +274,10 @@ func loadConfig(path string) (Config, error) {
 	if err := c.check(); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}
+	for name, r := range c.Roles {
+		r.Ceiling = r.Ceiling.from(filepath.Dir(path))
+		c.Roles[name] = r
+	}
 	return c, nil
 }
 
@@ -315,6 +326,8 @@ func (c Config) check() error {
 		default:
 			need(false, "roles.%s.provider: %q is not aws or vault", name, r.Provider)
 		}
+		need(len(r.Ceiling) > 0, "roles.%s.ceiling is required: name the file of the role's own policy, or say %q in so many words", name, unproven)
+		need(!r.Ceiling.unproven() || len(r.Ceiling) == 1, "roles.%s.ceiling: %q goes with no file; a file of that name is %q", name, unproven, "./"+unproven)
 	}
 	need(c.Guard.Watches >= 0, "guard.watches: %d is less than 0", c.Guard.Watches)
 	need(c.Drain == nil || *c.Drain >= 0 && *c.Drain <= maxDrain, "drain: must be from 0s to %v", maxDrain)

@@ -17,7 +17,7 @@ identity:
   trust_domains: [example.org]
   path_templates: ["/agent/{user}/{session}"]
 roles:
-  s3: {provider: aws, role_arn: "arn:aws:iam::111122223333:role/r", dialect: aws}
+  s3: {provider: aws, role_arn: "arn:aws:iam::111122223333:role/r", dialect: aws, ceiling: role.json}
 `
 
 func load(t *testing.T, text string) error {
@@ -54,6 +54,8 @@ func TestConfig(t *testing.T) {
 		"[4:":                                  strings.Replace(good, "store: {path:", "store: {pth:", 1),
 		"listen: \"8700\" is not host:port":    strings.Replace(good, "127.0.0.1:8700", "\"8700\"", 1),
 		"roles.s3.dialect: \"\" is not aws":    strings.Replace(good, ", dialect: aws", "", 1),
+		"roles.s3.ceiling is required":         strings.Replace(good, ", ceiling: role.json", "", 1),
+		"roles.s3.ceiling: \"unproven\" goes":  strings.Replace(good, "ceiling: role.json", "ceiling: [role.json, unproven]", 1),
 		"roles.s3.provider: \"gcp\" is not":    strings.Replace(good, "provider: aws", "provider: gcp", 1),
 		"identity.trust_domains: at least one": strings.Replace(good, "[example.org]", "[]", 1),
 		"listen: \"\" is not host:port":        "\n",

@@ -144,10 +144,20 @@ func (d *devCmd) config(operator string) Config {
 		Operators: []string{operator},
 		Guard:     GuardConfig{RatePerMinute: 600, Burst: 100},
 		Roles: map[string]RoleConfig{
-			"s3":    {Provider: mint.ProviderAWS, RoleARN: "arn:aws:iam::000000000000:role/dev", Region: "us-east-1", Endpoint: d.S3, S3Endpoint: d.S3, Dialect: "s3-compatible"},
-			"vault": {Provider: mint.ProviderVault, Address: d.Vault, Auth: VaultAuthConfig{Method: "token", TokenFile: token}},
+			"s3":    {Provider: mint.ProviderAWS, Ceiling: d.ceiling("s3-role.json"), RoleARN: "arn:aws:iam::000000000000:role/dev", Region: "us-east-1", Endpoint: d.S3, S3Endpoint: d.S3, Dialect: "s3-compatible"},
+			"vault": {Provider: mint.ProviderVault, Ceiling: d.ceiling("vault-role.hcl"), Address: d.Vault, Auth: VaultAuthConfig{Method: "token", TokenFile: token}},
 		},
 	}
+}
+
+// ceiling is the catalog's own file for a role. A catalog of somebody else's, or one of
+// before there were ceilings, may have none: then it is unproven, which is logged.
+func (d *devCmd) ceiling(file string) Ceiling {
+	file = filepath.Join(d.Catalog, "ceilings", file)
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return Ceiling{unproven}
+	}
+	return Ceiling{file}
 }
 
 // banner says what to type next, and leaves the same in a file to source.

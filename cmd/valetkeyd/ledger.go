@@ -42,6 +42,7 @@ func (a *acceptLossCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Printf("on the record: %s\n", text)
+	fmt.Println("Credentials that were issued after this copy was made are not known here and cannot be revoked: they live to their deadlines.")
 	return nil
 }
 
@@ -67,10 +68,6 @@ func anchored(ctx context.Context, c Config, key *ledger.Key, st store.Store, lo
 	a, err := ledger.OpenAnchor(ctx, c.Ledger.checkpointFile(), key, st)
 	if err != nil {
 		return nil, err
-	}
-	if a.Fresh() {
-		log.WarnContext(ctx, "there was no checkpoint file to hold the ledger against; it is taken as it is from here on",
-			slog.String("file", c.Ledger.checkpointFile()))
 	}
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})

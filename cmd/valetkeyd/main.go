@@ -71,6 +71,9 @@ func (c *configCheckCmd) Run() error {
 		return err
 	}
 	fmt.Printf("%s: ok, %d scopes, %d policies\n", c.File, len(rules.Catalog.Scopes()), rules.Policy.Len())
+	for _, line := range conf.ceilings(rules.Catalog) {
+		fmt.Println(line)
+	}
 	return nil
 }
 

@@ -103,6 +103,8 @@ func rolesFor(cat *scopes.Catalog, roles map[string]RoleConfig) error {
 			return fmt.Errorf("%w: scope %q names role %q, which the config does not have", scopes.ErrCatalog, s.Name(), s.Role())
 		case r.Provider != string(s.Provider()):
 			return fmt.Errorf("%w: scope %q is for %s, but role %q is of %s", scopes.ErrCatalog, s.Name(), s.Provider(), s.Role(), r.Provider)
+		case len(s.Regions()) > 0 && r.Dialect != string(iam.DialectAWS):
+			return fmt.Errorf("%w: scope %q is bound to Regions, which role %q of dialect %s cannot keep", scopes.ErrCatalog, s.Name(), s.Role(), r.Dialect)
 		}
 	}
 	return nil

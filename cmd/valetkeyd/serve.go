@@ -43,6 +43,9 @@ func (c Config) loadRules() (broker.Rules, error) {
 	if err := rolesFor(cat, c.Roles); err != nil {
 		return broker.Rules{}, err
 	}
+	if err := c.proveCeilings(cat); err != nil {
+		return broker.Rules{}, err
+	}
 	engine, err := policy.New(policy.Config{
 		Dir: c.Catalog, Catalog: cat, DestructiveApprovals: c.Floor.DestructiveApprovals, AgentPaths: c.Identity.PathTemplates,
 	})
@@ -85,6 +88,9 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	})
 	if err != nil {
 		return err
+	}
+	for _, role := range c.unproven() {
+		log.WarnContext(ctx, "a role's ceiling is unproven: nothing checks that its scopes give no more than it should", slog.String("role", role))
 	}
 	b, err := broker.New(ctx, broker.Config{
 		Store: st, Guard: g, Minter: minter, Signer: signer, Load: c.loadRules, Reason: server.Reason, Now: time.Now, Log: log,

@@ -13,8 +13,10 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/valetkey/valetkey/broker/identity/devauthority"
 	"github.com/valetkey/valetkey/broker/ledger"
@@ -167,6 +169,32 @@ func TestDrainingIsTold(t *testing.T) {
 	}
 	if took := time.Since(began); took < grace {
 		t.Errorf("it stopped after %v of %v", took, grace)
+	}
+}
+
+// One who watches the broker's health, as load balancers do, does not hold its stop.
+func TestHealthWatchHoldsNoStop(t *testing.T) {
+	grace := time.Duration(0)
+	r, err := run(t, filepath.Join(t.TempDir(), "dev"), func(c *Config) { c.Drain = &grace })
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := healthpb.NewHealthClient(r.dial()).Watch(t.Context(), &healthpb.HealthCheckRequest{Service: livenessService})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := watch.Recv(); err != nil || resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	began := time.Now()
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > drainTimeout/3 {
+		t.Errorf("it stopped after %v", took)
+	}
+	if _, err := watch.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the watch ended with %v", err)
 	}
 }
 

@@ -29,7 +29,7 @@ func (s *spans) Export(_ context.Context, r *collector.ExportTraceServiceRequest
 	return &collector.ExportTraceServiceResponse{}, nil
 }
 
-func start(t *testing.T, register func(*grpc.Server), opts ...grpc.ServerOption) string {
+func start(t *testing.T, register func(*grpc.Server), opts ...grpc.ServerOption) (addr string, stop func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -43,17 +43,17 @@ func start(t *testing.T, register func(*grpc.Server), opts ...grpc.ServerOption)
 		}
 	}()
 	t.Cleanup(s.Stop)
-	return l.Addr().String()
+	return l.Addr().String(), s.GracefulStop
 }
 
 func TestCallsAreTraced(t *testing.T) {
 	got := &spans{got: make(chan string, 16)}
-	at := start(t, func(s *grpc.Server) { collector.RegisterTraceServiceServer(s, got) })
+	at, _ := start(t, func(s *grpc.Server) { collector.RegisterTraceServiceServer(s, got) })
 	opt, stop, err := tracing(t.Context(), TracesConfig{Endpoint: at, Insecure: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := start(t, func(s *grpc.Server) { healthpb.RegisterHealthServer(s, health.NewServer()) }, opt)
+	srv, drained := start(t, func(s *grpc.Server) { healthpb.RegisterHealthServer(s, health.NewServer()) }, opt)
 	conn, err := grpc.NewClient(srv, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -64,6 +64,7 @@ func TestCallsAreTraced(t *testing.T) {
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
 	}
+	drained()                                 // a span ends after the caller has its answer
 	if err := stop(t.Context()); err != nil { // which flushes
 		t.Fatal(err)
 	}

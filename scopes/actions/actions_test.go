@@ -13,16 +13,21 @@ func TestCatalogueIsWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(tab.byName) < 20000 || len(tab.global) < 20 {
-		t.Fatalf("%d actions, %d global keys", len(tab.byName), len(tab.global))
+	if len(tab.actions) < 20000 || len(tab.global) < 20 {
+		t.Fatalf("%d actions, %d global keys", len(tab.actions), len(tab.global))
 	}
-	for _, a := range tab.byName {
+	for _, a := range tab.actions {
 		if a.Level == "" {
 			t.Errorf("%s has no level", a.Name)
 		}
 	}
 	if src, date := Snapshot(); src == "" || len(date) != 10 {
 		t.Errorf("snapshot %q %q", src, date)
+	}
+	for _, bad := range []string{"", "another format\nA x", format + "\nA s3:B\tR\nA s3:A\tR\nV x\ty", format + "\nV x\ty\n?"} {
+		if _, err := parse(bad); err == nil {
+			t.Errorf("%q was read", bad)
+		}
 	}
 	if _, err := unpack("not gzip"); err == nil {
 		t.Error("garbage was unpacked")
@@ -74,7 +79,7 @@ func TestClassify(t *testing.T) {
 // A class is never under what AWS's level gives, and every class above it says why.
 func TestTablesOnlyRaise(t *testing.T) {
 	count := map[Class]int{}
-	for _, a := range load().byName {
+	for _, a := range load().actions {
 		base, _ := fromLevel(a.Level)
 		got, why := Classify(a.Name)
 		count[got]++

@@ -1,19 +1,12 @@
 package actions
 
 import (
-	"compress/gzip"
-	_ "embed"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/valetkey/valetkey/scopes/internal/glob"
 )
-
-//go:embed catalogue.json.gz
-var packed string
 
 // Level is AWS's own access level of an action.
 type Level string
@@ -29,83 +22,48 @@ const (
 
 // Action is one known action.
 type Action struct {
-	Name  string // as AWS spells it: "s3:GetObject"
-	Level Level
-	types []glob.Pattern // empty: the action takes no resource but "*"
+	Name    string // as AWS spells it: "s3:GetObject"
+	Level   Level
+	service *service
+	types   string // names of resource types, with tabs between them; empty: it takes no resource but "*"
 }
 
 // NeedsStar tells whether the action takes no resource but "*".
-func (a Action) NeedsStar() bool { return len(a.types) == 0 }
+func (a Action) NeedsStar() bool { return a.types == "" }
 
 // Takes tells whether some resource that matches the pattern can be a target of the action. An action without resource
 // types takes "*" alone, which the caller knows by NeedsStar.
 func (a Action) Takes(resource glob.Pattern) bool {
-	return slices.ContainsFunc(a.types, func(t glob.Pattern) bool { return glob.Overlap(t, resource) })
+	if a.NeedsStar() {
+		return false
+	}
+	known := a.service.patterns()
+	for name := range strings.SplitSeq(a.types, "\t") {
+		if glob.Overlap(known[name], resource) {
+			return true
+		}
+	}
+	return false
 }
 
-type table struct {
-	source, updated string
-	byName          map[string]Action // lower-case name -> action
-	sorted          []string          // lower-case names
-	global          []glob.Pattern
-	conditions      map[string][]glob.Pattern // service -> condition keys
+// service is what the actions of one service share.
+type service struct {
+	name       string
+	types      map[string]string // resource type -> ARN with variables
+	conditions []string          // condition keys, lower case, "*" for what varies
+	patterns   func() map[string]glob.Pattern
 }
 
-// load unpacks the catalogue once, when it is first asked.
-var load = sync.OnceValue(mustUnpack)
-
-// mustUnpack panics where the embedded file is broken: it is a constant of the program, and a test reads it.
-func mustUnpack() *table {
-	t, err := unpack(packed)
-	if err != nil {
-		panic("actions: " + err.Error()) //nolint:forbidigo // Must*
-	}
-	return t
-}
-
-func unpack(data string) (*table, error) {
-	z, err := gzip.NewReader(strings.NewReader(data))
-	if err != nil {
-		return nil, fmt.Errorf("unpacking action catalogue: %w", err)
-	}
-	var raw struct {
-		Source, Updated string
-		Global          []string
-		Services        map[string]struct {
-			Types      map[string]string
-			Actions    map[string][]string
-			Conditions []string
+func newService(name string) *service {
+	s := &service{name: name, types: map[string]string{}}
+	s.patterns = sync.OnceValue(func() map[string]glob.Pattern {
+		out := make(map[string]glob.Pattern, len(s.types))
+		for name, arn := range s.types {
+			out[name] = arnPattern(arn, s.types)
 		}
-	}
-	if err := json.NewDecoder(z).Decode(&raw); err != nil {
-		return nil, fmt.Errorf("decoding action catalogue: %w", err)
-	}
-	levels := map[string]Level{"R": LevelRead, "L": LevelList, "W": LevelWrite, "T": LevelTagging, "P": LevelPermissions}
-	t := &table{source: raw.Source, updated: raw.Updated, byName: map[string]Action{}, conditions: map[string][]glob.Pattern{}}
-	for _, k := range raw.Global {
-		t.global = append(t.global, glob.Wild(k))
-	}
-	for service, s := range raw.Services {
-		types := make(map[string]glob.Pattern, len(s.Types))
-		for name, arn := range s.Types {
-			types[name] = arnPattern(arn, s.Types)
-		}
-		for _, k := range s.Conditions {
-			t.conditions[service] = append(t.conditions[service], glob.Wild(k))
-		}
-		for name, row := range s.Actions {
-			a := Action{Name: service + ":" + name, Level: levels[row[0]]}
-			for _, ty := range row[1:] {
-				a.types = append(a.types, types[ty])
-			}
-			t.byName[strings.ToLower(a.Name)] = a
-		}
-	}
-	for name := range t.byName {
-		t.sorted = append(t.sorted, name)
-	}
-	slices.Sort(t.sorted)
-	return t, nil
+		return out
+	})
+	return s
 }
 
 // arnPattern reads "arn:${Partition}:s3:::${BucketName}". A variable cannot take the delimiter that follows it. The
@@ -147,14 +105,18 @@ func Snapshot() (source, date string) { return load().source, load().updated }
 
 // Lookup returns the action of that name; IAM ignores case.
 func Lookup(name string) (Action, bool) {
-	a, ok := load().byName[strings.ToLower(name)]
-	return a, ok
+	t := load()
+	i, ok := slices.BinarySearchFunc(t.actions, name, func(a Action, name string) int { return compareFold(a.Name, name) })
+	if !ok {
+		return Action{}, false
+	}
+	return t.actions[i], true
 }
 
 // Expand returns, sorted and as AWS spells them, the known actions that a pattern such as "s3:Get*" matches.
 func Expand(pattern string) []string {
-	t := load()
-	if !strings.ContainsAny(pattern, "*?") {
+	wild := strings.IndexAny(pattern, "*?")
+	if wild < 0 {
 		if a, ok := Lookup(pattern); ok {
 			return []string{a.Name}
 		}
@@ -162,9 +124,9 @@ func Expand(pattern string) []string {
 	}
 	p := glob.Wild(strings.ToLower(pattern))
 	var out []string
-	for _, name := range t.sorted {
-		if p.Match(name) {
-			out = append(out, t.byName[name].Name)
+	for _, a := range load().under(pattern[:wild]) {
+		if pattern[wild:] == "*" || p.Match(strings.ToLower(a.Name)) {
+			out = append(out, a.Name)
 		}
 	}
 	slices.Sort(out)
@@ -174,6 +136,27 @@ func Expand(pattern string) []string {
 // KnownCondition tells whether a condition key is global or belongs to the service ("s3"); IAM ignores case.
 func KnownCondition(service, key string) bool {
 	key = strings.ToLower(key)
-	match := func(p glob.Pattern) bool { return p.Match(key) }
-	return slices.ContainsFunc(load().global, match) || slices.ContainsFunc(load().conditions[strings.ToLower(service)], match)
+	match := func(known string) bool {
+		return known == key || strings.Contains(known, "*") && glob.Wild(known).Match(key)
+	}
+	t := load()
+	if slices.ContainsFunc(t.global, match) {
+		return true
+	}
+	s, ok := t.services[strings.ToLower(service)]
+	return ok && slices.ContainsFunc(s.conditions, match)
 }
+
+// Services returns the known services, sorted: "s3".
+func Services() []string {
+	t := load()
+	out := make([]string, 0, len(t.services))
+	for name := range t.services {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// OfService returns the known actions of a service, sorted by name; none where it is unknown. IAM ignores case.
+func OfService(service string) []Action { return append([]Action(nil), load().under(service+":")...) }

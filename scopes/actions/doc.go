@@ -1,6 +1,6 @@
 // Package actions knows the AWS actions: their access level, the resources they take, and how much harm they can do.
 //
-// The catalogue is an embedded snapshot (catalogue.json.gz, made by gen; its date, source and licence are in
+// The catalogue is an embedded snapshot (catalogue.txt.gz, made by gen; its date, source and licence are in
 // NOTICE.md). Levels come from it; what destroys, what widens rights and what reads secrets comes from our own
 // tables in rules.go, since AWS calls DeleteBucket, PassRole and kms:Decrypt all "Write".
 //

@@ -33,3 +33,24 @@ func TestListsHoldTheWholeCatalogue(t *testing.T) {
 		t.Error("a service's name is taken for a beginning, or its case counts")
 	}
 }
+
+// Every name is found whatever its case, without making a new text for it.
+func TestLookupIgnoresCaseAndAllocatesNothing(t *testing.T) {
+	for _, s := range actions.Services() {
+		for _, a := range actions.OfService(s) {
+			for _, name := range []string{a.Name, strings.ToUpper(a.Name), strings.ToLower(a.Name)} {
+				if got, ok := actions.Lookup(name); !ok || got.Name != a.Name {
+					t.Fatalf("%s: %q, %v", name, got.Name, ok)
+				}
+			}
+		}
+	}
+	for _, name := range []string{"", ":", "s3:", "s3:Get", "s3:GetObjectX", "zzz:Zzz", "\xff"} {
+		if got, ok := actions.Lookup(name); ok {
+			t.Errorf("%q is %s", name, got.Name)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { actions.Lookup("S3:getobject") }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -4,7 +4,8 @@ package catalog
 
 import "embed"
 
-// Files holds the scopes, and the policies and their tables beside them.
+// Files holds the scopes, the policies and their tables beside them, and what the
+// example's roles have.
 //
-//go:embed *.yaml policies tests
+//go:embed *.yaml policies tests ceilings
 var Files embed.FS

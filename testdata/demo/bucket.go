@@ -99,15 +99,15 @@ func recreate(ctx context.Context, b bucket) error {
 	return b.create(ctx)
 }
 
-// refusedByMinIO is nil where err is MinIO's own AccessDenied, by its code, its
+// refusedByMinIO is nil where err is MinIO's own refusal, by one of the codes, its
 // status and the name in its answer; anything else is no refusal.
-func refusedByMinIO(what string, err error) error {
+func refusedByMinIO(what string, err error, codes ...string) error {
 	if err == nil {
 		return fmt.Errorf("%s was allowed", what)
 	}
 	var api smithy.APIError
 	var resp *awshttp.ResponseError
-	if !errors.As(err, &api) || !errors.As(err, &resp) || api.ErrorCode() != "AccessDenied" ||
+	if !errors.As(err, &api) || !errors.As(err, &resp) || !slices.Contains(codes, api.ErrorCode()) ||
 		resp.HTTPStatusCode() != http.StatusForbidden || resp.Response.Header.Get("Server") != "MinIO" {
 		return fmt.Errorf("%s was not refused by MinIO, but failed: %w", what, err)
 	}

@@ -48,6 +48,7 @@ func play(ctx context.Context, s *stage) error {
 		{"The same agent behind valetkey: one task, one prefix", p.prefix},
 		{"It still wants to recreate the environment", p.rebuild},
 		{"A stolen copy of a credential", p.stolen},
+		{"Somebody widens the scope in a pull request", p.widened},
 		{"The record of all this", p.record},
 		{"Somebody edits the record", p.forgery},
 	} {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: build.sh [minio] [radosgw] [spire] [vault]; without a name, all of them.
+# Usage: build.sh [minio] [radosgw] [spire] [vault] [clients]; without a name, all of them.
 # Builds the real servers that the tests run, from the pinned modules beside
 # this file, into a cache folder outside the tree. What is already built from
 # the same go.mod and go.sum, by the same Go, is left alone. Ceph's gateway is no
@@ -95,7 +95,7 @@ gateway() {
   echo "servers: $("$out/radosgw" --version | cut -d' ' -f1-3) is linked"
 }
 
-wanted=${*:-minio radosgw spire vault}
+wanted=${*:-minio radosgw spire vault clients}
 for module in $wanted; do
   case "$module" in
   minio) build minio minio=github.com/minio/minio ;;
@@ -106,8 +106,9 @@ for module in $wanted; do
       spire-agent=github.com/spiffe/spire/cmd/spire-agent
     ;;
   vault) build vault vault=github.com/hashicorp/vault ;;
+  clients) VALETKEY_SERVERS=$out "$here/../clients/install.sh" ;;
   *)
-    echo "usage: build.sh [minio] [radosgw] [spire] [vault]" >&2
+    echo "usage: build.sh [minio] [radosgw] [spire] [vault] [clients]" >&2
     exit 2
     ;;
   esac

@@ -47,8 +47,8 @@ delegates: [{id: spiffe://example.org/vault/plugin, agents: ["/agent/{user}/vaul
 guard: {rate_per_minute: 6000000, burst: 1000000}
 drain: 0s
 roles:
-  s3: {provider: aws, role_arn: "%[3]s", region: %[4]s, endpoint: "%[5]s", s3_endpoint: "%[5]s", dialect: %[6]s}
-  vault: {provider: vault, address: "http://127.0.0.1:1", auth: {method: token, token_file: %[1]s/none}}
+  s3: {provider: aws, role_arn: "%[3]s", region: %[4]s, endpoint: "%[5]s", s3_endpoint: "%[5]s", dialect: %[6]s, ceiling: %[1]s/catalog/ceilings/s3-role.json}
+  vault: {provider: vault, address: "http://127.0.0.1:1", auth: {method: token, token_file: %[1]s/none}, ceiling: %[1]s/catalog/ceilings/vault-role.hcl}
 `
 
 func startDaemon(t *bench, auth *devauthority.Authority, u upstream, h history) daemon {

@@ -33,6 +33,7 @@ const scopeName = "s3-prefix-read"
 type bench struct {
 	ctx       context.Context //nolint:containedctx // a run is one call of main
 	valetkeyd string
+	valetkey  string
 	plugin    string
 	each      time.Duration
 	ways      string
@@ -115,11 +116,17 @@ func short(d time.Duration) string {
 func main() {
 	t := &bench{}
 	flag.StringVar(&t.valetkeyd, "valetkeyd", "bin/valetkeyd", "the daemon to measure")
+	flag.StringVar(&t.valetkey, "valetkey", "bin/valetkey", "the command line whose sidecar to measure")
 	flag.StringVar(&t.plugin, "plugin", "bin/"+pluginName, "the Vault plugin to measure")
+	bare := flag.Bool("bare", false, "be the bare handler of row (h), for this program itself")
 	flag.DurationVar(&t.each, "each", 4*time.Second, "how long to measure each line")
-	rows := flag.String("rows", "abcdefgv", "which rows")
+	rows := flag.String("rows", "abcdefghv", "which rows")
 	flag.StringVar(&t.ways, "ways", "", "only the lines of rows a and b whose name holds this")
 	flag.Parse()
+	if *bare {
+		t.must(serveBare())
+		return
+	}
 	var stop context.CancelFunc
 	t.ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -136,7 +143,7 @@ func (t *bench) run(rows string) {
 	auth, err := devauthority.New(devauthority.Config{TrustDomain: trustDomain})
 	t.must(err)
 	t.Cleanup(func() { t.note(auth.Close()) })
-	if has("a") || has("b") || has("f") || has("g") {
+	if has("a") || has("b") || has("f") || has("g") || has("h") {
 		t.grants(auth, cat, has)
 	}
 	if has("v") {
@@ -151,6 +158,9 @@ func (t *bench) run(rows string) {
 	if has("e") {
 		t.ledger()
 	}
+	if has("h") {
+		t.judging()
+	}
 	fmt.Printf("\n%s\n", machine())
 }
 
@@ -160,7 +170,7 @@ func (t *bench) catalogDir() string {
 	return dir
 }
 
-// grants is rows (a), (b), (f) and (g).
+// grants is rows (a), (b), (f), (g) and (h).
 func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has func(string) bool) {
 	vault := servers.VaultServer{}
 	if t.ways == "" {
@@ -171,6 +181,9 @@ func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has fu
 	}, noLatencySTS())
 	if has("g") {
 		t.grown(auth, canned)
+	}
+	if has("h") {
+		t.sidecar(auth, canned)
 	}
 	if has("f") {
 		live := startDaemon(t, auth, canned, history{grants: manyLive, live: true})

@@ -36,9 +36,11 @@ type reader func(t *testing.T, text string)
 func (p *docs) readers() map[string]reader {
 	policies := "docs/policy.md, `valetkey policy test DIR`"
 	return map[string]reader{
-		"README.md, valetkey, 1":                                       p.makeTargets,
-		"README.md, `make help`":                                       p.makeTargets,
-		"README.md, `make lint`":                                       p.makeTargets,
+		"README.md, valetkey, 1":    p.makeTargets,
+		"README.md, `make help`":    p.makeTargets,
+		"README.md, `make lint`":    p.makeTargets,
+		"README.md, `make servers`": p.makeTargets,
+		"README.md, `valetkeyd ledger accept-loss --config FILE --cause TEXT`": acceptLoss,
 		"README.md, The path, 1":                                       picture,
 		"README.md, What the demo prints, 1":                           p.demo,
 		"README.md, Using it, 1":                                       p.usingIt,
@@ -50,6 +52,16 @@ func (p *docs) readers() map[string]reader {
 			"ttl: {default: 5m, max: 15m}\n"),
 		"docs/catalog.md, What Vault scopes give, 2": checkedScope("name: doc\ndescription: The document's.\nprovider: vault\nrole: vault\nparams: {role: {type: identifier}}\n" +
 			"ttl: {default: 5m, max: 15m}\n"),
+
+		"docs/catalog.md, Ceilings, 1":                     picture,
+		"docs/catalog.md, Ceilings, 2":                     picture,
+		"docs/catalog.md, `valetkeyd config check FILE`":   configCheck,
+		"docs/catalog.md, Before a change is merged, 1":    p.pullRequest,
+		"docs/catalog.md, `valetkey catalog diff OLD NEW`": p.onExample(map[string]string{"OLD": "catalog", "NEW": "catalog"}),
+		"docs/catalog.md, `valetkey catalog lint DIR`":     p.onExample(map[string]string{"DIR": "catalog"}),
+		"docs/catalog.md, `valetkey catalog check DIR --ceiling s3=s3-role.json`": p.onExample(map[string]string{
+			"DIR": "catalog", "s3-role.json": "catalog/ceilings/s3-role.json",
+		}),
 
 		"docs/policy.md, Policies, 1":            picture,
 		"docs/policy.md, A policy, 1":            p.partOf(policies),
@@ -246,6 +258,46 @@ func checkedScope(head string) reader {
 		if out, code := run(t, nil, program(t, "valetkey"), "catalog", "check", dir); code != 0 {
 			t.Errorf("exits %d: %s", code, out.stderr)
 		}
+	}
+}
+
+// onExample runs a command on the dev folder's catalog; findings of a lint are no failure.
+func (p *docs) onExample(by map[string]string) reader {
+	return func(t *testing.T, text string) {
+		script := replaced(t, strings.TrimSpace(text), by)
+		if strings.Contains(script, " lint ") {
+			script += " || [ $? -eq 3 ]"
+		}
+		p.shell(t, nil, script)
+	}
+}
+
+// pullRequest is a checkout of the catalog whose main branch is the same.
+func (p *docs) pullRequest(t *testing.T, text string) {
+	dir := t.TempDir()
+	must(t, os.CopyFS(filepath.Join(dir, "catalog"), example.Files))
+	p.shell(t, nil, "cd '"+dir+"'\ngit init -q . && git add -A && git -c user.name=t -c user.email=t@example.org commit -qm x\n"+
+		"git update-ref refs/remotes/origin/main HEAD\n"+text)
+	if raw, err := os.ReadFile(filepath.Join(dir, "comment.md")); err != nil || len(raw) == 0 {
+		t.Errorf("there is no comment: %v", err)
+	}
+}
+
+func configCheck(t *testing.T, text string) {
+	l := newLocal(t)
+	words := strings.Fields(replaced(t, text, map[string]string{"FILE": l.path("valetkeyd.yaml")}))
+	if out, code := run(t, nil, program(t, words[0]), words[1:]...); code != 0 {
+		t.Errorf("exits %d: %s", code, out.stderr)
+	}
+}
+
+// acceptLoss is for a ledger whose checkpoint file went.
+func acceptLoss(t *testing.T, text string) {
+	l := newLocal(t)
+	must(t, os.Remove(l.path("ledger.key.checkpoint")))
+	words := strings.Fields(replaced(t, text, map[string]string{"FILE": l.path("valetkeyd.yaml"), "TEXT": "it-went"}))
+	if out, code := run(t, nil, program(t, words[0]), words[1:]...); code != 0 || !strings.Contains(out.stdout, "it-went") {
+		t.Errorf("exits %d: %s%s", code, out.stdout, out.stderr)
 	}
 }
 

@@ -31,7 +31,7 @@ func TestDoesNotStart(t *testing.T) {
 			must(t, os.Remove(l.path("ledger.key")))
 		}, []string{"ledger key", "keygen"}},
 		"another log's key": {func(t *testing.T, l *local) {
-			must(t, errors.Join(os.Remove(l.path("ledger.key")), os.Remove(l.path("ledger.key.pub"))))
+			must(t, errors.Join(os.Remove(l.path("ledger.key")), os.Remove(l.path("ledger.key.pub")), os.Remove(l.path("ledger.key.checkpoint"))))
 			if out, code := run(t, nil, program(t, "valetkeyd"), "keygen", l.path("ledger.key"), "--origin", origin); code != 0 {
 				t.Fatal(out.stderr)
 			}
@@ -248,6 +248,7 @@ func TestReload(t *testing.T) {
 		"no YAML":           "{{{",
 		"an unknown role":   strings.Replace(good, "role: s3", "role: s4", 1),
 		"no permission":     good[:strings.Index(good, "statements:")] + "statements: []\n",
+		"over its role":     strings.Replace(good, "actions: [s3:GetObject]", "actions: [s3:GetObject, s3:GetObjectAcl]", 1),
 		"not the providers": strings.Replace(good, "provider: aws", "provider: gcp", 1),
 	} {
 		l.write(t, "catalog/s3-prefix-read.yaml", text)

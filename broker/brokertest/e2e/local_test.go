@@ -129,8 +129,10 @@ func newLocal(t *testing.T) *local {
     region: us-east-1
     endpoint: `+l.sts.url+`
     dialect: s3-compatible
+    ceiling: catalog/ceilings/s3-role.json
   vault:
     provider: vault
+    ceiling: catalog/ceilings/vault-role.hcl
     address: http://127.0.0.1:1
     auth: {method: token, token_file: /nonexistent}
 `)

@@ -43,8 +43,10 @@ func TestSDK(t *testing.T) {
     endpoint: `+minio.Endpoint+`
     s3_endpoint: `+minio.Endpoint+`
     dialect: s3-compatible
+    ceiling: catalog/ceilings/s3-role.json
   vault:
     provider: vault
+    ceiling: catalog/ceilings/vault-role.hcl
     address: http://127.0.0.1:1
     auth: {method: token, token_file: /nonexistent}
 `)

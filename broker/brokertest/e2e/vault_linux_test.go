@@ -82,7 +82,7 @@ func newVaultWorld(t *testing.T) *vaultWorld {
 	}
 	w.write(t, "catalog/policies/test.cedar", policies)
 	role := func(name string) string {
-		return "  vault-" + name + ":\n    provider: vault\n    address: " + w.vault.Addr + "\n    ca_file: " + w.vault.CAFile + "\n    auth: {method: cert, role: " + name + "}\n"
+		return "  vault-" + name + ":\n    provider: vault\n    ceiling: catalog/ceilings/vault-role.hcl\n    address: " + w.vault.Addr + "\n    ca_file: " + w.vault.CAFile + "\n    auth: {method: cert, role: " + name + "}\n"
 	}
 	w.serve(t, "{method: jwt, role: valetkeyd, audience: vault}", "", strings.Replace(role("broker"), "vault-broker", "vault-cert", 1)+role("stranger"))
 	return w

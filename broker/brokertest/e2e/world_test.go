@@ -123,8 +123,10 @@ func (w *world) serve(t *testing.T, auth, identity, roles string) {
     endpoint: `+w.minio.Endpoint+`
     s3_endpoint: `+w.minio.Endpoint+`
     dialect: s3-compatible
+    ceiling: catalog/ceilings/s3-role.json
   vault:
     provider: vault
+    ceiling: catalog/ceilings/vault-role.hcl
     address: `+w.vault.Addr+`
     ca_file: "`+w.vault.CAFile+`"
     auth: `+auth+"\n"+roles)

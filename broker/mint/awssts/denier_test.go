@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -309,6 +310,7 @@ func TestEndedEntriesAreDropped(t *testing.T) {
 	off := time.Duration(0)
 	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return time.Now().Add(off) }
 	move := func(d time.Duration) { mu.Lock(); defer mu.Unlock(); off += d }
+	f.now = clock
 	m, _ := denyMinter(t, f, func(c *awssts.Config) { c.Now = clock })
 	short, long := aHandle(5*time.Minute), aHandle(time.Hour)
 	mustDeny(t, m, short)
@@ -342,6 +344,35 @@ func TestEndedEntriesAreDropped(t *testing.T) {
 	ended()
 	if f.count("DeleteRolePolicy") != 1 {
 		t.Error("deleted twice")
+	}
+}
+
+// TestClockAheadDropsNothing: AWS ends a session by its own clock, so an entry whose session
+// is over by ours alone stays, and is not looked at with every session that ends.
+func TestClockAheadDropsNothing(t *testing.T) {
+	f := newFakeIAM(t)
+	var ahead atomic.Int64
+	m, _ := denyMinter(t, f, func(c *awssts.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	h := aHandle(30 * time.Minute)
+	mustDeny(t, m, h)
+	ahead.Store(int64(2 * time.Hour))
+	calls := f.count("GetRolePolicy")
+	for range 3 {
+		if outcome, err := m.Revoke(t.Context(), h); err != nil || outcome != mint.DeadlineOnly {
+			t.Errorf("a session that is over by our clock: %v %v", outcome, err)
+		}
+	}
+	if n := f.count("GetRolePolicy") - calls; n > 1 {
+		t.Errorf("%d reads", n)
+	}
+	other := aHandle(4 * time.Hour)
+	mustDeny(t, m, other)
+	want := []string{userOf(h), userOf(other)}
+	slices.Sort(want)
+	if got := f.denied(t, denyPolicy); !slices.Equal(got, want) {
+		t.Errorf("denied %v, want %v", got, want)
 	}
 }
 

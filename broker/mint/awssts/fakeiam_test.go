@@ -36,6 +36,7 @@ type fakeIAM struct {
 	calls    map[string]int
 	// before and after run around the effect of a call, and may answer in its stead.
 	before, after func(action string, w http.ResponseWriter, r *http.Request) (answered bool)
+	now           func() time.Time // its clock; nil for the time
 }
 
 func newFakeIAM(t *testing.T) *fakeIAM {
@@ -62,6 +63,9 @@ func (f *fakeIAM) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/xml")
+	if f.now != nil {
+		w.Header().Set("Date", f.now().UTC().Format(http.TimeFormat))
+	}
 	w.WriteHeader(status)
 	_, _ = fmt.Fprint(w, body)
 }

@@ -86,7 +86,7 @@ func (c Config) duration(need time.Duration) (int32, error) {
 }
 
 func (c Config) policy(o mint.Order) (string, error) {
-	bound, err := iam.Bind(*o.Permissions.AWS, iam.Limits{NotAfter: o.NotAfter, SourceCIDRs: o.SourceCIDRs, Dialect: c.Dialect})
+	bound, err := iam.Bind(*o.Permissions.AWS, iam.Limits{NotAfter: o.NotAfter, SourceCIDRs: o.SourceCIDRs, Regions: o.Regions, Dialect: c.Dialect})
 	if err != nil {
 		return "", fmt.Errorf("binding session policy: %w: %w", mint.ErrPermit, err)
 	}

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -47,10 +50,13 @@ func TestRadosGW(t *testing.T) {
 		t.Fatal(err)
 	}
 	desk := minttest.NewDesk(t)
-	broker := func(cut bool, now func() time.Time) *awssts.Minter {
+	broker := func(cut bool, now func() time.Time, change ...func(*awssts.Config)) *awssts.Minter {
 		return newMinter(t, desk, gw.Endpoint, func(c *awssts.Config) {
 			c.RoleARN, c.Credentials, c.Timeout, c.Now = aws.ToString(role.Role.Arn), key, 0, now
 			c.Dialect, c.S3Endpoint, c.RoleDeny = iam.DialectAWS, gw.Endpoint, &awssts.RoleDeny{Endpoint: gw.Endpoint, Cut: cut}
+			for _, fn := range change {
+				fn(c)
+			}
 		})
 	}
 	m := broker(false, nil)
@@ -105,7 +111,13 @@ func TestRadosGW(t *testing.T) {
 	}
 	// Once its deadline is over, the entry goes; here by a clock that is two hours ahead, so
 	// that the session, which the server lets live, shows that nothing else had stopped it.
+	// Where the answer tells the server's time, a clock ahead drops nothing.
 	later := broker(false, func() time.Time { return time.Now().Add(2 * time.Hour) })
+	if outcome, err := later.Revoke(ctx, a); err != nil || outcome != mint.DeadlineOnly {
+		t.Errorf("a session that is over by our clock alone: %v %v", outcome, err)
+	}
+	refused("a session that is over by our clock alone", putA("a/three"))
+	later = broker(false, func() time.Time { return time.Now().Add(2 * time.Hour) }, func(c *awssts.Config) { c.RoleDeny.Endpoint = undated(t, gw.Endpoint) })
 	if outcome, err := later.Revoke(ctx, a); err != nil || outcome != mint.DeadlineOnly {
 		t.Errorf("an ended session: %v %v", outcome, err)
 	}
@@ -138,6 +150,23 @@ func TestRadosGW(t *testing.T) {
 		return putC("a/four") == nil
 	})
 	refused("another session before the cut", putB("a/five"))
+}
+
+// undated is a server in front of another, whose answers do not tell the time.
+func undated(t *testing.T, endpoint string) string {
+	t.Helper()
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(u) // it keeps the Host, which is signed
+	proxy.ModifyResponse = func(r *http.Response) error { r.Header.Del("Date"); return nil }
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Date"] = nil
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
 }
 
 func statusOf(err error) int {

@@ -61,6 +61,19 @@ func TestWhatIsSent(t *testing.T) {
 	}
 }
 
+// The Regions of an order are in the policy that is sent.
+func TestRegionsAreSent(t *testing.T) {
+	f, desk := newFakeSTS(t, good(nil)), minttest.NewDesk(t)
+	o := minttest.Order(prefixPermissions(), time.Minute)
+	o.Regions = []string{"eu-west-1", "eu-west-2"}
+	if _, err := newMinter(t, desk, f.url, nil).Mint(t.Context(), desk.Permit(o)); err != nil {
+		t.Fatal(err)
+	}
+	if sent := f.forms[0].Get("Policy"); !strings.Contains(sent, `"StringNotEquals":{"aws:RequestedRegion":["eu-west-1","eu-west-2"]}`) {
+		t.Error(sent)
+	}
+}
+
 func TestWebIdentity(t *testing.T) {
 	f, desk := newFakeSTS(t, good(nil)), minttest.NewDesk(t)
 	var asked string
@@ -120,6 +133,8 @@ func TestRefusedBeforeTheCall(t *testing.T) {
 			o.AgentID = "spiffe://example.org/" + strings.Repeat("a", 250)
 		}, nil, awssts.ErrTag, mint.ErrTooLarge},
 		{"wildcard in a tag", prefixPermissions(), time.Minute, func(o *mint.Order) { o.ScopeName = "bucket-*" }, nil, awssts.ErrTag, mint.ErrTooLarge},
+		{"Regions of a server without any", prefixPermissions(), time.Minute, func(o *mint.Order) { o.Regions = []string{"eu-west-1"} },
+			func(c *awssts.Config) { c.Dialect = iam.DialectS3 }, mint.ErrPermit, mint.ErrPermit},
 		{"another role", prefixPermissions(), time.Minute, func(o *mint.Order) { o.Role = "other" }, nil, mint.ErrPermit, mint.ErrPermit},
 		{"Vault permissions", scopes.Permissions{Vault: []vaultacl.Rule{{Path: "a/b", Capabilities: []string{"read"}}}}, time.Minute,
 			nil, nil, mint.ErrPermit, mint.ErrPermit},

@@ -66,7 +66,7 @@ func (d *denier) settle(ctx context.Context, batch []*pending) error {
 // change writes what the policy should be, as far as it fits. It gives back the cut, once one
 // was needed, and what it learned of the room there is: other inline policies take some too.
 func (d *denier) change(ctx context.Context, now denyList, at time.Time, batch []*pending, cut roleCut, limit int) (roleCut, int, error) {
-	base := now.live(d.now()).union(d.seen)
+	base := now.live(d.over(at)).union(d.seen)
 	entries := make([]entry, len(batch))
 	for i, p := range batch {
 		entries[i] = p.entry
@@ -146,16 +146,30 @@ func (d *denier) read(ctx context.Context) (denyList, time.Time, error) {
 	if err != nil {
 		return denyList{}, at, fmt.Errorf("reading policy %q of role %q: %w", d.policy.name, d.policy.role, err)
 	}
-	live := list.live(d.now())
+	live := list.live(d.over(at))
 	switch live.cut.before.Compare(d.seen.cut.before) {
 	case 1:
 		d.seen = live // the cut stands for all before it
 	case 0:
 		d.seen = live.union(d.seen)
 	}
-	d.seen = d.seen.live(d.now())
-	d.sweepNext(list.ends())
+	d.seen = d.seen.live(d.over(at))
+	ends := list.ends()
+	if soon := d.now().Add(sweepAgain); !ends.IsZero() && ends.Before(soon) && d.over(at).Before(ends) {
+		ends = soon // it is over by our clock alone, and will be for some time
+	}
+	d.sweepNext(ends)
 	return list, at, nil
+}
+
+// over is what has to be after an entry's end to drop it: the earlier of our clock and
+// the server's, which ends the session.
+func (d *denier) over(at time.Time) time.Time {
+	now := d.now()
+	if !at.IsZero() && at.Before(now) {
+		return at
+	}
+	return now
 }
 
 // write replaces now by want, and does nothing where they are the same.

@@ -209,3 +209,22 @@ func checkMint(t *testing.T, f *fakeVault, want error, maybe bool) {
 		t.Error("a credential together with an error")
 	}
 }
+
+// An order that Vault could not keep is refused before anything is sent.
+func TestLimitsThatVaultHasNot(t *testing.T) {
+	for name, change := range map[string]func(*mint.Order){
+		"networks": func(o *mint.Order) { o.SourceCIDRs = []string{"203.0.113.0/24"} },
+		"Regions":  func(o *mint.Order) { o.Regions = []string{"eu-west-1"} },
+	} {
+		f := newFakeVault(t)
+		f.fault[callLogin] = func(http.ResponseWriter, *http.Request) { t.Errorf("%s: Vault was called", name) }
+		w := &world{address: f.url, desk: minttest.NewDesk(t)}
+		m := w.minter(t, func(c *vault.Config) {
+			c.Auth.JWT = func(context.Context, string) (string, error) { return "svid", nil }
+		})
+		o := minttest.Order(scopes.Permissions{VaultRead: "engine/creds/r"}, time.Minute)
+		change(&o)
+		_, err := m.Mint(t.Context(), w.desk.Permit(o))
+		check(t, err, mint.ErrPermit, false)
+	}
+}

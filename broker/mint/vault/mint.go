@@ -75,6 +75,9 @@ func (c Config) prepare(o mint.Order, now time.Time) (plan, error) {
 		// Vault takes bound networks from a token role alone, so they could not be kept.
 		return plan{}, fmt.Errorf("a Vault token cannot be bound to the order's source networks: %w", mint.ErrPermit)
 	}
+	if len(o.Regions) > 0 {
+		return plan{}, fmt.Errorf("a Vault token has no Regions to be bound to: %w", mint.ErrPermit)
+	}
 	ttl := o.NotAfter.Sub(now).Truncate(time.Second)
 	switch {
 	case ttl < time.Second:

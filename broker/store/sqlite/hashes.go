@@ -107,10 +107,18 @@ func (t *tree) write(c conn) error {
 		for _, h := range fresh[:n] {
 			data = append(data, h[:]...)
 		}
-		// A blob and a blob joined are text to SQLite; the cast makes them bytes again.
-		if err := c.exec(`INSERT INTO hash_chunks (chunk, data) VALUES (?, ?)
-ON CONFLICT (chunk) DO UPDATE SET data = CAST(data || excluded.data AS BLOB)`, chunk, data); err != nil {
+		// Hashes that are not where their index says they are would be signed over,
+		// and found by the next start. A blob and a blob joined are text to SQLite;
+		// the cast makes them bytes again.
+		query, args := "INSERT INTO hash_chunks (chunk, data) VALUES (?, ?)", []any{chunk, data}
+		if in > 0 {
+			query, args = "UPDATE hash_chunks SET data = CAST(data || ? AS BLOB) WHERE chunk = ? AND length(data) = ?", []any{data, chunk, in * tlog.HashSize}
+		}
+		if err := c.exec(query, args...); err != nil {
 			return err
+		}
+		if c.c.Changes() != 1 {
+			return fmt.Errorf("chunk %d does not have %d hashes: the database was changed by somebody else", chunk, in)
 		}
 		at, fresh = at+int64(n), fresh[n:]
 	}

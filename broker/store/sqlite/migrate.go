@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"embed"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/url"
 
@@ -37,6 +38,14 @@ func migrateTo(ctx context.Context, path string, version int64) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = p.UpTo(ctx, version)
-	return err
+	if _, err = p.UpTo(ctx, version); err != nil {
+		return err
+	}
+	switch now, err := p.GetDBVersion(ctx); {
+	case err != nil:
+		return err
+	case now > latest:
+		return fmt.Errorf("the database has schema %d of a newer broker, and this one knows none after %d: start the newer one", now, latest)
+	}
+	return nil
 }

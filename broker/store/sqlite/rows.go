@@ -29,7 +29,16 @@ func (r *reader) row(query string, row func(*sqlite.Stmt) error, args ...any) er
 	return err
 }
 
+// errEnded means that SQLite has rolled the transaction back by itself, as it does
+// where the disk is full.
+var errEnded = errors.New("the database has ended the transaction")
+
+// exec refuses to write outside of the transaction: SQLite would keep such a write
+// by itself, whatever becomes of the rest.
 func (t *tx) exec(query string, args ...any) error {
+	if t.c.c.AutocommitEnabled() {
+		return unavailable("writing", errEnded)
+	}
 	if err := t.c.exec(query, args...); err != nil {
 		return unavailable("writing", err)
 	}
@@ -85,7 +94,7 @@ func (r *reader) Grant(id string) (store.Grant, error) {
 }
 
 func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
-	where, args := "1 = 1", []any{}
+	where, order, args := "1 = 1", "id", []any{}
 	add := func(cond string, arg any) { where += " AND " + cond; args = append(args, arg) }
 	if f.TaskID != "" {
 		add("task = ?", f.TaskID)
@@ -98,6 +107,7 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 	}
 	if !f.ExpiredBy.IsZero() {
 		add("expires <= ?", f.ExpiredBy.UnixNano())
+		order = "+id" // few are due: without the plus SQLite goes over all grants, to have them in order
 	}
 	if f.Before != "" {
 		add("id < ?", f.Before)
@@ -105,7 +115,7 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 	if f.Limit == 0 {
 		f.Limit = 100
 	}
-	return many[store.Grant](r, "SELECT body FROM grants WHERE "+where+" ORDER BY id DESC LIMIT ?", append(args, f.Limit)...)
+	return many[store.Grant](r, "SELECT body FROM grants WHERE "+where+" ORDER BY "+order+" DESC LIMIT ?", append(args, f.Limit)...)
 }
 
 func (t *tx) PutGrant(v store.Grant) error {
@@ -151,7 +161,8 @@ ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body`, v,
 }
 
 func (r *reader) DueWork(now time.Time, limit int) ([]store.Work, error) {
-	return many[store.Work](r, "SELECT body FROM work WHERE due IS NOT NULL AND due <= ? ORDER BY due LIMIT ?", now.UnixNano(), limit)
+	return many[store.Work](r, "SELECT body FROM work WHERE due IS NOT NULL AND (due <= ? OR due > ?) ORDER BY due LIMIT ?",
+		now.UnixNano(), now.Add(store.MaxPutOff).UnixNano(), limit)
 }
 
 func (t *tx) PutWork(v store.Work) error {
@@ -251,7 +262,11 @@ func (t *tx) Append(leaf []byte) (int64, error) {
 	if err := t.tree.add(n, leaf); err != nil {
 		return 0, err
 	}
-	return n, t.exec("INSERT INTO records (idx, data) VALUES (?, ?)", n, leaf)
+	if err := t.exec("INSERT INTO records (idx, data) VALUES (?, ?)", n, leaf); err != nil {
+		t.tree.discard(n)
+		return 0, err
+	}
+	return n, nil
 }
 
 // ReadHashes implements tlog.HashReader: what the batch has added is not

@@ -222,8 +222,8 @@ func (db *DB) commit(batch []*op) {
 
 func (db *DB) runBatch(batch []*op) (_ store.Head, err error) {
 	t := &tx{reader: reader{c: db.w}, tree: &db.tree}
-	if err := t.exec("BEGIN IMMEDIATE"); err != nil {
-		return store.Head{}, err
+	if err := db.w.exec("BEGIN IMMEDIATE"); err != nil {
+		return store.Head{}, unavailable("beginning a transaction", err)
 	}
 	defer func() {
 		if err != nil {
@@ -263,7 +263,10 @@ func (db *DB) runOne(t *tx, o *op) error {
 	n := db.tree.size
 	if o.err = call(o.fn, t); o.err != nil {
 		db.tree.discard(n)
-		if err := t.exec("ROLLBACK TO op"); err != nil {
+		switch err := t.exec("ROLLBACK TO op"); {
+		case errors.Is(err, errEnded) && errors.Is(o.err, store.ErrUnavailable):
+			return o.err // it says why
+		case err != nil:
 			return err
 		}
 	}

@@ -71,7 +71,8 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 			tx.PutIssuance(store.Issuance{ID: "i2", GrantID: "g1", State: store.IssuanceIssued, Handle: []byte(`{}`)}),
 			tx.PutWork(store.Work{ID: "w1", NextAt: now, Handle: []byte(`{}`)}),
 			tx.PutWork(store.Work{ID: "w2", NextAt: now, DoneAt: now, Handle: []byte(`{}`)}),
-			tx.PutWork(store.Work{ID: "w3", NextAt: now.Add(time.Hour), Handle: []byte(`{}`)}),
+			tx.PutWork(store.Work{ID: "w3", NextAt: now.Add(store.MaxPutOff), Handle: []byte(`{}`)}),
+			tx.PutWork(store.Work{ID: "w4", NextAt: now.Add(store.MaxPutOff + 1), Handle: []byte(`{}`)}), // by a clock that was ahead
 			tx.PutIdempotency(store.Idempotency{Agent: "a", Key: "k", Content: "c", Result: "g1"}),
 			tx.SetFrozen("a", "why", true),
 		)
@@ -109,7 +110,7 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 			t.Errorf("issued %+v, %v", issued, err)
 		}
 		due, err := r.DueWork(now, 10)
-		if err != nil || len(due) != 1 || due[0].ID != "w1" {
+		if err != nil || len(due) != 2 || due[0].ID != "w1" || due[1].ID != "w4" {
 			t.Errorf("due %+v, %v", due, err)
 		}
 		if k, err := r.Idempotency("a", "k"); err != nil || k.Result != "g1" {

@@ -448,7 +448,11 @@ type ExplainScopeResponse struct {
 	// Why.
 	Reasons []string `protobuf:"bytes,9,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// The life it would have.
-	Ttl           *durationpb.Duration `protobuf:"bytes,10,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,10,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// The networks that the credential would work from; none means any.
+	SourceCidrs []string `protobuf:"bytes,11,rep,name=source_cidrs,json=sourceCidrs,proto3" json:"source_cidrs,omitempty"`
+	// The AWS Regions that the credential would work in; none means any.
+	Regions       []string `protobuf:"bytes,12,rep,name=regions,proto3" json:"regions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -549,6 +553,20 @@ func (x *ExplainScopeResponse) GetReasons() []string {
 func (x *ExplainScopeResponse) GetTtl() *durationpb.Duration {
 	if x != nil {
 		return x.Ttl
+	}
+	return nil
+}
+
+func (x *ExplainScopeResponse) GetSourceCidrs() []string {
+	if x != nil {
+		return x.SourceCidrs
+	}
+	return nil
+}
+
+func (x *ExplainScopeResponse) GetRegions() []string {
+	if x != nil {
+		return x.Regions
 	}
 	return nil
 }
@@ -1247,7 +1265,7 @@ const file_valetkey_v1_agent_proto_rawDesc = "" +
 	"\venvironment\x18\x05 \x01(\tB\a\xbaH\x04r\x02(?R\venvironment\x1aQ\n" +
 	"\x0fParametersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
-	"\x05value\x18\x02 \x01(\v2\x12.valetkey.v1.ValueR\x05value:\x028\x01\"\xfa\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.valetkey.v1.ValueR\x05value:\x028\x01\"\xb7\x03\n" +
 	"\x14ExplainScopeResponse\x12(\n" +
 	"\x05scope\x18\x01 \x01(\v2\x12.valetkey.v1.ScopeR\x05scope\x12%\n" +
 	"\x04tier\x18\x02 \x01(\x0e2\x11.valetkey.v1.TierR\x04tier\x12!\n" +
@@ -1260,7 +1278,9 @@ const file_valetkey_v1_agent_proto_rawDesc = "" +
 	"\x05needs\x18\b \x03(\v2\x11.valetkey.v1.NeedR\x05needs\x12\x18\n" +
 	"\areasons\x18\t \x03(\tR\areasons\x12+\n" +
 	"\x03ttl\x18\n" +
-	" \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x9a\x04\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12!\n" +
+	"\fsource_cidrs\x18\v \x03(\tR\vsourceCidrs\x12\x18\n" +
+	"\aregions\x18\f \x03(\tR\aregions\"\x9a\x04\n" +
 	"\x13RequestGrantRequest\x12H\n" +
 	"\x0fidempotency_key\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{8,128}$R\x0eidempotencyKey\x123\n" +
 	"\atask_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x152\x13^task_[a-z0-9]{26}$R\x06taskId\x126\n" +

@@ -54,13 +54,13 @@ type AgentServiceClient interface {
 	CloseTask(ctx context.Context, in *CloseTaskRequest, opts ...grpc.CallOption) (*CloseTaskResponse, error)
 	// Lists the catalog. Agents. Records nothing.
 	ListScopes(ctx context.Context, in *ListScopesRequest, opts ...grpc.CallOption) (*ListScopesResponse, error)
-	// Says what a request would give and need. Agents. Records nothing and mints nothing. UNKNOWN_SCOPE, STALE_SCOPE_VERSION, INVALID_PARAMETER, TTL_TOO_LONG, POLICY_TOO_LARGE.
+	// Says what a request would give and need. Agents. Records nothing and mints nothing. UNKNOWN_SCOPE, STALE_SCOPE_VERSION, INVALID_PARAMETER, TTL_TOO_LONG, POLICY_TOO_LARGE, UNPROVEN.
 	ExplainScope(ctx context.Context, in *ExplainScopeRequest, opts ...grpc.CallOption) (*ExplainScopeResponse, error)
 	// Asks for a grant, and with mint for its first credential. Agents, in their own open task. Records grant.cleared, grant.denied or grant.needs_approval, then issuance.intended and issuance.issued or issuance.failed. All reasons of ExplainScope; DENIED, NEEDS_APPROVAL, POLICY_ERROR, RATE_LIMITED, FROZEN, TASK_NOT_FOUND, TASK_CLOSED, IDEMPOTENCY_CONFLICT and all reasons of MintCredential.
 	RequestGrant(ctx context.Context, in *RequestGrantRequest, opts ...grpc.CallOption) (*RequestGrantResponse, error)
 	// Streams a grant's states until it ends or the caller's SVID expires. The grant's agent. Records nothing. GRANT_NOT_FOUND, SVID_EXPIRED, RATE_LIMITED where the agent has too many such streams.
 	WatchGrant(ctx context.Context, in *WatchGrantRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchGrantResponse], error)
-	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, FROZEN, RATE_LIMITED, IDEMPOTENCY_CONFLICT, ALREADY_ISSUED, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID.
+	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, FROZEN, RATE_LIMITED, IDEMPOTENCY_CONFLICT, ALREADY_ISSUED, UNPROVEN, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID.
 	MintCredential(ctx context.Context, in *MintCredentialRequest, opts ...grpc.CallOption) (*MintCredentialResponse, error)
 	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	ReleaseGrant(ctx context.Context, in *ReleaseGrantRequest, opts ...grpc.CallOption) (*ReleaseGrantResponse, error)
@@ -210,13 +210,13 @@ type AgentServiceServer interface {
 	CloseTask(context.Context, *CloseTaskRequest) (*CloseTaskResponse, error)
 	// Lists the catalog. Agents. Records nothing.
 	ListScopes(context.Context, *ListScopesRequest) (*ListScopesResponse, error)
-	// Says what a request would give and need. Agents. Records nothing and mints nothing. UNKNOWN_SCOPE, STALE_SCOPE_VERSION, INVALID_PARAMETER, TTL_TOO_LONG, POLICY_TOO_LARGE.
+	// Says what a request would give and need. Agents. Records nothing and mints nothing. UNKNOWN_SCOPE, STALE_SCOPE_VERSION, INVALID_PARAMETER, TTL_TOO_LONG, POLICY_TOO_LARGE, UNPROVEN.
 	ExplainScope(context.Context, *ExplainScopeRequest) (*ExplainScopeResponse, error)
 	// Asks for a grant, and with mint for its first credential. Agents, in their own open task. Records grant.cleared, grant.denied or grant.needs_approval, then issuance.intended and issuance.issued or issuance.failed. All reasons of ExplainScope; DENIED, NEEDS_APPROVAL, POLICY_ERROR, RATE_LIMITED, FROZEN, TASK_NOT_FOUND, TASK_CLOSED, IDEMPOTENCY_CONFLICT and all reasons of MintCredential.
 	RequestGrant(context.Context, *RequestGrantRequest) (*RequestGrantResponse, error)
 	// Streams a grant's states until it ends or the caller's SVID expires. The grant's agent. Records nothing. GRANT_NOT_FOUND, SVID_EXPIRED, RATE_LIMITED where the agent has too many such streams.
 	WatchGrant(*WatchGrantRequest, grpc.ServerStreamingServer[WatchGrantResponse]) error
-	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, FROZEN, RATE_LIMITED, IDEMPOTENCY_CONFLICT, ALREADY_ISSUED, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID.
+	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, FROZEN, RATE_LIMITED, IDEMPOTENCY_CONFLICT, ALREADY_ISSUED, UNPROVEN, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID.
 	MintCredential(context.Context, *MintCredentialRequest) (*MintCredentialResponse, error)
 	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	ReleaseGrant(context.Context, *ReleaseGrantRequest) (*ReleaseGrantResponse, error)

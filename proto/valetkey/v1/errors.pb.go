@@ -86,6 +86,8 @@ const (
 	ErrorReason_ERROR_REASON_RECORD_NOT_FOUND ErrorReason = 28
 	// A fault of the broker itself. Example: a bug; the log has the cause.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 29
+	// The compiled permissions could not be proven to lie within the scope's ceiling, so nothing is issued. Example: a value that makes a resource the scope's author did not mean.
+	ErrorReason_ERROR_REASON_UNPROVEN ErrorReason = 30
 )
 
 // Enum value maps for ErrorReason.
@@ -121,6 +123,7 @@ var (
 		27: "ERROR_REASON_INVALID_CATALOG",
 		28: "ERROR_REASON_RECORD_NOT_FOUND",
 		29: "ERROR_REASON_INTERNAL",
+		30: "ERROR_REASON_UNPROVEN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -153,6 +156,7 @@ var (
 		"ERROR_REASON_INVALID_CATALOG":      27,
 		"ERROR_REASON_RECORD_NOT_FOUND":     28,
 		"ERROR_REASON_INTERNAL":             29,
+		"ERROR_REASON_UNPROVEN":             30,
 	}
 )
 
@@ -187,7 +191,7 @@ var File_valetkey_v1_errors_proto protoreflect.FileDescriptor
 
 const file_valetkey_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x18valetkey/v1/errors.proto\x12\vvaletkey.v1*\xf1\a\n" +
+	"\x18valetkey/v1/errors.proto\x12\vvaletkey.v1*\x8c\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -219,7 +223,8 @@ const file_valetkey_v1_errors_proto_rawDesc = "" +
 	"\x1fERROR_REASON_LEDGER_UNAVAILABLE\x10\x1a\x12 \n" +
 	"\x1cERROR_REASON_INVALID_CATALOG\x10\x1b\x12!\n" +
 	"\x1dERROR_REASON_RECORD_NOT_FOUND\x10\x1c\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10\x1dB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
+	"\x15ERROR_REASON_INTERNAL\x10\x1d\x12\x19\n" +
+	"\x15ERROR_REASON_UNPROVEN\x10\x1eB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
 
 var (
 	file_valetkey_v1_errors_proto_rawDescOnce sync.Once

@@ -578,9 +578,13 @@ type Grant struct {
 	// Why policy decided as it did.
 	Reasons []string `protobuf:"bytes,12,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// What people would have to say, where they must.
-	Needs         []*Need `protobuf:"bytes,13,rep,name=needs,proto3" json:"needs,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Needs []*Need `protobuf:"bytes,13,rep,name=needs,proto3" json:"needs,omitempty"`
+	// Why the tier is not lower: one line per action or path, the first of them, and how many more there are.
+	TierReasons []string `protobuf:"bytes,14,rep,name=tier_reasons,json=tierReasons,proto3" json:"tier_reasons,omitempty"`
+	// SHA-256 over the RFC 8785 form of the compiled permissions, hex.
+	PermissionsDigest string `protobuf:"bytes,15,opt,name=permissions_digest,json=permissionsDigest,proto3" json:"permissions_digest,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Grant) Reset() {
@@ -702,6 +706,20 @@ func (x *Grant) GetNeeds() []*Need {
 		return x.Needs
 	}
 	return nil
+}
+
+func (x *Grant) GetTierReasons() []string {
+	if x != nil {
+		return x.TierReasons
+	}
+	return nil
+}
+
+func (x *Grant) GetPermissionsDigest() string {
+	if x != nil {
+		return x.PermissionsDigest
+	}
+	return ""
 }
 
 // AwsCredential is a narrowed STS session.
@@ -1091,7 +1109,7 @@ const file_valetkey_v1_types_proto_rawDesc = "" +
 	"\x04tier\x18\b \x01(\x0e2\x11.valetkey.v1.TierR\x04tier\":\n" +
 	"\x04Need\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1c\n" +
-	"\tapprovals\x18\x02 \x01(\x05R\tapprovals\"\xe6\x04\n" +
+	"\tapprovals\x18\x02 \x01(\x05R\tapprovals\"\xb8\x05\n" +
 	"\x05Grant\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12&\n" +
@@ -1109,7 +1127,9 @@ const file_valetkey_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"expires_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x18\n" +
 	"\areasons\x18\f \x03(\tR\areasons\x12'\n" +
-	"\x05needs\x18\r \x03(\v2\x11.valetkey.v1.NeedR\x05needs\x1aQ\n" +
+	"\x05needs\x18\r \x03(\v2\x11.valetkey.v1.NeedR\x05needs\x12!\n" +
+	"\ftier_reasons\x18\x0e \x03(\tR\vtierReasons\x12-\n" +
+	"\x12permissions_digest\x18\x0f \x01(\tR\x11permissionsDigest\x1aQ\n" +
 	"\x0fParametersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
 	"\x05value\x18\x02 \x01(\v2\x12.valetkey.v1.ValueR\x05value:\x028\x01\"\xc9\x01\n" +

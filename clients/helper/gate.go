@@ -1,0 +1,115 @@
+package helper
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// gate is what every request passes first.
+type gate struct {
+	peers peers
+	// hosts are the names that a request may call the address by: a page that has
+	// its own name point here comes with that name (DNS rebinding).
+	hosts []string
+	log   *slog.Logger
+}
+
+// ServeHTTP refuses browsers, strangers and wrong names, and says why.
+func (g gate) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if code, why := g.refuses(r); code != 0 {
+			g.log.WarnContext(r.Context(), "a local request was refused",
+				slog.String("address", r.Host), slog.String("from", r.RemoteAddr), slog.String("error", why))
+			answerError(w, code, why)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (g gate) refuses(r *http.Request) (int, string) {
+	if err := g.peers.visit(r.Context()); err != nil {
+		return http.StatusForbidden, err.Error()
+	}
+	if len(g.hosts) > 0 && !slices.Contains(g.hosts, r.Host) {
+		return http.StatusForbidden, "the Host is not this address: use the address as it was given"
+	}
+	// A page's script sends Origin; any request of a browser has Sec-Fetch-Site.
+	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+		return http.StatusForbidden, "browsers get nothing here"
+	}
+	if r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
+		return http.StatusForbidden, "this came through a proxy: ask directly"
+	}
+	return 0, ""
+}
+
+// answerError is the error body of the container credentials endpoint, which
+// AWS's SDKs show to people.
+func answerError(w http.ResponseWriter, code int, message string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]string{"code": http.StatusText(code), "message": message}) // the caller is gone otherwise
+}
+
+// server is a listener with what it serves.
+type server struct {
+	lis net.Listener
+	srv *http.Server
+}
+
+// listenLoopback listens on a loopback address of TCP, and on no other.
+func listenLoopback(addr string) (net.Listener, error) {
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil || !at.Addr().IsLoopback() {
+		return nil, fmt.Errorf("%q is no loopback address with a port, such as 127.0.0.1:0: credentials are served on loopback only", addr)
+	}
+	lis, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	return lis, nil
+}
+
+// hostsOf are the names of a loopback listener.
+func hostsOf(lis net.Listener) []string {
+	at, err := netip.ParseAddrPort(lis.Addr().String())
+	if err != nil {
+		return nil
+	}
+	return []string{at.String(), fmt.Sprintf("localhost:%d", at.Port())}
+}
+
+// serve serves h behind a gate until close.
+func serve(lis net.Listener, p peers, log *slog.Logger, h http.Handler) *server {
+	g := gate{peers: p, log: log}
+	if _, ok := lis.(*net.TCPListener); ok {
+		g.hosts = hostsOf(lis)
+	}
+	s := &server{lis: lis, srv: &http.Server{
+		Handler: g.wrap(h), ConnContext: withVisitor, ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}}
+	go func() {
+		if err := s.srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+			log.ErrorContext(context.Background(), "a local listener ended", slog.String("error", err.Error()))
+		}
+	}()
+	return s
+}
+
+// close ends the listener and every connection.
+func (s *server) close() error { return s.srv.Close() }

@@ -1,0 +1,49 @@
+package helper
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+)
+
+// allIsWell is what a guard is told by who ends as it should.
+const allIsWell = "done\n"
+
+// Abandoned waits until the process at the other end of r is gone, and says whether
+// it left without a word: killed, so that its session is for the guard to end.
+func Abandoned(r io.Reader) bool {
+	said, err := io.ReadAll(io.LimitReader(r, int64(len(allIsWell))))
+	return err != nil || string(said) != allIsWell
+}
+
+// guard is a process that outlives this one for a moment, should this one be
+// killed. It holds no secret: only a pipe whose other end is here.
+type guard struct {
+	cmd  *exec.Cmd
+	pipe *os.File
+}
+
+func startGuard(cmd *exec.Cmd) (*guard, error) {
+	// Both ends are closed on exec: the command of the session gets neither.
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("starting the guard: %w", err)
+	}
+	cmd.Stdin, cmd.SysProcAttr = r, guardAttr()
+	err = cmd.Start()
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the guard: %w", err), w.Close())
+	}
+	return &guard{cmd: cmd, pipe: w}, nil
+}
+
+// dismiss tells the guard that there is nothing to do, and waits for its end.
+func (g *guard) dismiss() error {
+	_, err := io.WriteString(g.pipe, allIsWell)
+	if err = errors.Join(err, g.pipe.Close(), g.cmd.Wait()); err != nil {
+		return fmt.Errorf("dismissing the guard: %w", err)
+	}
+	return nil
+}

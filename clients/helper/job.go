@@ -1,0 +1,143 @@
+package helper
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+// Pauses between tries of what did not work.
+const (
+	firstPause = 500 * time.Millisecond
+	longPause  = 30 * time.Second
+	// refusedPause is after a refusal, which is an answer.
+	refusedPause = time.Minute
+)
+
+// job is a task of an agent, from before it is opened until after it is closed.
+type job struct {
+	a      *Agent
+	conf   TaskConfig // its Scopes are of outlets
+	cancel context.CancelFunc
+	done   chan struct{} // closed when run has ended
+
+	mu      sync.Mutex
+	scopes  []ScopeConfig      // locked by mu
+	task    *valetkey.Task     // nil until it is open; locked by mu
+	err     error              // why it is not; locked by mu
+	outlets map[string]*outlet // by name; locked by mu
+}
+
+func (a *Agent) begin(conf TaskConfig) *job {
+	ctx, cancel := context.WithCancel(context.Background())
+	j := &job{a: a, conf: conf, cancel: cancel, done: make(chan struct{}), scopes: conf.Scopes, outlets: map[string]*outlet{}}
+	go func() {
+		defer close(j.done)
+		j.run(ctx)
+	}()
+	return j
+}
+
+// run opens the task, however long that takes.
+func (j *job) run(ctx context.Context) {
+	for failed := 0; ; failed++ {
+		task, err := j.a.cfg.Client.OpenTask(ctx, j.conf.task())
+		if err == nil {
+			j.opened(task)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		j.a.cfg.Log.WarnContext(ctx, "opening a task failed", slog.String("task", j.conf.Name), slog.String("error", err.Error()))
+		j.mu.Lock()
+		j.err = err
+		j.mu.Unlock()
+		if !wait(ctx, pauseAfter(err, failed)) {
+			return
+		}
+	}
+}
+
+// pauseAfter is how long to wait after the nth failure in a row.
+func pauseAfter(err error, n int) time.Duration {
+	if refused, no := valetkey.RefusalOf(err); no {
+		return max(refused.RetryAfter, refusedPause)
+	}
+	return min(firstPause<<min(n, 10), longPause)
+}
+
+// wait is false when ctx is over first.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (j *job) opened(task *valetkey.Task) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.task, j.err = task, nil
+	j.a.note(j.a.journal.opened(task.ID()))
+	for _, s := range j.scopes {
+		j.outlets[s.spec().name()] = j.open(s)
+	}
+}
+
+// change takes other scopes, or other outputs of them. What is as it was is
+// written again, since its templates may be others.
+func (j *job) change(scopes []ScopeConfig) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.scopes = scopes
+	if j.task == nil {
+		return
+	}
+	for name, o := range j.outlets {
+		i := slices.IndexFunc(scopes, func(s ScopeConfig) bool { return s.spec().name() == name })
+		if i < 0 || !reflect.DeepEqual(o.conf, scopes[i]) {
+			o.end(true)
+			delete(j.outlets, name)
+		}
+	}
+	for _, s := range scopes {
+		name := s.spec().name()
+		if o, ok := j.outlets[name]; ok {
+			o.again()
+			continue
+		}
+		j.outlets[name] = j.open(s)
+	}
+}
+
+// end ends the task and all that was made for it.
+func (j *job) end() error {
+	j.cancel()
+	<-j.done
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, o := range j.outlets {
+		o.end(false)
+	}
+	clear(j.outlets)
+	if j.task == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	err := j.task.Close(ctx)
+	if err == nil {
+		j.a.note(j.a.journal.closed(j.task.ID()))
+	}
+	return err
+}

@@ -1,0 +1,156 @@
+package helper
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+// journal is what an agent would leave behind if it were killed, in a file beside
+// its socket, for the next one to end. It holds no secret.
+type journal struct {
+	path string // empty for none
+
+	mu    sync.Mutex
+	tasks map[string]bool // open, by id; locked by mu
+	left  leftovers       // its Files and Blocks; locked by mu
+}
+
+// leftovers is the file.
+type leftovers struct {
+	Tasks  []string    `json:"tasks"`
+	Files  []string    `json:"files"`
+	Blocks []blockName `json:"blocks"`
+}
+
+// blockName is a part of a file that others write too.
+type blockName struct{ File, Name string }
+
+func newJournal(socket string) *journal {
+	j := &journal{tasks: map[string]bool{}}
+	if socket != "" {
+		j.path = socket + ".journal"
+	}
+	return j
+}
+
+// read is what another has left; nothing where none was killed.
+func (j *journal) read() (left leftovers, err error) {
+	raw, err := os.ReadFile(j.path)
+	if j.path == "" || errors.Is(err, os.ErrNotExist) {
+		return left, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &left)
+	}
+	if err != nil {
+		return left, fmt.Errorf("reading what an agent before has left: %w", err)
+	}
+	return left, nil
+}
+
+// serves notes what c will have written.
+func (j *journal) serves(c Config) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.left.Files, j.left.Blocks = nil, nil
+	for i := range c.Tasks {
+		for k := range c.Tasks[i].Scopes {
+			s := &c.Tasks[i].Scopes[k]
+			parts := s.Outputs.shared()
+			for _, p := range s.Outputs.written() {
+				switch {
+				case *p == "":
+				case parts[p]:
+					j.left.Blocks = append(j.left.Blocks, blockName{*p, blockOf(c.Tasks[i], *s)})
+				default:
+					j.left.Files = append(j.left.Files, *p)
+				}
+			}
+		}
+	}
+	return j.saveLocked()
+}
+
+func (j *journal) opened(id string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.tasks[id] = true
+	return j.saveLocked()
+}
+
+func (j *journal) closed(id string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.tasks, id)
+	return j.saveLocked()
+}
+
+func (j *journal) saveLocked() error {
+	if j.path == "" {
+		return nil
+	}
+	j.left.Tasks = slices.Sorted(maps.Keys(j.tasks))
+	raw, err := json.Marshal(j.left)
+	if err != nil {
+		return err
+	}
+	return writeSecret(j.path, raw, self)
+}
+
+// end removes the journal, when there is nothing left.
+func (j *journal) end() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.path == "" || len(j.tasks) > 0 {
+		return nil
+	}
+	return removeFile(j.path)
+}
+
+// tidy ends what an agent before has left: the files now, the tasks as soon as the
+// broker answers.
+func (a *Agent) tidy(ctx context.Context, left leftovers) {
+	var errs []error
+	for _, f := range left.Files {
+		errs = append(errs, removeFile(f))
+	}
+	for _, b := range left.Blocks {
+		if _, err := os.Stat(b.File); err == nil {
+			errs = append(errs, setBlock(b.File, b.Name, nil, false))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		a.cfg.Log.WarnContext(ctx, "removing what an agent before has left", slog.String("error", err.Error()))
+	}
+	for _, id := range left.Tasks {
+		a.note(a.journal.opened(id))
+		a.work.Go(func() {
+			for n := 0; ; n++ {
+				err := a.cfg.Client.Task(id).Close(ctx)
+				if err == nil || errors.Is(err, valetkey.ErrTaskClosed) || errors.Is(err, valetkey.ErrTaskNotFound) {
+					a.note(a.journal.closed(id))
+					return
+				}
+				if !wait(ctx, pauseAfter(err, n)) {
+					return
+				}
+			}
+		})
+	}
+}
+
+// note tells of a journal that cannot be written: the agent goes on without.
+func (a *Agent) note(err error) {
+	if err != nil {
+		a.cfg.Log.WarnContext(context.Background(), "keeping the journal", slog.String("error", err.Error()))
+	}
+}

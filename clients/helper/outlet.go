@@ -1,0 +1,177 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+// outlet is one scope of a task, with where its credential is to be found.
+type outlet struct {
+	a       *Agent
+	task    TaskConfig
+	taskID  string
+	conf    ScopeConfig
+	src     *valetkey.Source
+	db      *valetkey.Database
+	addr    *addresses
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when keep has ended
+	refresh chan struct{} // asks keep to write again
+
+	mu  sync.Mutex
+	err error // why an output is not there; locked by mu
+}
+
+// open makes an outlet of an open task.
+func (j *job) open(conf ScopeConfig) *outlet {
+	ctx, cancel := context.WithCancel(context.Background())
+	spec := conf.spec()
+	src := j.task.Source(spec.Scope, spec.Params, spec.options()...)
+	o := &outlet{
+		a: j.a, task: j.conf, taskID: j.task.ID(), conf: conf, src: src, db: valetkey.NewDatabase(src),
+		cancel: cancel, done: make(chan struct{}), refresh: make(chan struct{}, 1),
+	}
+	o.addr = &addresses{o: o, gone: map[string]func() error{}}
+	go func() {
+		defer close(o.done)
+		o.keep(ctx)
+	}()
+	return o
+}
+
+func (o *outlet) name() string { return o.conf.spec().name() }
+
+func (o *outlet) fail(ctx context.Context, err error) {
+	o.mu.Lock()
+	same := err != nil && o.err != nil && o.err.Error() == err.Error()
+	o.err = err
+	o.mu.Unlock()
+	if err != nil && !same {
+		o.a.cfg.Log.WarnContext(ctx, "serving a credential failed",
+			slog.String("task", o.task.Name), slog.String("scope", o.name()), slog.String("error", err.Error()))
+	}
+}
+
+// again has the files written again.
+func (o *outlet) again() {
+	select {
+	case o.refresh <- struct{}{}:
+	default: // it is about to
+	}
+}
+
+// keep opens the addresses, gets the first credential, and writes the files anew
+// whenever it changes. Where there are none, whoever asks is what renews.
+func (o *outlet) keep(ctx context.Context) {
+	for n := 0; ; n++ {
+		err := o.addr.open()
+		o.fail(ctx, err)
+		if err == nil {
+			break
+		}
+		if !wait(ctx, pauseAfter(err, n)) {
+			return
+		}
+	}
+	written, failed := "", 0
+	for {
+		cred, err := o.src.Credential(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case over(err):
+			// The task is over: what is in the files is dead, and goes.
+			o.fail(ctx, errors.Join(err, o.addr.removeFiles()))
+			return
+		case err == nil && cred.ID() != written:
+			if err = o.addr.write(ctx, cred); err == nil {
+				written = cred.ID()
+			}
+			o.fail(ctx, err)
+		}
+		if failed++; err == nil {
+			failed = 0
+		}
+		pause := o.pause(err, failed)
+		if pause == 0 {
+			pause = 24 * time.Hour // nothing to keep fresh
+		}
+		select {
+		case <-o.refresh:
+			written = ""
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+const (
+	approvalPause = 5 * time.Second
+	// deniedPause is after a decision, which stays one: each try is a record.
+	// Whoever fetches is a reason to ask sooner, and so is a reload.
+	deniedPause = 10 * time.Minute
+)
+
+// over says that there will be no more.
+func over(err error) bool {
+	return errors.Is(err, valetkey.ErrClosed) || errors.Is(err, valetkey.ErrTaskClosed) || errors.Is(err, valetkey.ErrTaskNotFound)
+}
+
+// pause is until there may be something to do; zero for never.
+func (o *outlet) pause(err error, failed int) time.Duration {
+	refused, no := valetkey.RefusalOf(err)
+	switch {
+	case errors.Is(err, valetkey.ErrNeedsApproval):
+		return approvalPause // which looks at the grant there is
+	case no && refused.RetryAfter > 0:
+		return refused.RetryAfter
+	case no && !passing(err):
+		return deniedPause
+	case err != nil:
+		return min(firstPause<<min(failed, 10), longPause)
+	}
+	if !o.conf.Outputs.fresh() {
+		return 0
+	}
+	st := o.src.Status()
+	if st.Renewing {
+		return 100 * time.Millisecond
+	}
+	return max(time.Until(st.RenewAt), 500*time.Millisecond)
+}
+
+// fresh says whether a file holds the credential itself.
+func (o *Outputs) fresh() bool { return o.VaultSink != nil || o.PGPass != nil || len(o.Templates) > 0 }
+
+// end shuts the addresses and removes the files; with release it gives the grant
+// back, too.
+func (o *outlet) end(release bool) {
+	o.cancel()
+	<-o.done
+	err := errors.Join(o.addr.close(), o.addr.removeFiles())
+	if release {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		err = errors.Join(err, o.src.Release(ctx))
+	}
+	if err != nil {
+		o.a.cfg.Log.WarnContext(context.Background(), "tidying up after a scope failed",
+			slog.String("task", o.task.Name), slog.String("scope", o.name()), slog.String("error", err.Error()))
+	}
+}
+
+// base is what templates know before there is a credential.
+func (o *outlet) base() TemplateData {
+	return TemplateData{Task: o.task.Name, TaskID: o.taskID, Scope: o.conf.Scope, Params: o.conf.spec().Params}
+}
+
+// block is the name of what it keeps in files of others.
+func (o *outlet) block() string { return blockOf(o.task, o.conf) }
+
+func blockOf(t TaskConfig, s ScopeConfig) string { return t.Name + "/" + s.spec().name() }

@@ -1,0 +1,171 @@
+package helper
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+func TestFetchingNeverMints(t *testing.T) {
+	k := newKit(t)
+	s := k.session(t)
+	env := variables(s.Environ(nil))
+	var wg sync.WaitGroup
+	ids := make([]string, 64)
+	for i := range ids {
+		wg.Go(func() {
+			resp := get(t, http.DefaultClient, env["AWS_CONTAINER_CREDENTIALS_FULL_URI"], "Authorization", env["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
+			var a awsAnswer
+			if err := json.NewDecoder(resp.Body).Decode(&a); err != nil || a.SecretAccessKey == "" || a.Token == "" || a.Expiration == "" {
+				t.Errorf("%d: %v", resp.StatusCode, err)
+			}
+			if resp.Header.Get("Cache-Control") != "no-store" {
+				t.Error("the answer may be kept")
+			}
+			ids[i] = a.AccessKeyID
+		})
+	}
+	wg.Wait()
+	if slices.Sort(ids); ids[0] != ids[len(ids)-1] || k.minted.Load() != 1 {
+		t.Errorf("64 fetches: %d credentials minted, %s and %s given", k.minted.Load(), ids[0], ids[len(ids)-1])
+	}
+	must(t, s.Close())
+	if _, err := http.Get(env["AWS_CONTAINER_CREDENTIALS_FULL_URI"]); err == nil { //nolint:bodyclose,noctx // there is none
+		t.Error("the address of a closed session answers")
+	}
+	if _, err := os.Stat(s.dir); !os.IsNotExist(err) {
+		t.Errorf("the folder of a closed session is there: %v", err)
+	}
+	must(t, s.Close())
+}
+
+func variables(env []string) map[string]string {
+	out := map[string]string{}
+	for _, kv := range env {
+		k, v, _ := strings.Cut(kv, "=")
+		out[k] = v
+	}
+	return out
+}
+
+func TestEnvironHasNoOtherCredential(t *testing.T) {
+	s := newKit(t).session(t)
+	t.Cleanup(func() { must(t, s.Close()) })
+	env := variables(s.Environ([]string{
+		"PATH=/bin", "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_SESSION_TOKEN=c", "AWS_PROFILE=admin", "AWS_ROLE_ARN=r",
+		"AWS_WEB_IDENTITY_TOKEN_FILE=/f", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/x", "AWS_ENDPOINT_URL_STS=http://evil", "VAULT_TOKEN=root",
+		"AWS_MAX_ATTEMPTS=2", "NO_PROXY=a.example", "HTTP_PROXY=http://proxy", "PGPASSWORD=p", "AWS_CONFIG_FILE=/home/x/.aws/config",
+	}))
+	for _, gone := range []string{
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_ENDPOINT_URL_STS", "VAULT_TOKEN",
+	} {
+		if v, ok := env[gone]; ok {
+			t.Errorf("%s=%s goes on to the command", gone, v)
+		}
+	}
+	for name, want := range map[string]string{
+		"PATH": "/bin", "AWS_MAX_ATTEMPTS": "2", "PGPASSWORD": "p", "NO_PROXY": "a.example,127.0.0.1", "no_proxy": "127.0.0.1",
+		"AWS_CONFIG_FILE": s.path("aws-config"), "VALETKEY_TASK": s.TaskID(), "AWS_EC2_METADATA_DISABLED": "true",
+	} {
+		if env[name] != want {
+			t.Errorf("%s=%q, want %q", name, env[name], want)
+		}
+	}
+	config, err := os.ReadFile(env["AWS_CONFIG_FILE"])
+	must(t, err)
+	if !strings.Contains(string(config), "[profile s3-prefix-read]\ncredential_process = /usr/bin/valetkey agent credential --socket "+s.dir) {
+		t.Errorf("the profile is\n%s", config)
+	}
+}
+
+func TestOpenUndoesWhatItMade(t *testing.T) {
+	k, dir := newKit(t), t.TempDir()
+	for name, c := range map[string]struct {
+		scopes []ScopeSpec
+		want   error
+	}{
+		"no such scope":  {[]ScopeSpec{reads("a/"), {Scope: "none"}}, valetkey.ErrUnknownScope},
+		"people first":   {[]ScopeSpec{{Scope: "s3-bucket-rebuild", Params: valetkey.Params{"bucket": {"prod"}}}}, valetkey.ErrNeedsApproval},
+		"one name twice": {[]ScopeSpec{reads("a/"), reads("b/")}, nil},
+		"no scope":       {nil, nil},
+		"an odd name":    {[]ScopeSpec{{Name: "a b", Scope: "s3-prefix-read"}}, nil},
+	} {
+		_, err := Open(t.Context(), SessionConfig{
+			Client: k.client, Task: valetkey.TaskSpec{Purpose: "a test", Environment: "staging"}, Scopes: c.scopes, Dir: dir,
+		})
+		if err == nil || c.want != nil && !isReason(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	left, err := os.ReadDir(dir)
+	must(t, err)
+	if len(left) != 0 {
+		t.Errorf("%v was left behind", left)
+	}
+}
+
+func isReason(err, want error) bool {
+	refused, ok := valetkey.RefusalOf(err)
+	return ok && refused.Is(want)
+}
+
+func TestIMDSv2(t *testing.T) {
+	k := newKit(t)
+	task, err := k.client.OpenTask(t.Context(), valetkey.TaskSpec{Purpose: "a test", Environment: "staging"})
+	must(t, err)
+	r := reads("a/")
+	svc := newIMDS("role", task.Source(r.Scope, r.Params))
+	now := time.Now()
+	svc.now = func() time.Time { return now }
+	lis, err := listenLoopback("")
+	must(t, err)
+	srv := serve(lis, newPeers(nil, true), discard(), svc)
+	t.Cleanup(func() { must(t, srv.close()) })
+	base := "http://" + lis.Addr().String()
+	ask := func(method, path string, header ...string) int {
+		return do(t, http.DefaultClient, method, base+path, header...).StatusCode
+	}
+	for _, ttl := range []string{"", "0", "-1", "21601", "x"} {
+		if code := ask(http.MethodPut, "/latest/api/token", imdsTokenTTL, ttl); code != http.StatusBadRequest {
+			t.Errorf("a token for %q seconds: %d", ttl, code)
+		}
+	}
+	if code := ask(http.MethodGet, "/latest/api/token", imdsTokenTTL, "60"); code != http.StatusMethodNotAllowed {
+		t.Errorf("a token by GET: %d", code)
+	}
+	resp := do(t, http.DefaultClient, http.MethodPut, base+"/latest/api/token", imdsTokenTTL, "60")
+	var token strings.Builder
+	_, err = copyTo(&token, resp)
+	must(t, err)
+	for path, want := range map[string]int{
+		imdsRoles: 200, imdsRoles + "role": 200, imdsRoles + "other": 404, "/latest/meta-data/instance-id": 404, "/latest/user-data": 404,
+	} {
+		if code := ask(http.MethodGet, path, imdsToken, token.String()); code != want {
+			t.Errorf("%s: %d, want %d", path, code, want)
+		}
+		if code := ask(http.MethodGet, path); code != http.StatusUnauthorized {
+			t.Errorf("%s by IMDSv1: %d", path, code)
+		}
+	}
+	now = now.Add(61 * time.Second)
+	if code := ask(http.MethodGet, imdsRoles, imdsToken, token.String()); code != http.StatusUnauthorized {
+		t.Errorf("with a token that is over: %d", code)
+	}
+	for range maxIMDSTokens {
+		svc.keep(newSecret(), time.Hour)
+	}
+	if code := ask(http.MethodPut, "/latest/api/token", imdsTokenTTL, "60"); code != http.StatusTooManyRequests {
+		t.Errorf("one token too many: %d", code)
+	}
+	if k.minted.Load() != 1 {
+		t.Errorf("%d credentials were minted", k.minted.Load())
+	}
+}

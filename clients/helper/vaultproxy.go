@@ -1,0 +1,106 @@
+package helper
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+const (
+	vaultToken     = "X-Vault-Token" //nolint:gosec // a header's name
+	vaultNamespace = "X-Vault-Namespace"
+)
+
+// errNoVault is a scope that gives something else.
+var errNoVault = errors.New("this scope gives no Vault token")
+
+// destination is where one request goes, and with what.
+type destination struct {
+	secret *valetkey.VaultSecret
+	url    *url.URL
+}
+
+type destinationKey struct{}
+
+// vaultProxy passes Vault's API on with the token of a source. secret is what
+// callers have to send for a token; where it is empty they need none, and the gate
+// alone tells who they are.
+func vaultProxy(src source, secret string, log *slog.Logger) (http.Handler, error) {
+	// How to trust Vault is read as Vault's own tools do (VAULT_CACERT and the like).
+	cfg := api.DefaultConfig()
+	if cfg.Error != nil {
+		return nil, fmt.Errorf("configuring the way to Vault: %w", cfg.Error)
+	}
+	proxy := &httputil.ReverseProxy{
+		Transport: cfg.HttpClient.Transport,
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Rewrite: func(r *httputil.ProxyRequest) {
+			d, ok := r.In.Context().Value(destinationKey{}).(destination)
+			if !ok {
+				return // the handler below has set it
+			}
+			s, to := d.secret, d.url
+			r.SetURL(to)
+			r.Out.Host = to.Host
+			r.Out.Header.Del("Authorization")
+			r.Out.Header.Del(vaultNamespace)
+			r.Out.Header.Set(vaultToken, s.Token)
+			if s.Namespace != "" {
+				r.Out.Header.Set(vaultNamespace, s.Namespace)
+			}
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			log.WarnContext(r.Context(), "passing a request on to Vault failed", slog.String("error", err.Error()))
+			vaultError(w, http.StatusBadGateway, "valetkey: Vault does not answer: "+err.Error())
+		},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if secret != "" && !same(r.Header.Get(vaultToken), secret) && !same(r.Header.Get("Authorization"), "Bearer "+secret) {
+			vaultError(w, http.StatusForbidden, "valetkey: this proxy has another VAULT_TOKEN; a task that is over has none")
+			return
+		}
+		to, err := vaultOf(r.Context(), src)
+		if err != nil {
+			code, text := refusalStatus(err)
+			vaultError(w, code, "valetkey: "+text)
+			return
+		}
+		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), destinationKey{}, to)))
+	}), nil
+}
+
+func vaultOf(ctx context.Context, src source) (destination, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout, valetkey.ErrUnavailable)
+	defer cancel()
+	cred, err := src.Credential(ctx)
+	if err != nil {
+		return destination{}, err
+	}
+	s := cred.Reveal().Vault
+	if s == nil || s.Token == "" {
+		return destination{}, errNoVault
+	}
+	to, err := url.Parse(s.Address)
+	if err != nil || to.Host == "" {
+		return destination{}, fmt.Errorf("the broker names no address of Vault: %w", errNoVault)
+	}
+	return destination{secret: s, url: to}, nil
+}
+
+// vaultError is an error as Vault's API has them, so that its tools show the text.
+func vaultError(w http.ResponseWriter, code int, message string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string][]string{"errors": {message}}) // the caller is gone otherwise
+}

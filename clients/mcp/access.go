@@ -1,0 +1,266 @@
+package mcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+// The states of access, as agents see them.
+const (
+	stateReady    = "ready"
+	stateWaiting  = "waiting"        // people have to approve, and the request is theirs to decide
+	stateApproval = "needs_approval" // people have to approve, and the request has to be made again after that
+	stateEnded    = "ended"
+)
+
+// maxWait is the longest that a look waits. Clients of the protocol give up on a
+// call after a minute or two.
+const maxWait = 60
+
+// RequestAccessIn asks for access, or asks again.
+type RequestAccessIn struct {
+	Task       string     `json:"task,omitempty" jsonschema:"the task's handle"`
+	Scope      string     `json:"scope,omitempty" jsonschema:"the scope's name"`
+	Parameters Parameters `json:"parameters,omitempty" jsonschema:"the scope's parameters by name"`
+	Purpose    string     `json:"purpose,omitempty" jsonschema:"what this access is for, for the people who read the record; nothing decides on it"`
+	TTL        int64      `json:"ttl_seconds,omitempty" jsonschema:"the life wished for; the scope's default when not given"`
+	Profile    string     `json:"profile,omitempty" jsonschema:"what the profile is to be called after valetkey-: a-z, 0-9 and -; made up when not given"`
+	Again      string     `json:"again,omitempty" jsonschema:"the handle of access that needed approval: ask for the same again, in place of all other arguments"`
+}
+
+// AccessOut is access as it stands.
+type AccessOut struct {
+	Access  string `json:"access" jsonschema:"the handle, for this session only"`
+	State   string `json:"state" jsonschema:"ready, waiting, needs_approval or ended"`
+	Scope   string `json:"scope"`
+	Tier    string `json:"tier"`
+	GrantID string `json:"grant_id,omitempty" jsonschema:"the broker's id, for people who look it up; not a handle"`
+	// ExpiresAt is when the newest credential dies, or the grant.
+	ExpiresAt   string            `json:"expires_at,omitempty" jsonschema:"when the credential dies"`
+	SecondsLeft int64             `json:"seconds_left"`
+	Profile     string            `json:"profile,omitempty" jsonschema:"the AWS profile"`
+	ConfigFile  string            `json:"config_file,omitempty" jsonschema:"the AWS config file that the profile is in"`
+	Environment map[string]string `json:"environment" jsonschema:"what to set for tools in your shell; no secret is in it"`
+	Renewed     bool              `json:"renewed" jsonschema:"whether tools that ask later get the next credential; false: ask for access again when it expires"`
+	Needs       []Need            `json:"needs" jsonschema:"who has to approve"`
+	Where       string            `json:"where,omitempty" jsonschema:"where people look at the request"`
+	Reasons     []string          `json:"reasons" jsonschema:"why it was decided so"`
+	Next        string            `json:"next" jsonschema:"what to do"`
+}
+
+// access is something that was asked for. What is above mu never changes.
+type access struct {
+	handle  string
+	task    *task
+	scope   string
+	params  valetkey.Params
+	options []valetkey.RequestOption
+	name    string // of its place
+
+	// one lets one call at a time ask for it or look at it.
+	one chan struct{}
+
+	mu      sync.Mutex
+	src     *valetkey.Source // locked by mu
+	grantID string           // the newest seen; locked by mu
+	place   *helper.Place    // nil until it is ready; locked by mu
+	tier    valetkeyv1.Tier  // locked by mu
+	needs   []Need           // locked by mu
+	gone    bool             // taken down; locked by mu
+	free    func()           // gives the name back; locked by mu
+}
+
+func (x *session) requestAccess(ctx context.Context, in RequestAccessIn) (out AccessOut, err error) {
+	if in.Again != "" {
+		return x.requestAgain(ctx, in)
+	}
+	if in.Task == "" || in.Scope == "" || strings.TrimSpace(in.Purpose) == "" {
+		return out, refuse(ReasonInvalidArgument, "task, scope and purpose are required, or again alone")
+	}
+	params, err := in.Parameters.wire()
+	if err != nil {
+		return out, err
+	}
+	t, err := x.task(in.Task)
+	if err != nil {
+		return out, err
+	}
+	a := &access{handle: newHandle("access"), task: t, scope: in.Scope, params: params, one: make(chan struct{}, 1)}
+	a.options = []valetkey.RequestOption{valetkey.WithJustification(in.Purpose), valetkey.WithTTL(seconds(in.TTL))}
+	done, err := x.ask()
+	if err != nil {
+		return out, err
+	}
+	defer done()
+	if a.name, a.free, err = x.s.names.take(in.Scope, in.Profile); err != nil {
+		return out, err
+	}
+	kept := false
+	defer func() {
+		if !kept {
+			a.takeDown()
+		}
+	}()
+	ctx, cancel := x.during(ctx, askFor)
+	defer cancel()
+	out, err = x.obtain(ctx, a)
+	if err != nil {
+		return out, err
+	}
+	if err := x.keep(a); err != nil {
+		return out, closing(err, a.release)
+	}
+	kept = true
+	return out, nil
+}
+
+func (x *session) requestAgain(ctx context.Context, in RequestAccessIn) (out AccessOut, err error) {
+	if in.Task != "" || in.Scope != "" || len(in.Parameters) > 0 || in.Purpose != "" || in.TTL != 0 || in.Profile != "" {
+		return out, refuse(ReasonInvalidArgument, "again goes alone: the handle stands for what was asked for then")
+	}
+	a, err := x.access(in.Again)
+	if err != nil {
+		return out, err
+	}
+	ctx, cancel := x.during(ctx, askFor)
+	defer cancel()
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer unlock()
+	a.mu.Lock()
+	gone := a.gone
+	a.mu.Unlock()
+	if gone {
+		return out, refuse("GRANT_ENDED", "this access has ended")
+	}
+	return x.obtain(ctx, a)
+}
+
+// lock has one call at a time work on a.
+func (a *access) lock(ctx context.Context) (unlock func(), err error) {
+	select {
+	case a.one <- struct{}{}:
+		return func() { <-a.one }, nil
+	case <-ctx.Done():
+		return nil, refuse(ReasonNotReady, "another call works on this access")
+	}
+}
+
+// obtain asks the broker, and has what it gives delivered. A request that people
+// have to approve is an answer and no error.
+func (x *session) obtain(ctx context.Context, a *access) (out AccessOut, err error) {
+	a.mu.Lock()
+	src, ready := a.src, a.place != nil
+	if src == nil {
+		src = a.task.t.Source(a.scope, a.params, a.options...)
+		a.src = src
+	}
+	a.mu.Unlock()
+	if ready {
+		return x.look(ctx, a)
+	}
+	_, err = src.Credential(ctx)
+	if said, ok := valetkey.RefusalOf(err); ok && errors.Is(&said, valetkey.ErrNeedsApproval) {
+		if src.Status().GrantID == "" { // refused outright: to be asked for anew, and the source would not for a minute
+			a.forget(src)
+			_ = src.Release(ctx) // asks nothing: there is no grant
+		}
+		return x.needApproval(ctx, a, said)
+	}
+	if err != nil {
+		a.forget(src)
+		return out, closing(err, src.Release)
+	}
+	place, err := x.s.cfg.Shelf.Put(ctx, a.name, src)
+	if err != nil {
+		a.forget(src)
+		return out, closing(fmt.Errorf("delivering scope %s: %w", a.scope, err), src.Release)
+	}
+	if !a.deliver(place) {
+		return out, closing(refuse(ReasonUnknownHandle, "the access was released meanwhile"), src.Release)
+	}
+	return x.look(ctx, a)
+}
+
+// deliver keeps the place, unless the access was taken down meanwhile.
+func (a *access) deliver(p *helper.Place) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gone {
+		_ = p.Close() // sockets and files of ours; the shelf's end takes what stays
+		return false
+	}
+	a.place, a.needs = p, nil
+	return true
+}
+
+// forget has the next request begin anew: a source remembers its refusals.
+func (a *access) forget(src *valetkey.Source) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.src == src {
+		a.src = nil
+	}
+}
+
+func (x *session) needApproval(ctx context.Context, a *access, said valetkey.Error) (AccessOut, error) {
+	// The tier tells the agent's user what is asked of people. Explain has it.
+	explained, err := a.task.t.Explain(ctx, a.scope, a.params, a.options...)
+	if err != nil {
+		return AccessOut{}, err
+	}
+	a.mu.Lock()
+	a.grantID, a.tier, a.needs = said.GrantID, explained.GetTier(), needsOf(said.Needs)
+	if a.needs == nil {
+		a.needs = wireNeeds(explained.GetNeeds())
+	}
+	a.mu.Unlock()
+	return x.look(ctx, a)
+}
+
+// AccessStatusIn names an access.
+type AccessStatusIn struct {
+	Access string `json:"access" jsonschema:"the access handle"`
+	Wait   int64  `json:"wait_seconds,omitempty" jsonschema:"wait up to so many seconds for people, 60 at most; 0 looks once"`
+}
+
+func (x *session) accessStatus(ctx context.Context, in AccessStatusIn) (out AccessOut, err error) {
+	a, err := x.access(in.Access)
+	if err != nil {
+		return out, err
+	}
+	wait := time.Duration(min(max(in.Wait, 0), maxWait)) * time.Second
+	ctx, cancel := x.during(ctx, askFor+wait)
+	defer cancel()
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer unlock()
+	if out, err = x.look(ctx, a); err != nil || out.State != stateWaiting {
+		return out, err
+	}
+	g, err := x.s.cfg.Client.Grant(ctx, out.GrantID)
+	if err != nil {
+		return out, err
+	}
+	if wait > 0 {
+		limited, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		_ = g.Wait(limited) // how it stands after that is looked at, whatever this says
+	}
+	if usable(g.Info()) {
+		return x.obtain(ctx, a)
+	}
+	return x.look(ctx, a)
+}

@@ -1,0 +1,211 @@
+package mcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// AnyProgram in Run.Programs allows every program.
+const AnyProgram = "*"
+
+// Run says what run_command may do. The zero value of each field but the first is
+// a default.
+type Run struct {
+	// Programs may be run, each by the name that agents use: a plain one is looked
+	// up in PATH when the server is made, and that file is what runs. AnyProgram
+	// allows all. Empty: none, which is an error.
+	Programs []string
+	// Dir is where commands run; this process's own when empty.
+	Dir string
+	// Environment are names of this process's variables that commands get too,
+	// besides PATH, USER, LANG, LC_ALL, TERM, TZ and TMPDIR. With HOME among them
+	// commands find what the user keeps there, credentials too.
+	Environment []string
+	// Timeout is the longest; 2 minutes when zero.
+	Timeout time.Duration
+	// Output is how many bytes of each stream are given; 64 KiB when zero.
+	Output int
+	// AtOnce is how many commands run at the same time; 4 when zero.
+	AtOnce int
+
+	found map[string]string // the file of each program
+	slots chan struct{}
+}
+
+// Limits on a command.
+const (
+	maxArgs   = 256
+	maxOutput = 1 << 20
+	// killAfter is between the request to end and the end.
+	killAfter = 2 * time.Second
+)
+
+// prepared fills in defaults and finds the programs.
+func (r Run) prepared() (Run, error) {
+	if len(r.Programs) == 0 {
+		return r, errors.New("run_command is on, and no program is allowed")
+	}
+	if r.Timeout <= 0 {
+		r.Timeout = 2 * time.Minute
+	}
+	if r.Output <= 0 {
+		r.Output = 64 << 10
+	}
+	r.Output = min(r.Output, maxOutput)
+	if r.AtOnce <= 0 {
+		r.AtOnce = 4
+	}
+	r.slots = make(chan struct{}, r.AtOnce)
+	r.found = map[string]string{}
+	for _, name := range r.Programs {
+		if name == AnyProgram {
+			continue
+		}
+		path, err := exec.LookPath(name)
+		if err == nil {
+			path, err = filepath.Abs(path)
+		}
+		if err != nil {
+			return r, fmt.Errorf("finding program %q for run_command: %w", name, err)
+		}
+		r.found[name] = path
+	}
+	return r, nil
+}
+
+func (r Run) any() bool { return slices.Contains(r.Programs, AnyProgram) }
+
+// describe tells agents what is allowed.
+func (r Run) describe() string {
+	if r.any() {
+		return "Any program is allowed."
+	}
+	return "These programs are allowed: " + strings.Join(slices.Sorted(maps.Keys(r.found)), ", ") + "."
+}
+
+// program is the file that a name stands for.
+func (r Run) program(name string) (string, error) {
+	if path, ok := r.found[name]; ok {
+		return path, nil
+	}
+	if !r.any() {
+		return "", refuse(ReasonDisabled, "the operator does not allow the program %q", line(name, 64))
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", refuse(ReasonNotStarted, "there is no program %q", line(name, 64))
+	}
+	return path, nil
+}
+
+// RunCommandIn is a command.
+type RunCommandIn struct {
+	Access  []string `json:"access" jsonschema:"the handles of the access that the command gets; at least one"`
+	Argv    []string `json:"argv" jsonschema:"the program and its arguments; no shell reads them"`
+	Timeout int64    `json:"timeout_seconds,omitempty" jsonschema:"the longest that it may run; the operator's limit when not given"`
+}
+
+// RunCommandOut is what it did.
+type RunCommandOut struct {
+	ExitStatus      int    `json:"exit_status" jsonschema:"the exit status; 128 and the signal's number where a signal ended it"`
+	TimedOut        bool   `json:"timed_out"`
+	Stdout          string `json:"stdout"`
+	Stderr          string `json:"stderr"`
+	StdoutTruncated bool   `json:"stdout_truncated"`
+	StderrTruncated bool   `json:"stderr_truncated"`
+	Redactions      int    `json:"redactions" jsonschema:"how often a value of the credential was taken out of the output"`
+	DurationMillis  int64  `json:"duration_ms"`
+}
+
+func (x *session) runCommand(ctx context.Context, in RunCommandIn) (out RunCommandOut, err error) {
+	run := x.s.cfg.Run
+	switch {
+	case len(in.Access) == 0 || len(in.Argv) == 0 || in.Argv[0] == "":
+		return out, refuse(ReasonInvalidArgument, "access and argv need one entry at least")
+	case len(in.Argv) > maxArgs || len(in.Access) > maxAccess:
+		return out, refuse(ReasonInvalidArgument, "%d arguments and %d accesses; %d and %d at most", len(in.Argv), len(in.Access), maxArgs, maxAccess)
+	case slices.ContainsFunc(in.Argv, func(s string) bool { return strings.ContainsRune(s, 0) }):
+		return out, refuse(ReasonInvalidArgument, "an argument has a NUL byte")
+	}
+	path, err := run.program(in.Argv[0])
+	if err != nil {
+		return out, err
+	}
+	select {
+	case run.slots <- struct{}{}:
+		defer func() { <-run.slots }()
+	default:
+		return out, refuse(ReasonLimit, "%d commands run already; wait for one to end", run.AtOnce)
+	}
+	limit := run.Timeout
+	if in.Timeout > 0 {
+		limit = min(limit, seconds(in.Timeout))
+	}
+	ask, cancel := x.during(ctx, askFor)
+	defer cancel()
+	w, err := x.watch(ask, in.Access)
+	if err != nil {
+		return out, err
+	}
+	ctx, stop := x.during(ctx, limit)
+	defer stop()
+	return x.start(ctx, path, in.Argv, w)
+}
+
+// start runs the program to its end.
+func (x *session) start(ctx context.Context, path string, argv []string, w *watched) (out RunCommandOut, err error) {
+	run := x.s.cfg.Run
+	// More than is shown is kept, so that a secret at the edge is seen whole. The
+	// longest spelling of a value is three times its length; a session token has
+	// 4,096 bytes at most.
+	stdout, stderr := &tail{limit: run.Output + edge}, &tail{limit: run.Output + edge}
+	cmd := exec.CommandContext(ctx, path, argv[1:]...) //nolint:gosec // what the operator allowed to run is what it is for
+	cmd.Args[0], cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = argv[0], run.Dir, x.environ(w.env), stdout, stderr
+	cmd.WaitDelay = killAfter
+	group(cmd)
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return out, refuse(ReasonNotStarted, "%s did not start", line(argv[0], 64))
+	}
+	waited := make(chan struct{})
+	go func() { defer close(waited); err = cmd.Wait() }()
+	w.follow(ctx, waited)
+	killGroup(cmd) // what it left behind has no access any more
+	if cmd.ProcessState == nil {
+		return out, fmt.Errorf("waiting for a command: %w", err)
+	}
+	out.ExitStatus, out.TimedOut = exitStatus(cmd.ProcessState), errors.Is(ctx.Err(), context.DeadlineExceeded)
+	out.DurationMillis = time.Since(began).Milliseconds()
+	s := newScrubber(w.secrets())
+	var n int
+	out.Stdout, out.StdoutTruncated, n = stdout.show(s, run.Output)
+	out.Stderr, out.StderrTruncated, out.Redactions = stderr.show(s, run.Output)
+	out.Redactions += n
+	return out, nil
+}
+
+// environ is all that a command gets: the access that it was given, and none of
+// this process's own credentials, its user's, or other sessions'.
+func (x *session) environ(env map[string]string) []string {
+	names := append([]string{"PATH", "USER", "LANG", "LC_ALL", "TERM", "TZ", "TMPDIR"}, x.s.cfg.Run.Environment...)
+	all := x.s.cfg.Shelf.Bare()
+	for _, n := range names {
+		if v, ok := os.LookupEnv(n); ok {
+			all[n] = v
+		}
+	}
+	maps.Copy(all, env)
+	out := make([]string, 0, len(all))
+	for _, n := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, n+"="+all[n])
+	}
+	return out
+}

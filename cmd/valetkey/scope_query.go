@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/valetkey/valetkey/broker/policy"
+	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/iam"
+	"github.com/valetkey/valetkey/scopes/vaultacl"
+)
+
+// scopeQuery are the arguments of the commands that ask about a request and make none.
+type scopeQuery struct {
+	Scope       string        `arg:"" help:"The scope's name."`
+	Params      []string      `arg:"" optional:"" name:"k=v" help:"Parameters. Repeat a name for a list."`
+	TTL         time.Duration `help:"The life wished for. Default: the scope's."`
+	Version     string        `name:"scope-version" help:"The version to insist on."`
+	Environment string        `help:"The task's environment to suppose."`
+	Catalog     string        `help:"Ask this catalog folder, or REV:PATH of a git repository, and no broker." placeholder:"DIR"`
+	Agent       string        `help:"With --catalog: the agent to suppose, for the policies beside the catalog." placeholder:"SPIFFE-ID"`
+}
+
+// forecast is what a request would give, from a broker or from a catalog.
+type forecast struct {
+	*valetkeyv1.ExplainScopeResponse
+
+	permissions scopes.Permissions
+	decided     bool // whether policies were asked
+}
+
+// ask puts the query to the broker or to the catalog.
+func (q *scopeQuery) ask(ctx context.Context, g *globals) (*forecast, error) {
+	params, err := pairs(q.Params)
+	if err != nil {
+		return nil, err
+	}
+	f := &forecast{decided: q.Catalog == "" || q.Agent != ""}
+	if q.Catalog != "" {
+		f.ExplainScopeResponse, err = q.offline(ctx, params)
+	} else {
+		if q.Agent != "" {
+			return nil, &usageError{"--agent goes with --catalog; a broker asks for the agent that you are"}
+		}
+		err = q.online(ctx, g, f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.permissions, err = readPermissions(f.GetPermissions())
+	return f, err
+}
+
+func (q *scopeQuery) online(ctx context.Context, g *globals, f *forecast) error {
+	params, err := parameters(q.Params)
+	if err != nil {
+		return err
+	}
+	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) (err error) {
+		f.ExplainScopeResponse, err = cl.Agent.ExplainScope(ctx, &valetkeyv1.ExplainScopeRequest{
+			Scope: q.Scope, ScopeVersion: q.Version, Parameters: params, Ttl: wireTTL(q.TTL), Environment: q.Environment,
+		})
+		return err
+	})
+}
+
+// offline answers as the broker would, from files.
+func (q *scopeQuery) offline(ctx context.Context, params map[string][]string) (*valetkeyv1.ExplainScopeResponse, error) {
+	cat, err := openCatalog(ctx, q.Catalog)
+	if err != nil {
+		return nil, err
+	}
+	r, err := cat.Resolve(scopes.Query{Scope: q.Scope, Version: q.Version, Params: params, TTL: q.TTL})
+	if err != nil {
+		return nil, err
+	}
+	perms, err := r.Permissions().Canonical()
+	if err != nil {
+		return nil, fmt.Errorf("printing permissions: %w", err)
+	}
+	s := r.Scope()
+	out := &valetkeyv1.ExplainScopeResponse{
+		Scope: &valetkeyv1.Scope{
+			Name: s.Name(), Version: s.Version(), Description: s.Description(), Provider: string(s.Provider()),
+			DefaultTtl: durationpb.New(s.DefaultTTL()), MaxTtl: durationpb.New(s.MaxTTL()), Tier: wireTier(s.Tier()),
+		},
+		Tier: wireTier(r.Tier()), TierReasons: r.TierReasons(), Permissions: string(perms), Ttl: durationpb.New(r.TTL()),
+		SourceCidrs: s.SourceCIDRs(), Regions: s.Regions(),
+	}
+	if p := r.Permissions().AWS; p != nil {
+		size, err := s.BoundSize(*p)
+		if err != nil {
+			return nil, err
+		}
+		out.PolicySize, out.PolicyLimit = int32(size), iam.MaxSize //nolint:gosec // Resolve keeps it under the limit
+	}
+	if q.Agent == "" {
+		return out, nil
+	}
+	return out, q.rehearse(cat, r, out)
+}
+
+// rehearse asks the policies beside the catalog, with the default floor.
+func (q *scopeQuery) rehearse(cat *scopes.Catalog, r scopes.Request, out *valetkeyv1.ExplainScopeResponse) error {
+	if _, err := os.Stat(filepath.Join(q.Catalog, "policies")); errors.Is(err, os.ErrNotExist) {
+		return &usageError{fmt.Sprintf("--agent needs policies, and %s has none; leave it out", q.Catalog)}
+	}
+	engine, err := policy.Load(q.Catalog, cat)
+	if err != nil {
+		return err
+	}
+	v, err := engine.Rehearse(q.Agent, r, policy.Task{Environment: q.Environment}, time.Now())
+	if err != nil {
+		return fmt.Errorf("asking the policies of %s: %w", q.Catalog, err)
+	}
+	out.Allowed, out.Reasons = v.Outcome == policy.Allow, v.Reasons
+	if v.Outcome != policy.Deny {
+		out.Ttl = durationpb.New(v.TTL)
+	}
+	for _, n := range v.Needs {
+		out.Needs = append(out.Needs, &valetkeyv1.Need{Group: n.Group, Approvals: int32(n.Approvals)}) //nolint:gosec // a small number
+	}
+	return nil
+}
+
+func wireTier(t scopes.Tier) valetkeyv1.Tier {
+	switch t {
+	case scopes.TierRead:
+		return valetkeyv1.Tier_TIER_READ
+	case scopes.TierWrite:
+		return valetkeyv1.Tier_TIER_WRITE
+	case scopes.TierDestructive:
+		return valetkeyv1.Tier_TIER_DESTRUCTIVE
+	case scopes.TierAdmin:
+		return valetkeyv1.Tier_TIER_ADMIN
+	case scopes.TierUnspecified:
+	}
+	return valetkeyv1.Tier_TIER_UNSPECIFIED
+}
+
+// readPermissions reads what scopes.Permissions.Canonical prints.
+func readPermissions(text string) (scopes.Permissions, error) {
+	var p struct {
+		AWS       *iam.Policy     `json:"aws"`
+		Vault     []vaultacl.Rule `json:"vault"`
+		VaultRead string          `json:"vault_read"`
+		VaultWrap bool            `json:"vault_wrap"`
+	}
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return scopes.Permissions{}, fmt.Errorf("reading the permissions: %w", err)
+	}
+	out := scopes.Permissions{AWS: p.AWS, Vault: p.Vault, VaultRead: p.VaultRead, VaultWrap: p.VaultWrap}
+	if _, err := out.Canonical(); err != nil {
+		return scopes.Permissions{}, fmt.Errorf("reading the permissions: %w", err)
+	}
+	return out, nil
+}

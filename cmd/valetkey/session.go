@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+// statusError carries a command's own status out. There is nothing to print.
+type statusError struct {
+	code int
+	err  error // why the command did not run; nil for one that did
+}
+
+func (e *statusError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("the command left with %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *statusError) Unwrap() error { return e.err }
+
+// scopeFlags reads "--scope NAME k=v...", any number of times.
+type scopeFlags []helper.ScopeSpec
+
+// Decode implements kong.MapperValue: it takes the name, and what follows of the
+// form k=v.
+func (f *scopeFlags) Decode(ctx *kong.DecodeContext) error {
+	var name string
+	if err := ctx.Scan.PopValueInto("scope", &name); err != nil {
+		return err
+	}
+	spec := helper.ScopeSpec{Scope: name, Params: valetkey.Params{}}
+	if as, scope, ok := strings.Cut(name, "="); ok {
+		spec.Name, spec.Scope = as, scope
+	}
+	for {
+		next, ok := ctx.Scan.Peek().Value.(string)
+		k, v, pair := strings.Cut(next, "=")
+		if !ok || !pair || k == "" || strings.HasPrefix(next, "-") || ctx.Scan.Peek().IsEOL() {
+			*f = append(*f, spec)
+			return nil
+		}
+		ctx.Scan.Pop()
+		spec.Params[k] = append(spec.Params[k], v)
+	}
+}
+
+// sessionFlags are what exec and shell have in common.
+type sessionFlags struct {
+	receiptFlags
+
+	Scope       scopeFlags    `required:"" placeholder:"NAME k=v..." help:"A scope and its parameters. Repeat it for more; PROFILE=NAME names its AWS profile."`
+	Environment string        `required:"" short:"e" help:"Where, such as production. Policies may read it."`
+	Purpose     string        `help:"Why, for people. Default: the command."`
+	OnBehalfOf  string        `name:"on-behalf-of" help:"Who asked for it."`
+	TTL         time.Duration `help:"The life wished for. Default: the scope's. A credential is renewed for as long as the command runs."`
+	Wait        bool          `help:"Wait for people where they have to approve, as long as it takes."`
+}
+
+// run runs a command in a session of its own.
+func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []string) (err error) {
+	cmd := helper.Command{Args: args, Stdin: os.Stdin, Stdout: out.stdout, Stderr: out.stderr}
+	// Nothing is asked for a command that cannot run.
+	if _, err := cmd.Find(); err != nil {
+		code, err := cmd.Run(ctx)
+		return &statusError{code, err}
+	}
+	if f.Purpose == "" {
+		f.Purpose = "run " + filepath.Base(args[0])
+	}
+	for i := range f.Scope {
+		f.Scope[i].TTL, f.Scope[i].Wait = f.TTL, f.Wait
+	}
+	limited, cancel := context.WithTimeout(ctx, g.Timeout)
+	defer cancel()
+	client, err := g.dialWith(limited, f.options()...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = tidied(out.stderr, err, client.Close()) }()
+	if f.Wait {
+		limited = ctx
+	}
+	s, err := helper.Open(limited, helper.SessionConfig{
+		Client: client, Task: valetkey.TaskSpec{Purpose: f.Purpose, Environment: f.Environment, OnBehalfOf: f.OnBehalfOf}, Scopes: f.Scope,
+		Guard: g.guard,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = tidied(out.stderr, err, s.Close()) }()
+	cmd.Environ = s.Environ(os.Environ())
+	code, err := cmd.Run(ctx)
+	return &statusError{code, err}
+}
+
+// tidied says what was left behind. It is not the command's fault, so that its
+// status stays.
+func tidied(stderr io.Writer, err, left error) error {
+	if left == nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(stderr, "valetkey: closing the task: %v\nNext: nothing, if the credentials may live to their deadlines; else an operator revokes the task.\n", left)
+	return err
+}
+
+type execCmd struct {
+	sessionFlags
+
+	Command []string `arg:"" passthrough:"" help:"The command, after --."`
+}
+
+func (c *execCmd) Run(ctx context.Context, g *globals, out *output) error {
+	args := c.Command
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	if len(args) == 0 {
+		return &usageError{"no command: write it after --"}
+	}
+	return c.run(ctx, g, out, args)
+}
+
+type shellCmd struct {
+	sessionFlags
+}
+
+func (c *shellCmd) Run(ctx context.Context, g *globals, out *output) error {
+	shell := os.Getenv("SHELL")
+	if shell == "" {
+		shell = "/bin/sh"
+	}
+	out.say("valetkey: this shell has the task's credentials, and exit ends them.")
+	return c.run(ctx, g, out, []string{shell})
+}
+
+// receiptFlags say how receipts are checked, by the commands that keep credentials
+// for others.
+type receiptFlags struct {
+	LedgerKey string `name:"ledger-key" help:"The ledger's verifier key, or a file that holds it." env:"VALETKEY_LEDGER_KEY" placeholder:"VKEY"`
+	Unchecked bool   `name:"no-receipt-checks" help:"Take the broker's word that what it issues is on the record."`
+}
+
+func (f receiptFlags) options() []valetkey.Option {
+	switch {
+	case f.Unchecked:
+		return []valetkey.Option{valetkey.WithoutReceiptChecks()}
+	case f.LedgerKey != "":
+		return []valetkey.Option{valetkey.WithLedgerKey(f.LedgerKey)}
+	default:
+		return nil
+	}
+}
+
+// asUsage makes what New refuses a matter of the command line.
+func asUsage(err error) error {
+	if errors.Is(err, valetkey.ErrNoLedgerKey) {
+		return &usageError{"no ledger key: give --ledger-key, set VALETKEY_LEDGER_KEY, or say --no-receipt-checks"}
+	}
+	return err
+}

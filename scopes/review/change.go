@@ -1,0 +1,105 @@
+package review
+
+import (
+	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/actions"
+	"github.com/valetkey/valetkey/scopes/vaultacl"
+)
+
+// Kind says what a change is about.
+type Kind string
+
+// The kinds.
+const (
+	KindPermission Kind = "permission" // the same request gives another set of permissions
+	KindParameter  Kind = "parameter"  // other requests are taken
+	KindLife       Kind = "ttl"        // credentials live longer or shorter
+	KindBinding    Kind = "binding"    // credentials work elsewhere
+	KindRole       Kind = "role"       // credentials come from elsewhere
+)
+
+// Change is one thing that one side gives and the other does not.
+type Change struct {
+	Kind Kind        `json:"kind"`
+	Tier scopes.Tier `json:"-"`
+	What string      `json:"what"` // in the words of the side that has it
+	// Known tells whether it is proven; then Witness is an example that makes it: a request to the provider, or a value
+	// that only one side takes. Otherwise Why says what could not be told, and there may be no change at all.
+	Known   bool   `json:"known"`
+	Witness string `json:"witness,omitempty"`
+	Given   string `json:"given,omitempty"` // the parameters that the witness supposes: "bucket=example-bucket"
+	Why     string `json:"why,omitempty"`
+}
+
+// Status says what became of a scope.
+type Status string
+
+// The statuses.
+const (
+	Added   Status = "added"
+	Removed Status = "removed"
+	Changed Status = "changed"
+)
+
+// ScopeDelta is what changed about one scope.
+type ScopeDelta struct {
+	Scope         string
+	Status        Status
+	Before, After scopes.Tier // TierUnspecified where the side does not have the scope
+	Gained, Lost  []Change    // the widest tier first
+	Notes         []string    // what changed and gives nobody more: descriptions, names of parameters, default lives
+	Description   string      // of the new side, or of the old one where the scope is removed
+}
+
+// Delta is what changed between two catalogs.
+type Delta struct {
+	Before, After string       // the catalogs' versions
+	Scopes        []ScopeDelta // those that changed, sorted by name
+	Same          int          // how many did not
+}
+
+// Gains counts what was gained.
+func (d Delta) Gains() int {
+	n := 0
+	for _, s := range d.Scopes {
+		n += len(s.Gained)
+	}
+	return n
+}
+
+// Tier is the widest tier of what was gained; doubts count. TierUnspecified where nothing was.
+func (d Delta) Tier() scopes.Tier {
+	var t scopes.Tier
+	for _, s := range d.Scopes {
+		for _, g := range s.Gained {
+			t = max(t, g.Tier)
+		}
+	}
+	return t
+}
+
+func ofClass(c actions.Class) scopes.Tier {
+	switch c {
+	case actions.ClassRead:
+		return scopes.TierRead
+	case actions.ClassWrite:
+		return scopes.TierWrite
+	case actions.ClassDestructive:
+		return scopes.TierDestructive
+	case actions.ClassAdmin, actions.ClassUnspecified:
+	}
+	return scopes.TierAdmin
+}
+
+func ofVault(t vaultacl.Tier) scopes.Tier {
+	switch t {
+	case vaultacl.TierNone, vaultacl.TierRead:
+		return scopes.TierRead
+	case vaultacl.TierWrite:
+		return scopes.TierWrite
+	case vaultacl.TierDestructive:
+		return scopes.TierDestructive
+	case vaultacl.TierAdmin:
+	}
+	return scopes.TierAdmin
+}

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Installs the clients that the sidecar's tests run, none of them ours, and links
+# them into clients/ of the servers' cache folder: awscli, boto3, rclone, psql and
+# curl from the distribution (Debian 12), the AWS SDK for JavaScript from npm and
+# s5cmd from its Go module, both pinned beside this file. What is there already is left alone.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+out=${VALETKEY_SERVERS:-$HOME/.cache/valetkey/servers}/clients
+mkdir -p "$out"
+
+# distribution: programs by package. Debian's own, whatever else is in PATH.
+distribution() {
+  local pair missing="" sudo=""
+  for pair in awscli=/usr/bin/aws rclone=/usr/bin/rclone postgresql-client=/usr/bin/psql curl=/usr/bin/curl nodejs=node; do
+    command -v "${pair#*=}" > /dev/null || missing="$missing ${pair%%=*}"
+  done
+  /usr/bin/python3 -c 'import boto3' 2> /dev/null || missing="$missing python3-boto3"
+  if [ -n "$missing" ]; then
+    if ! command -v apt-get > /dev/null; then
+      echo "clients: install$missing; there is no apt-get to do it here" >&2
+      exit 1
+    fi
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    echo "clients: installing$missing"
+    $sudo apt-get -qq update
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install -y --no-install-recommends $missing > "$out/apt.log" 2>&1 || {
+      tail -n 20 "$out/apt.log" >&2
+      exit 1
+    }
+  fi
+  ln -sf /usr/bin/aws /usr/bin/rclone /usr/bin/psql /usr/bin/curl "$out/"
+  ln -sf /usr/bin/python3 "$out/python3"
+  ln -sf "$(command -v node)" "$out/node"
+}
+
+# stamp FILE...: what was installed from.
+stamp() { cat "$@" | sha256sum | cut -d' ' -f1; }
+
+javascript() {
+  local want
+  want=$(stamp "$here/js/package.json" "$here/js/package-lock.json")
+  if [ "$(cat "$out/js.stamp" 2> /dev/null)" = "$want" ] && [ -d "$out/js/node_modules/@aws-sdk/client-s3" ]; then
+    return
+  fi
+  if ! command -v npm > /dev/null; then
+    echo "clients: install npm, which the AWS SDK for JavaScript comes by" >&2
+    exit 1
+  fi
+  echo "clients: installing @aws-sdk/client-s3"
+  rm -rf "$out/js"
+  mkdir -p "$out/js"
+  cp "$here/js/package.json" "$here/js/package-lock.json" "$out/js/"
+  (cd "$out/js" && npm ci --ignore-scripts --no-audit --no-fund) > "$out/npm.log" 2>&1 || {
+    tail -n 20 "$out/npm.log" >&2
+    exit 1
+  }
+  echo "$want" > "$out/js.stamp"
+}
+
+s5cmd() {
+  local want
+  want=$(stamp "$here/s5cmd/go.mod" "$here/s5cmd/go.sum")
+  if [ "$(cat "$out/s5cmd.stamp" 2> /dev/null)" = "$want" ] && [ -x "$out/s5cmd" ]; then
+    return
+  fi
+  echo "clients: building s5cmd"
+  (cd "$here/s5cmd" && GOFLAGS="-buildvcs=false -mod=readonly" go build -trimpath -o "$out/.s5cmd.new" github.com/peak/s5cmd/v2) > "$out/s5cmd.log" 2>&1 || {
+    tail -n 20 "$out/s5cmd.log" >&2
+    exit 1
+  }
+  mv "$out/.s5cmd.new" "$out/s5cmd"
+  echo "$want" > "$out/s5cmd.stamp"
+}
+
+distribution
+javascript
+s5cmd
+echo "clients: ready in $out"
