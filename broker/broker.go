@@ -139,6 +139,14 @@ type Caller struct {
 
 func (c Caller) id() string { return c.Agent.ID().String() }
 
+// delegate is who speaks for the agent; empty for itself.
+func (c Caller) delegate() string {
+	if d := c.Agent.Delegate(); !d.IsZero() {
+		return d.String()
+	}
+	return ""
+}
+
 // Ask is a request for a grant.
 type Ask struct {
 	Key, TaskID, Scope, ScopeVersion string
@@ -255,7 +263,7 @@ func (b *Broker) issue(ctx context.Context, g store.Grant, intent ledger.Intent)
 	defer cancel()
 	var ended error
 	receipt, err := b.ledger.Conclude(ctx, intent, func(t *ledger.Tx, r *ledger.Record, iss *store.Issuance) (err error) {
-		g, ended, err = b.conclude(t, r, iss, cred, mintErr)
+		g, ended, err = b.conclude(t, r, iss, intent.Clearance().Decision().Agent(), cred, mintErr)
 		return err
 	})
 	if err = errors.Join(mintErr, ended, err); err != nil {
@@ -302,7 +310,7 @@ func (b *Broker) permit(intent ledger.Intent) (mint.Permit, error) {
 
 // conclude fills in the outcome, inside its transaction. ended says that the
 // grant was ended while its credential was being minted.
-func (b *Broker) conclude(t *ledger.Tx, r *ledger.Record, iss *store.Issuance, cred mint.Credential, mintErr error) (g store.Grant, ended, err error) {
+func (b *Broker) conclude(t *ledger.Tx, r *ledger.Record, iss *store.Issuance, who identity.Agent, cred mint.Credential, mintErr error) (g store.Grant, ended, err error) {
 	if g, err = t.Grant(iss.GrantID); err != nil {
 		return g, nil, err
 	}
@@ -317,7 +325,7 @@ func (b *Broker) conclude(t *ledger.Tx, r *ledger.Record, iss *store.Issuance, c
 	if err != nil {
 		return g, nil, err
 	}
-	frozen := guard.Frozen(t, g.Agent)
+	frozen := guard.FrozenAgent(t, who)
 	if frozen != nil && !errors.Is(frozen, guard.ErrFrozen) {
 		return g, nil, frozen
 	}

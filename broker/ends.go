@@ -19,6 +19,8 @@ type ending struct {
 	state                        store.GrantState
 	grantType, taskType          string
 	cause, operator, correlation string
+	// delegate spoke for the agent that ends it; empty for nobody.
+	delegate string
 }
 
 // end ends a live grant and puts the end of each of its credentials into the
@@ -29,7 +31,7 @@ func (b *Broker) end(t *ledger.Tx, g *store.Grant, e ending) error {
 		return err
 	}
 	if _, err := t.Record(ledger.Record{
-		Type: e.grantType, Correlation: e.correlation, Agent: g.Agent, Operator: e.operator, Task: g.TaskID, Grant: g.ID,
+		Type: e.grantType, Correlation: e.correlation, Agent: g.Agent, Delegate: e.delegate, Operator: e.operator, Task: g.TaskID, Grant: g.ID,
 		EnvelopeDigest: g.Digest, Tier: g.Tier, Scope: g.Scope + "@" + g.ScopeVersion, Cause: e.cause,
 	}); err != nil {
 		return err
@@ -60,7 +62,7 @@ func (b *Broker) ReleaseGrant(ctx context.Context, who Caller, key, id string) (
 		return store.Grant{}, err
 	}
 	return b.endGrant(ctx, who, key, contentOf("release grant", id), id, ending{
-		state: store.GrantReleased, grantType: ledger.GrantReleased, cause: "released", correlation: who.Correlation,
+		state: store.GrantReleased, grantType: ledger.GrantReleased, cause: "released", delegate: who.delegate(), correlation: who.Correlation,
 	})
 }
 

@@ -208,7 +208,7 @@ func describe(who Caller, task store.Task, d policy.Decision) (ledger.Record, er
 		return ledger.Record{}, fmt.Errorf("describing the request: %w", err)
 	}
 	return ledger.Record{
-		Correlation: who.Correlation, Agent: who.id(), Subject: task.OnBehalfOf, Task: task.ID,
+		Correlation: who.Correlation, Agent: who.id(), Delegate: who.delegate(), Subject: task.OnBehalfOf, Task: task.ID,
 		Decision: d.Outcome().String(), Reasons: d.Reasons(), Tier: req.Tier().String(),
 		TierReasons: few(req.TierReasons()), PermissionsDigest: permissions,
 		Scope: s.Name() + "@" + s.Version(), Params: req.Params(), TTLSeconds: int64(d.TTL().Seconds()),

@@ -118,22 +118,32 @@ func (r *refusals) due(now time.Time) bool {
 	return len(r.counts) > 0 && now.Sub(r.began).Abs() >= refusalWindow
 }
 
-// Refuse puts a refusal at the edge on the record. claimed is who a caller that
-// was not authenticated says it is, if anybody.
-func (b *Broker) Refuse(ctx context.Context, who Caller, claimed spiffeid.ID, method, reason string) {
-	known, key, agent := who.Agent.Valid(), claimed.TrustDomain().Name(), ""
+// Claim is who a caller that was not authenticated says it is, if anybody.
+type Claim struct {
+	Agent spiffeid.ID
+	// Delegate was authenticated, and named Agent without being allowed to; zero
+	// otherwise.
+	Delegate spiffeid.ID
+}
+
+// Refuse puts a refusal at the edge on the record.
+func (b *Broker) Refuse(ctx context.Context, who Caller, claimed Claim, method, reason string) {
+	known, key, agent, delegate := who.Agent.Valid(), claimed.Agent.TrustDomain().Name(), "", who.delegate()
 	switch {
 	case known:
 		key, agent = b.cfg.Guard.Key(who.Agent), who.id()
-	case !claimed.IsZero():
-		agent = claimed.String()
+	case !claimed.Delegate.IsZero():
+		// What it makes up goes against its own share.
+		known, key, agent, delegate = true, claimed.Delegate.String(), claimed.Agent.String(), claimed.Delegate.String()
+	case !claimed.Agent.IsZero():
+		agent = claimed.Agent.String()
 	}
 	if !b.refused.count(b.cfg.Now(), known, key, reason) {
 		return
 	}
 	_, err := b.ledger.Commit(context.WithoutCancel(ctx), func(t *ledger.Tx) error {
 		_, err := t.Record(ledger.Record{
-			Type: ledger.RefusalRecorded, Correlation: who.Correlation, Agent: agent, Reason: reason, Cause: method, Decision: "deny",
+			Type: ledger.RefusalRecorded, Correlation: who.Correlation, Agent: agent, Delegate: delegate, Reason: reason, Cause: method, Decision: "deny",
 		})
 		return err
 	})

@@ -42,7 +42,7 @@ func (b *Broker) OpenTask(ctx context.Context, who Caller, n NewTask) (task stor
 			return err
 		}
 		_, err = t.Record(ledger.Record{
-			Type: ledger.TaskOpened, Correlation: who.Correlation, Agent: who.id(), Subject: n.OnBehalfOf,
+			Type: ledger.TaskOpened, Correlation: who.Correlation, Agent: who.id(), Delegate: who.delegate(), Subject: n.OnBehalfOf,
 			Task: task.ID, Purpose: n.Purpose,
 		})
 		return err
@@ -58,7 +58,7 @@ func (b *Broker) CloseTask(ctx context.Context, who Caller, key, id string) (sto
 	}
 	return b.endTask(ctx, who, key, contentOf("close task", id), id, ending{
 		state: store.GrantReleased, grantType: ledger.GrantReleased, taskType: ledger.TaskClosed,
-		cause: "task closed", correlation: who.Correlation,
+		cause: "task closed", delegate: who.delegate(), correlation: who.Correlation,
 	})
 }
 
@@ -97,7 +97,7 @@ func (b *Broker) endTask(ctx context.Context, who Caller, key, content, id strin
 			return err
 		}
 		if _, err := t.Record(ledger.Record{
-			Type: e.taskType, Correlation: e.correlation, Agent: task.Agent, Operator: e.operator, Task: id, Cause: e.cause,
+			Type: e.taskType, Correlation: e.correlation, Agent: task.Agent, Delegate: e.delegate, Operator: e.operator, Task: id, Cause: e.cause,
 		}); err != nil {
 			return err
 		}

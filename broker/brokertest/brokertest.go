@@ -52,6 +52,8 @@ type Config struct {
 	Guard guard.Config
 	// Minter replaces Harness.Minter as the broker's upstream.
 	Minter func(*mint.Verifier, *Clock) mint.Minter
+	// Delegates are the broker's.
+	Delegates []identity.Delegate
 	// Watches is the broker's.
 	Watches int
 	// Retention is the broker's.
@@ -179,7 +181,7 @@ func (h *Harness) Start() {
 	must(t, err)
 	src := h.Authority.Source(self)
 	auth, err := identity.New(identity.Config{
-		TrustDomains: []string{TrustDomain}, PathTemplates: []string{"/agent/{user}/{session}"}, AllowedIDs: []string{Operator}, Now: h.Clock.Now,
+		TrustDomains: []string{TrustDomain}, PathTemplates: []string{"/agent/{user}/{session}"}, AllowedIDs: []string{Operator}, Delegates: h.cfg.Delegates, Now: h.Clock.Now,
 	}, src, src)
 	must(t, err)
 	conf := identity.ServerTLS(src, []string{TrustDomain})

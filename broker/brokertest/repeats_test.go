@@ -84,7 +84,13 @@ func TestKeysOfCallsThatEndThings(t *testing.T) {
 // made counts the records but for those that the background makes.
 func made(t *testing.T, h *brokertest.Harness) int {
 	t.Helper()
-	return len(h.Records()) - strings.Count(typesOf(t, h), "revocation.concluded")
+	n := 0
+	for _, r := range h.Records() {
+		if !strings.Contains(r, `"type":"revocation.concluded"`) {
+			n++
+		}
+	}
+	return n
 }
 
 func TestLateRepeatUndoesNothing(t *testing.T) {

@@ -51,6 +51,9 @@ type Config struct {
 	RatePerMinute int
 	// Burst is how many it may make at once; 20 when zero.
 	Burst int
+	// DelegateRatePerMinute and DelegateBurst are one delegate's, over all agents
+	// that it speaks for, who keep their own; ten times the agents' when zero.
+	DelegateRatePerMinute, DelegateBurst int
 	// RateBy names the template attributes that limits are keyed on; all but
 	// "session" when empty.
 	RateBy []string
@@ -61,12 +64,19 @@ type Guard struct {
 	interval time.Duration
 	burst    int
 	rateBy   []string
+
+	delegateInterval time.Duration
+	delegateBurst    int
 }
+
+const maxRate = 6_000_000
 
 // New validates cfg.
 func New(cfg Config) (*Guard, error) {
-	if cfg.RatePerMinute < 0 || cfg.Burst < 0 || cfg.RatePerMinute > 6_000_000 {
-		return nil, fmt.Errorf("guard: rate_per_minute %d and burst %d must be 0 or more, at most 6,000,000 a minute", cfg.RatePerMinute, cfg.Burst)
+	for _, c := range []struct{ rate, burst int }{{cfg.RatePerMinute, cfg.Burst}, {cfg.DelegateRatePerMinute, cfg.DelegateBurst}} {
+		if c.rate < 0 || c.burst < 0 || c.rate > maxRate {
+			return nil, fmt.Errorf("guard: rate_per_minute %d and burst %d must be 0 or more, at most 6,000,000 a minute", c.rate, c.burst)
+		}
 	}
 	if cfg.RatePerMinute == 0 {
 		cfg.RatePerMinute = 60
@@ -74,12 +84,31 @@ func New(cfg Config) (*Guard, error) {
 	if cfg.Burst == 0 {
 		cfg.Burst = 20
 	}
-	return &Guard{interval: time.Minute / time.Duration(cfg.RatePerMinute), burst: cfg.Burst, rateBy: slices.Clone(cfg.RateBy)}, nil
+	if cfg.DelegateRatePerMinute == 0 {
+		cfg.DelegateRatePerMinute = min(10*cfg.RatePerMinute, maxRate)
+	}
+	if cfg.DelegateBurst == 0 {
+		cfg.DelegateBurst = 10 * cfg.Burst
+	}
+	return &Guard{
+		interval: time.Minute / time.Duration(cfg.RatePerMinute), burst: cfg.Burst, rateBy: slices.Clone(cfg.RateBy),
+		delegateInterval: time.Minute / time.Duration(cfg.DelegateRatePerMinute), delegateBurst: cfg.DelegateBurst,
+	}, nil
 }
 
-// Throttle takes one token of those that the agent shares with all of its Key. It
-// is asked before anything is recorded, so that a flood cannot fill the ledger.
+// Throttle takes one token of those that the agent shares with all of its Key, and
+// one of the delegate's that speaks for it, if one does. It is asked before
+// anything is recorded, so that a flood cannot fill the ledger.
 func (g *Guard) Throttle(tx Tx, a identity.Agent) error {
+	if d := a.Delegate(); !d.IsZero() {
+		wait, err := tx.TakeToken("delegate:"+d.String(), tx.Now(), g.delegateInterval, g.delegateBurst)
+		if err != nil {
+			return err
+		}
+		if wait > 0 {
+			return &RateError{Wait: wait}
+		}
+	}
 	wait, err := tx.TakeToken("agent:"+g.Key(a), tx.Now(), g.interval, g.burst)
 	if err != nil {
 		return err
@@ -99,12 +128,12 @@ func (a Admission) Valid() bool { return a.decision.Valid() }
 // Decision is what was admitted.
 func (a Admission) Decision() policy.Decision { return a.decision }
 
-// Admit passes d unless its agent is frozen.
+// Admit passes d unless its agent, or who speaks for it, is frozen.
 func (g *Guard) Admit(tx Tx, d policy.Decision) (Admission, error) {
 	if !d.Valid() {
 		return Admission{}, ErrNoAdmission
 	}
-	if err := Frozen(tx, d.Agent().ID().String()); err != nil {
+	if err := FrozenAgent(tx, d.Agent()); err != nil {
 		return Admission{}, err
 	}
 	return Admission{decision: d}, nil
@@ -113,6 +142,16 @@ func (g *Guard) Admit(tx Tx, d policy.Decision) (Admission, error) {
 // Freezes is what Frozen needs of a transaction.
 type Freezes interface {
 	Frozen(agent string) (cause string, frozen bool, err error)
+}
+
+// FrozenAgent is Frozen of an agent, and of the delegate that speaks for it.
+func FrozenAgent(tx Freezes, a identity.Agent) error {
+	if d := a.Delegate(); !d.IsZero() {
+		if err := Frozen(tx, d.String()); err != nil {
+			return err
+		}
+	}
+	return Frozen(tx, a.ID().String())
 }
 
 // Frozen returns ErrFrozen where agent, or any path above it, is frozen: a

@@ -13,7 +13,8 @@ const (
 	MethodJWT  = "jwt"
 )
 
-// Agent is a caller whose SVID was verified during this call. The zero Agent is
+// Agent is a caller whose SVID was verified during this call, or the agent that
+// such a caller may speak for: see [Delegate]. The zero Agent is
 // not valid and every later step refuses it. An Agent is immutable and safe for
 // concurrent use.
 type Agent struct {
@@ -21,6 +22,7 @@ type Agent struct {
 	attributes map[string]string
 	expiresAt  time.Time
 	method     string
+	delegate   spiffeid.ID
 }
 
 // Valid is false for an Agent that Authenticate did not make.
@@ -37,6 +39,10 @@ func (a Agent) Attributes() map[string]string {
 	maps.Copy(attributes, a.attributes)
 	return attributes
 }
+
+// Delegate is who speaks for the agent, and whose SVID was verified; zero where
+// the agent came with its own.
+func (a Agent) Delegate() spiffeid.ID { return a.delegate }
 
 // ExpiresAt is when the SVID ends; a stream must not outlive it.
 func (a Agent) ExpiresAt() time.Time { return a.expiresAt }

@@ -34,6 +34,9 @@ type Config struct {
 	// such as the operators'.
 	AllowedIDs []string
 
+	// Delegates are who may speak for agents; nil for nobody.
+	Delegates []Delegate
+
 	// AllowJWT makes a JWT-SVID in "authorization: Bearer" count, before the TLS
 	// peer. Set it only for a listener behind a proxy that ends TLS.
 	AllowJWT bool
@@ -52,6 +55,7 @@ type Authenticator struct {
 	domains    map[spiffeid.TrustDomain]bool
 	templates  []template
 	allowed    map[spiffeid.ID]bool
+	delegates  map[spiffeid.ID][]template
 	allowJWT   bool
 	audience   string
 	now        func() time.Time
@@ -84,6 +88,9 @@ func New(cfg Config, bundles x509bundle.Source, jwtBundles jwtbundle.Source) (*A
 		return nil, errors.New("configuring identity: JWT-SVIDs are allowed without an audience")
 	}
 	if err := a.addCallers(cfg); err != nil {
+		return nil, fmt.Errorf("configuring identity: %w", err)
+	}
+	if err := a.addDelegates(cfg.Delegates); err != nil {
 		return nil, fmt.Errorf("configuring identity: %w", err)
 	}
 	return a, nil
@@ -138,8 +145,17 @@ func (a *Authenticator) addCallers(cfg Config) error {
 // Authenticate says who is calling, from the gRPC peer and metadata in ctx. It
 // holds the SVID against the time and the bundle again on each call. The error wraps ErrTrustDomain,
 // ErrExpired, ErrAudience, ErrNotAllowed or plain ErrUnauthenticated, and is a
-// *Refusal where the caller named itself.
+// *Refusal where the caller named itself. Where the caller is a delegate, the
+// Agent is the one that it speaks for.
 func (a *Authenticator) Authenticate(ctx context.Context) (Agent, error) {
+	caller, err := a.authenticateCaller(ctx)
+	if err != nil {
+		return Agent{}, err
+	}
+	return a.speakFor(ctx, caller)
+}
+
+func (a *Authenticator) authenticateCaller(ctx context.Context) (Agent, error) {
 	if a.allowJWT {
 		if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) > 0 {
 			return a.authenticateJWT(values)
@@ -153,12 +169,20 @@ func (a *Authenticator) Authenticate(ctx context.Context) (Agent, error) {
 	if !ok || len(info.State.PeerCertificates) == 0 {
 		return Agent{}, fmt.Errorf("%w: the call has no client certificate", ErrUnauthenticated)
 	}
-	return a.AuthenticateX509(info.State.PeerCertificates)
+	return a.authenticateX509(info.State.PeerCertificates)
 }
 
 // AuthenticateX509 verifies an X509-SVID chain, leaf first, that a TLS handshake
-// proved the caller to hold the key of.
+// proved the caller to hold the key of. A delegate is refused: it names nobody here.
 func (a *Authenticator) AuthenticateX509(chain []*x509.Certificate) (Agent, error) {
+	caller, err := a.authenticateX509(chain)
+	if err != nil {
+		return Agent{}, err
+	}
+	return a.speakFor(context.Background(), caller)
+}
+
+func (a *Authenticator) authenticateX509(chain []*x509.Certificate) (Agent, error) {
 	if len(chain) == 0 {
 		return Agent{}, fmt.Errorf("%w: empty certificate chain", ErrUnauthenticated)
 	}
@@ -211,8 +235,8 @@ func (a *Authenticator) checkDomain(domain spiffeid.TrustDomain) error {
 	return nil
 }
 
-// admit is the only place where an Agent is made: the SVID is verified, what is
-// left is whether its ID may call.
+// admit is the only place where an Agent is made: the SVID is verified, its own or
+// its delegate's; what is left is whether its ID may call.
 func (a *Authenticator) admit(id spiffeid.ID, expiresAt time.Time, method string) (Agent, error) {
 	agent := Agent{id: id, expiresAt: expiresAt.UTC(), method: method}
 	for _, t := range a.templates {
@@ -221,7 +245,8 @@ func (a *Authenticator) admit(id spiffeid.ID, expiresAt time.Time, method string
 			return agent, nil
 		}
 	}
-	if a.allowed[id] {
+	// A delegate is let in to be asked whom it speaks for.
+	if a.allowed[id] || a.delegates[id] != nil {
 		return agent, nil
 	}
 	return Agent{}, &Refusal{Claimed: id, Cause: ErrNotAllowed}

@@ -19,7 +19,10 @@
 //  3. An ID that fits no template and is not on the list of exact IDs is refused.
 //  4. An X509-SVID has exactly one URI SAN and is no CA (X509-SVID sections 2, 4, 5).
 //  5. A JWT-SVID counts only where AllowJWT is set, and only with our audience.
-//  6. Anything unreadable, absent or doubled is a refusal, never a default.
+//  6. A delegate's SVID makes no Agent of itself: it names an agent that the
+//     operator has listed for it, on every call, or is refused. Only the agent's
+//     own path gives attributes. Nobody speaks for an operator or a delegate.
+//  7. Anything unreadable, absent or doubled is a refusal, never a default.
 //
 // The handshake ([ServerTLS]) lets every caller through whose SVID a known
 // bundle verifies, so that a refusal reaches it as a status with a reason and

@@ -24,6 +24,16 @@ var (
 
 	// ErrNotAllowed means the SVID is good, but its ID fits no template.
 	ErrNotAllowed = fmt.Errorf("%w: SPIFFE ID is not allowed here", ErrUnauthenticated)
+
+	// ErrNotDelegate means that a caller which is no delegate named an agent to
+	// speak for.
+	ErrNotDelegate = fmt.Errorf("%w: caller may speak for nobody", ErrNotAllowed)
+
+	// ErrNoAgentNamed means that a delegate did not name exactly one agent.
+	ErrNoAgentNamed = fmt.Errorf("%w: a delegate must name the agent it speaks for", ErrNotAllowed)
+
+	// ErrNotDelegated means that a delegate named an agent outside its list.
+	ErrNotDelegated = fmt.Errorf("%w: the delegate may not speak for this agent", ErrNotAllowed)
 )
 
 // ErrNoJWT means the source cannot give JWT-SVIDs: it reads files.
@@ -36,6 +46,10 @@ type Refusal struct { //nolint:errname // the word of the wire contract: a refus
 	// A JWT-SVID's is given only where its signature is good. An X509-SVID's is only
 	// as good as the handshake before, unless the cause is ErrNotAllowed.
 	Claimed spiffeid.ID
+
+	// Delegate is who named Claimed as the agent that it speaks for; zero otherwise.
+	// Its SVID is good.
+	Delegate spiffeid.ID
 
 	// Cause is never nil.
 	Cause error

@@ -51,6 +51,9 @@ type Record struct {
 	// Correlation ties the records of one call together.
 	Correlation string `json:"correlation_id,omitempty"`
 	Agent       string `json:"agent_spiffe_id,omitempty"`
+	// Delegate spoke for the agent in this call, and is whose SVID was verified;
+	// empty where the agent came with its own.
+	Delegate string `json:"delegate_spiffe_id,omitempty"`
 	// Subject is on whose behalf the agent acts, as the agent says.
 	Subject  string `json:"on_behalf_of,omitempty"`
 	Operator string `json:"operator_spiffe_id,omitempty"`

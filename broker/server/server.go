@@ -21,7 +21,6 @@ import (
 
 	"buf.build/go/protovalidate"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
@@ -118,7 +117,7 @@ func (e *edge) enter(ctx context.Context, method string) (context.Context, broke
 		return ctx, c, err
 	}
 	c.Agent = agent
-	if strings.HasPrefix(method, operatorPrefix) && !e.operators[agent.ID().String()] {
+	if strings.HasPrefix(method, operatorPrefix) && (!e.operators[agent.ID().String()] || !agent.Delegate().IsZero()) {
 		return ctx, c, errNotAllowed
 	}
 	return context.WithValue(ctx, callerKey{}, c), c, nil
@@ -257,18 +256,21 @@ func (e *edge) refuse(ctx context.Context, c broker.Caller, method string, began
 }
 
 // claimed is who a caller says it is that was refused before it was known.
-func claimed(err error) (id spiffeid.ID) {
+func claimed(err error) (c broker.Claim) {
 	var r *identity.Refusal
 	if errors.As(err, &r) {
-		id = r.Claimed
+		c.Agent, c.Delegate = r.Claimed, r.Delegate
 	}
-	return id
+	return c
 }
 
 func logCall(c broker.Caller, method string, began time.Time) []any {
 	attrs := []any{slog.String("method", method), slog.String("correlation_id", c.Correlation), slog.Duration("took", time.Since(began))}
 	if c.Agent.Valid() {
 		attrs = append(attrs, slog.String("agent", c.Agent.ID().String()))
+		if d := c.Agent.Delegate(); !d.IsZero() {
+			attrs = append(attrs, slog.String("delegate", d.String()))
+		}
 	}
 	return attrs
 }

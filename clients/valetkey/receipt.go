@@ -35,6 +35,7 @@ type issued struct {
 	Type          string    `json:"type"`
 	Time          time.Time `json:"time"`
 	Agent         string    `json:"agent_spiffe_id"`
+	Delegate      string    `json:"delegate_spiffe_id"`
 	Task          string    `json:"task_id"`
 	Grant         string    `json:"grant_id"`
 	Issuance      string    `json:"issuance_id"`
@@ -90,8 +91,15 @@ func (c *Client) accept(ctx context.Context, m minting) (Credential, error) {
 // checkpoint, and the checkpoint against the key and the history.
 func (c *Client) check(ctx context.Context, m minting, rec issued, cred Credential) error {
 	id := m.grant.GetAgentSpiffeId()
+	delegate := ""
 	if own := c.ID(); !own.IsZero() {
 		id = own.String()
+	}
+	if agent := spokenFor(ctx); agent != "" {
+		delegate, id = id, agent
+		if c.ID().IsZero() {
+			delegate = rec.Delegate // who this program is, its connection knows alone
+		}
 	}
 	var key, accessor, lease string
 	if a := cred.Reveal().AWS; a != nil {
@@ -106,6 +114,7 @@ func (c *Client) check(ctx context.Context, m minting, rec issued, cred Credenti
 	for _, f := range []struct{ what, has, want string }{
 		{"type", rec.Type, "issuance.issued"},
 		{"agent", rec.Agent, id},
+		{"delegate", rec.Delegate, delegate},
 		{"task", rec.Task, m.grant.GetTaskId()},
 		{"grant", rec.Grant, m.grant.GetId()},
 		{"scope", rec.Scope, m.grant.GetScope() + "@" + m.grant.GetScopeVersion()},

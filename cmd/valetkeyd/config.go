@@ -15,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/valetkey/valetkey/broker/guard"
+	"github.com/valetkey/valetkey/broker/identity"
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
@@ -32,6 +33,8 @@ type Config struct {
 	Identity IdentityConfig `yaml:"identity"`
 	// Operators are the SPIFFE IDs that may revoke, freeze, reload and look.
 	Operators []string `yaml:"operators"`
+	// Delegates are who may speak for agents, such as the plugin inside a Vault.
+	Delegates []DelegateConfig `yaml:"delegates"`
 	// Roles are what the catalog's scopes are minted from, by name.
 	Roles map[string]RoleConfig `yaml:"roles"`
 	// Guard limits how often an agent may ask.
@@ -125,6 +128,17 @@ type JWTConfig struct {
 	Audience string `yaml:"audience"`
 }
 
+// DelegateConfig is one workload that has authenticated its own users, and speaks
+// for the agents that they are. Whoever has its SVID can do what they can.
+type DelegateConfig struct {
+	// ID is its whole SPIFFE ID. It need not fit a path template, and cannot be an
+	// operator's.
+	ID string `yaml:"id"`
+	// Agents are path templates of those it may speak for, such as
+	// "/agent/{user}/vault". They must fit identity.path_templates too.
+	Agents []string `yaml:"agents"`
+}
+
 // RoleConfig is one role at one provider.
 type RoleConfig struct {
 	// Provider is "aws" or "vault".
@@ -203,6 +217,10 @@ type GuardConfig struct {
 	RatePerMinute int `yaml:"rate_per_minute"`
 	// Burst is each agent's at once; 0 for 20.
 	Burst int `yaml:"burst"`
+	// DelegateRatePerMinute and DelegateBurst are one delegate's over all the
+	// agents it speaks for, who keep their own limits; 0 for ten times those.
+	DelegateRatePerMinute int `yaml:"delegate_rate_per_minute"`
+	DelegateBurst         int `yaml:"delegate_burst"`
 	// RateBy names the attributes of the path templates that make one agent of
 	// these limits' kind, such as [user]. Empty for all but "session": a new
 	// session then is no new budget.
@@ -234,6 +252,13 @@ func (c Config) drain() time.Duration {
 		return defaultDrain
 	}
 	return *c.Drain
+}
+
+func (c Config) delegates() (out []identity.Delegate) {
+	for _, d := range c.Delegates {
+		out = append(out, identity.Delegate{ID: d.ID, Agents: d.Agents})
+	}
+	return out
 }
 
 func loadConfig(path string) (Config, error) {
@@ -284,6 +309,10 @@ func (c Config) check() error {
 	need(len(c.Identity.PathTemplates) > 0, "identity.path_templates: at least one is required")
 	need(c.Identity.JWT.Listen == "" || c.Identity.JWT.Audience != "", "identity.jwt.audience is required with identity.jwt.listen")
 	need(len(c.Roles) > 0, "roles: at least one is required")
+	for _, d := range c.Delegates {
+		need(d.ID != "", "delegates: one has no id")
+		need(len(d.Agents) > 0, "delegates.%s.agents: names nobody that it may speak for", d.ID)
+	}
 	for name, r := range c.Roles {
 		switch r.Provider {
 		case "aws":

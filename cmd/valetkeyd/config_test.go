@@ -40,7 +40,13 @@ func TestConfig(t *testing.T) {
 	if err := load(t, revoke("role_deny: true, policy_name: vk, role_cut: true, iam_endpoint: \"https://iam.example.org\"")); err != nil {
 		t.Fatal(err)
 	}
+	if err := load(t, good+"delegates: [{id: spiffe://example.org/vault/plugin, agents: [\"/agent/{user}/vault\"]}]\nguard: {delegate_rate_per_minute: 600, delegate_burst: 50}\n"); err != nil {
+		t.Fatal(err)
+	}
 	for want, text := range map[string]string{
+		"delegates.x.agents: names nobody":     good + "delegates: [{id: x}]\n",
+		"delegates: one has no id":             good + "delegates: [{agents: [\"/agent/{user}/vault\"]}]\n",
+		"agnets":                               good + "delegates: [{id: x, agnets: []}]\n",
 		"roles.s3.revoke: says how":            revoke("role_cut: true"),
 		"role_denny":                           revoke("role_denny: true"),
 		"roles.v.revoke is for aws":            good + "  v: {provider: vault, address: \"http://v\", auth: {method: cert}, revoke: {role_deny: true}}\n",

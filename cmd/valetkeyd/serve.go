@@ -82,7 +82,10 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	if err != nil {
 		return err
 	}
-	g, err := guard.New(guard.Config{RatePerMinute: c.Guard.RatePerMinute, Burst: c.Guard.Burst, RateBy: c.Guard.RateBy})
+	g, err := guard.New(guard.Config{
+		RatePerMinute: c.Guard.RatePerMinute, Burst: c.Guard.Burst, RateBy: c.Guard.RateBy,
+		DelegateRatePerMinute: c.Guard.DelegateRatePerMinute, DelegateBurst: c.Guard.DelegateBurst,
+	})
 	if err != nil {
 		return err
 	}
@@ -177,12 +180,12 @@ func (d *daemon) failed() chan error {
 }
 
 func (d *daemon) grpc(c Config, b *broker.Broker, key *ledger.Key, src identity.Source, listen string, byJWT bool) (string, error) {
-	operators := c.Operators
+	operators, delegates := c.Operators, c.delegates()
 	if byJWT {
-		operators = nil // a token can be replayed by whoever sees it: operators come by mTLS
+		operators, delegates = nil, nil // a token can be replayed by whoever sees it: they come by mTLS
 	}
 	auth, err := identity.New(identity.Config{
-		TrustDomains: c.Identity.TrustDomains, PathTemplates: c.Identity.PathTemplates, AllowedIDs: operators,
+		TrustDomains: c.Identity.TrustDomains, PathTemplates: c.Identity.PathTemplates, AllowedIDs: operators, Delegates: delegates,
 		AllowJWT: byJWT, JWTAudience: c.Identity.JWT.Audience,
 	}, src, src)
 	if err != nil {

@@ -43,6 +43,7 @@ identity:
   workload_api: unix://%[2]s
   trust_domains: [example.org]
   path_templates: ["/agent/{user}/{session}"]
+delegates: [{id: spiffe://example.org/vault/plugin, agents: ["/agent/{user}/vault"]}]
 guard: {rate_per_minute: 6000000, burst: 1000000}
 drain: 0s
 roles:

@@ -34,6 +34,7 @@ type bench struct {
 	ctx       context.Context //nolint:containedctx // a run is one call of main
 	valetkeyd string
 	valetkey  string
+	plugin    string
 	each      time.Duration
 	ways      string
 	cleanups  []func()
@@ -116,9 +117,10 @@ func main() {
 	t := &bench{}
 	flag.StringVar(&t.valetkeyd, "valetkeyd", "bin/valetkeyd", "the daemon to measure")
 	flag.StringVar(&t.valetkey, "valetkey", "bin/valetkey", "the command line whose sidecar to measure")
+	flag.StringVar(&t.plugin, "plugin", "bin/"+pluginName, "the Vault plugin to measure")
 	bare := flag.Bool("bare", false, "be the bare handler of row (h), for this program itself")
 	flag.DurationVar(&t.each, "each", 4*time.Second, "how long to measure each line")
-	rows := flag.String("rows", "abcdefghi", "which rows")
+	rows := flag.String("rows", "abcdefghiv", "which rows")
 	flag.StringVar(&t.ways, "ways", "", "only the lines of rows a and b whose name holds this")
 	flag.Parse()
 	if *bare {
@@ -143,6 +145,9 @@ func (t *bench) run(rows string) {
 	t.Cleanup(func() { t.note(auth.Close()) })
 	if has("a") || has("b") || has("f") || has("g") || has("h") {
 		t.grants(auth, cat, has)
+	}
+	if has("v") {
+		t.inVault(auth, cat)
 	}
 	if has("c") {
 		t.decide(auth)

@@ -11,23 +11,19 @@ import (
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 )
 
-// vaultCaller asks Vault's own AWS engine for a session of a role that is set up
-// with the same document. Dev mode: memory, plain HTTP, no audit device.
-func (t *bench) vaultCaller(s servers.VaultServer, u upstream, mount string) func(int) (op, error) {
-	if t.ways != "" {
-		return nil
-	}
+// vaultCalls calls Vault's HTTP API with a token.
+func vaultCalls(addr, token string) func(ctx context.Context, method, path string, in, out any) error {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConns: maxConns, MaxIdleConnsPerHost: maxConns}}
-	call := func(ctx context.Context, method, path string, in, out any) error {
+	return func(ctx context.Context, method, path string, in, out any) error {
 		raw, err := json.Marshal(in)
 		if err != nil {
 			return err
 		}
-		req, err := http.NewRequestWithContext(ctx, method, s.Addr+"/v1/"+path, bytes.NewReader(raw))
+		req, err := http.NewRequestWithContext(ctx, method, addr+"/v1/"+path, bytes.NewReader(raw))
 		if err != nil {
 			return err
 		}
-		req.Header.Set("X-Vault-Token", s.RootToken)
+		req.Header.Set("X-Vault-Token", token)
 		resp, err := client.Do(req)
 		if err != nil {
 			return err
@@ -45,6 +41,15 @@ func (t *bench) vaultCaller(s servers.VaultServer, u upstream, mount string) fun
 		}
 		return json.Unmarshal(body, out)
 	}
+}
+
+// vaultCaller asks Vault's own AWS engine for a session of a role that is set up
+// with the same document. Dev mode: memory, plain HTTP, no audit device.
+func (t *bench) vaultCaller(s servers.VaultServer, u upstream, mount string) func(int) (op, error) {
+	if t.ways != "" {
+		return nil
+	}
+	call := vaultCalls(s.Addr, s.RootToken)
 	for path, in := range map[string]any{"sys/mounts/" + mount: map[string]any{"type": "aws"}} {
 		t.must(call(t.ctx, http.MethodPost, path, in, nil))
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 )
 
-// heard is every byte that an MCP client receives.
+// heard is every byte that a client receives, or a program says.
 type heard struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -40,6 +40,12 @@ func (h *heard) has(s string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return bytes.Contains(h.buf.Bytes(), []byte(s))
+}
+
+func (h *heard) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.buf.String()
 }
 
 type tapped struct {
@@ -85,8 +91,10 @@ func TestMCP(t *testing.T) {
     endpoint: `+minio.Endpoint+`
     s3_endpoint: `+minio.Endpoint+`
     dialect: s3-compatible
+    ceiling: catalog/ceilings/s3-role.json
   vault:
     provider: vault
+    ceiling: catalog/ceilings/vault-role.hcl
     address: http://127.0.0.1:1
     auth: {method: token, token_file: /nonexistent}
 `)

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -163,14 +162,14 @@ func (s *sidecar) nothingLeft(t *testing.T) {
 type agent struct {
 	cmd    *exec.Cmd
 	dir    string
-	stderr *bytes.Buffer
+	stderr *heard
 	done   chan struct{} // closed when it has ended
 }
 
 // agent starts one on a configuration, and waits until each scope has a credential.
 func (s *sidecar) agent(t *testing.T, config string) *agent {
 	t.Helper()
-	a := &agent{dir: s.mkdir(t, "agent"), stderr: &bytes.Buffer{}, done: make(chan struct{})}
+	a := &agent{dir: s.mkdir(t, "agent"), stderr: &heard{}, done: make(chan struct{})}
 	must(t, os.WriteFile(filepath.Join(a.dir, "agent.yaml"), []byte("socket: agent.sock\n"+config), 0o600))
 	a.cmd = exec.Command(program(t, "valetkey"), "agent", "--config", filepath.Join(a.dir, "agent.yaml"))
 	a.cmd.Env = append(append(os.Environ(), s.env...), "GORACE=atexit_sleep_ms=0")

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // RadosGWServer is a running Ceph RADOS Gateway over one memory store: S3, STS and IAM with
@@ -147,8 +148,26 @@ func (c *ceph) makeMonitor(t TB, port int) error {
 	return err
 }
 
-// run gives what a command printed. Its arguments can hold a secret, and are in no error.
+// notYet is what a monitor that has just begun says now and then.
+const notYet = "problem getting command descriptions"
+
+// run is once, again where the monitor is not ready after all.
 func (c *ceph) run(ctx context.Context, name string, args ...string) (string, error) {
+	for {
+		out, err := c.once(ctx, name, args...)
+		if err == nil || !strings.Contains(err.Error(), notYet) {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// once gives what a command printed. Its arguments can hold a secret, and are in no error.
+func (c *ceph) once(ctx context.Context, name string, args ...string) (string, error) {
 	binary, err := Binary(name)
 	if err != nil {
 		return "", err

@@ -39,6 +39,14 @@ const (
 // SVID, refuses with UNAUTHENTICATED, UNKNOWN_TRUST_DOMAIN, SVID_EXPIRED,
 // WRONG_AUDIENCE, CALLER_NOT_ALLOWED or INVALID_REQUEST before anything else,
 // and fails closed with LEDGER_UNAVAILABLE.
+//
+// A delegate, such as the Vault plugin, calls for agents: it has an SVID of its
+// own, and names the one agent it speaks for by its whole SPIFFE ID in the
+// metadata key "valetkey-on-behalf-of-agent", on every call. The broker's operator
+// lists which delegates may speak for which agents; anything else is
+// CALLER_NOT_ALLOWED, on the record. The caller then is that agent: tasks, grants,
+// idempotency keys and limits are the agent's, beside a limit and a freeze of the
+// delegate's own, and records name both.
 type AgentServiceClient interface {
 	// Opens a task. Agents. Records task.opened. IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	OpenTask(ctx context.Context, in *OpenTaskRequest, opts ...grpc.CallOption) (*OpenTaskResponse, error)
@@ -187,6 +195,14 @@ func (c *agentServiceClient) GetLedgerKey(ctx context.Context, in *GetLedgerKeyR
 // SVID, refuses with UNAUTHENTICATED, UNKNOWN_TRUST_DOMAIN, SVID_EXPIRED,
 // WRONG_AUDIENCE, CALLER_NOT_ALLOWED or INVALID_REQUEST before anything else,
 // and fails closed with LEDGER_UNAVAILABLE.
+//
+// A delegate, such as the Vault plugin, calls for agents: it has an SVID of its
+// own, and names the one agent it speaks for by its whole SPIFFE ID in the
+// metadata key "valetkey-on-behalf-of-agent", on every call. The broker's operator
+// lists which delegates may speak for which agents; anything else is
+// CALLER_NOT_ALLOWED, on the record. The caller then is that agent: tasks, grants,
+// idempotency keys and limits are the agent's, beside a limit and a freeze of the
+// delegate's own, and records name both.
 type AgentServiceServer interface {
 	// Opens a task. Agents. Records task.opened. IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	OpenTask(context.Context, *OpenTaskRequest) (*OpenTaskResponse, error)

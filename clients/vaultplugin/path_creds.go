@@ -1,0 +1,161 @@
+package vaultplugin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/valetkey/valetkey/clients/valetkey"
+)
+
+func (b *backend) pathCreds() *framework.Path {
+	op := &framework.PathOperation{
+		Callback: b.readCreds, Summary: "Get a credential.", ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+	}
+	return &framework.Path{
+		Pattern: "creds/" + scopeName + "$", Fields: askFields(), TakesArbitraryInput: true,
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: op, logical.UpdateOperation: op,
+		},
+		HelpSynopsis: "A credential that is narrowed for this request.",
+		HelpDescription: `
+    vault read MOUNT/creds/s3-prefix-read bucket=prod prefix=reports/ \
+        purpose="weekly report" environment=staging
+
+Scopes and their parameters are listed at scopes. The broker decides each request
+and records it. The lease's end ends the credential: at once where its provider can
+do that, and at the credential's own deadline otherwise; the field "revocation" says
+which. A lease never lives longer than its credential, and renewing it hands over no
+new one: read again for that.`,
+	}
+}
+
+func (b *backend) readCreds(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	a, err := readAsk(d)
+	if err != nil {
+		return badRequest(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	ctx, who, err := b.caller(ctx, req)
+	if err != nil {
+		return nil, answer(req.MountPoint, err)
+	}
+	defer who.done()
+	mint := b.mintInTask
+	if a.task == "" {
+		if err := a.forTask(who.cfg); err != nil {
+			return badRequest(err)
+		}
+		mint = b.mintAlone
+	}
+	m, w, err := mint(ctx, req.Storage, who, a)
+	var resp *logical.Response
+	if err == nil {
+		resp, err = b.lease(a, m)
+	}
+	if err == nil {
+		err = b.commit(ctx, req.Storage, w)
+	}
+	if err != nil && w != nil {
+		err = b.undo(ctx, req.Storage, who.client, w, err)
+	}
+	if err != nil {
+		return nil, answer(req.MountPoint, err)
+	}
+	return resp, nil
+}
+
+// minted is a credential and what it belongs to.
+type minted struct {
+	grant *valetkey.Grant
+	cred  valetkey.Credential
+	agent string
+	task  string
+	// own says that the task was opened for this credential alone.
+	own bool
+}
+
+// mintAlone opens a task for the one credential. Its log entry comes first and
+// names the task, so that nothing is open that is not written down.
+func (b *backend) mintAlone(ctx context.Context, s logical.Storage, who caller, a ask) (minted, *wal, error) {
+	w, task, err := b.startTask(ctx, s, who, a)
+	if err != nil {
+		return minted{}, w, err
+	}
+	g, cred, err := task.RequestCredential(ctx, a.scope, a.params, a.options()...)
+	return minted{grant: g, cred: cred, agent: w.Agent, task: task.ID(), own: true}, w, err
+}
+
+// mintInTask mints in a task of the caller's, which must outlive the credential. So
+// it is the grant that is written down, before anything is minted from it: one that
+// a crash leaves without is empty.
+func (b *backend) mintInTask(ctx context.Context, s logical.Storage, who caller, a ask) (minted, *wal, error) {
+	g, err := who.client.Task(a.task).Request(ctx, a.scope, a.params, a.options()...)
+	if err != nil {
+		return minted{}, nil, err
+	}
+	w := &wal{Kind: walGrant, Agent: who.agent, Grant: g.ID()}
+	if err := b.intend(ctx, s, w); err != nil {
+		return minted{}, nil, err
+	}
+	cred, err := g.Mint(ctx)
+	return minted{grant: g, cred: cred, agent: w.Agent, task: a.task}, w, err
+}
+
+// lease makes Vault's answer. The one place where a secret leaves its Credential.
+func (b *backend) lease(a ask, m minted) (*logical.Response, error) {
+	left := time.Until(m.cred.ExpiresAt()).Truncate(time.Second)
+	if left <= 0 {
+		return nil, fmt.Errorf("the credential of %s was over before it came; is this machine's clock right?", m.grant.ID())
+	}
+	params, err := json.Marshal(a.params)
+	if err != nil {
+		return nil, fmt.Errorf("encoding parameters: %w", err)
+	}
+	data := map[string]any{
+		"agent": m.agent, "task": m.task, "grant": m.grant.ID(), "scope": a.scope, "expires_at": stamp(m.cred.ExpiresAt()),
+		"receipt_index": m.cred.Receipt().Index, "ttl": int64(left.Seconds()),
+	}
+	reveal(data, m.cred.Reveal())
+	resp := b.Secret(credentialType).Response(data, map[string]any{
+		"agent": m.agent, "task": m.task, "own_task": m.own, "grant": m.grant.ID(), "scope": a.scope, "parameters": string(params),
+		"ttl": int64(a.ttl.Seconds()), "expires_at": m.cred.ExpiresAt().Unix(), "lease": int64(a.lease.Seconds()),
+	})
+	resp.Secret.TTL, resp.Secret.MaxTTL = left, left
+	if a.lease > 0 {
+		resp.Secret.TTL = min(left, a.lease)
+	}
+	return resp, nil
+}
+
+// reveal writes the secret out, by the names that Vault's own engines use.
+func reveal(data map[string]any, secret valetkey.Secret) {
+	if s := secret.AWS; s != nil {
+		data["access_key"], data["secret_key"] = s.AccessKeyID, s.SecretAccessKey
+		data["security_token"], data["session_token"] = s.SessionToken, s.SessionToken
+		data["region"], data["endpoint"] = s.Region, s.Endpoint
+		data["revocation"] = "with the lease where the broker's role can end a session (MinIO, and AWS with revoke.role_deny); else at expires_at"
+	}
+	if s := secret.Vault; s != nil {
+		data["address"], data["namespace"], data["accessor"] = s.Address, s.Namespace, s.Accessor
+		if s.Token != "" {
+			data["token"] = s.Token
+		}
+		if s.WrappingToken != "" {
+			data["wrapping_token"] = s.WrappingToken
+		}
+		if len(s.DataJSON) > 0 {
+			var inner map[string]any
+			if json.Unmarshal(s.DataJSON, &inner) == nil {
+				data["data"] = inner
+			}
+			data["dynamic_lease"] = s.LeaseID
+		}
+		data["revocation"] = "with the lease"
+	}
+}
