@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# Usage: install.sh [awscli]; without a name, all of them.
 # Installs the clients that the sidecar's tests run, none of them ours, and links
 # them into clients/ of the servers' cache folder: awscli, boto3, rclone, psql and
 # curl from the distribution (Debian 12), the AWS SDK for JavaScript from npm and
@@ -8,27 +9,47 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=${VALETKEY_SERVERS:-$HOME/.cache/valetkey/servers}/clients
 mkdir -p "$out"
 
-# distribution: programs by package. Debian's own, whatever else is in PATH.
-distribution() {
-  local pair missing="" sudo=""
-  for pair in awscli=/usr/bin/aws rclone=/usr/bin/rclone postgresql-client=/usr/bin/psql curl=/usr/bin/curl nodejs=node; do
-    command -v "${pair#*=}" > /dev/null || missing="$missing ${pair%%=*}"
-  done
-  /usr/bin/python3 -c 'import boto3' 2> /dev/null || missing="$missing python3-boto3"
+# packages NAME...: what is missing, from the distribution.
+packages() {
+  local missing="$*" sudo=""
   if [ -n "$missing" ]; then
     if ! command -v apt-get > /dev/null; then
-      echo "clients: install$missing; there is no apt-get to do it here" >&2
+      echo "clients: install $missing; there is no apt-get to do it here" >&2
       exit 1
     fi
     [ "$(id -u)" -eq 0 ] || sudo=sudo
-    echo "clients: installing$missing"
-    $sudo apt-get -qq update
+    echo "clients: installing $missing"
     # shellcheck disable=SC2086 # a list of words
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install -y --no-install-recommends $missing > "$out/apt.log" 2>&1 || {
+    { $sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive $sudo apt-get -qq install -y --no-install-recommends $missing; } > "$out/apt.log" 2>&1 || {
       tail -n 20 "$out/apt.log" >&2
+      echo "clients: apt-get cannot install $missing; install it by hand and try again" >&2
       exit 1
     }
   fi
+}
+
+# awscli: Debian's, or where that is not, the one in PATH.
+awscli() {
+  local aws
+  aws=$(command -v /usr/bin/aws || command -v aws) || {
+    packages awscli
+    aws=/usr/bin/aws
+  }
+  "$aws" --version > /dev/null 2>&1 || {
+    echo "clients: $aws does not run" >&2
+    exit 1
+  }
+  ln -sf "$aws" "$out/aws"
+}
+
+# distribution: programs by package. Debian's own, whatever else is in PATH.
+distribution() {
+  local pair missing=()
+  for pair in awscli=/usr/bin/aws rclone=/usr/bin/rclone postgresql-client=/usr/bin/psql curl=/usr/bin/curl nodejs=node; do
+    command -v "${pair#*=}" > /dev/null || missing+=("${pair%%=*}")
+  done
+  /usr/bin/python3 -c 'import boto3' 2> /dev/null || missing+=(python3-boto3)
+  packages "${missing[@]}"
   ln -sf /usr/bin/aws /usr/bin/rclone /usr/bin/psql /usr/bin/curl "$out/"
   ln -sf /usr/bin/python3 "$out/python3"
   ln -sf "$(command -v node)" "$out/node"
@@ -73,7 +94,16 @@ s5cmd() {
   echo "$want" > "$out/s5cmd.stamp"
 }
 
-distribution
-javascript
-s5cmd
+case "$*" in
+"")
+  distribution
+  javascript
+  s5cmd
+  ;;
+awscli) awscli ;;
+*)
+  echo "usage: install.sh [awscli]" >&2
+  exit 2
+  ;;
+esac
 echo "clients: ready in $out"

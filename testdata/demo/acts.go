@@ -28,18 +28,22 @@ const (
 type player struct {
 	*stage
 	minio    servers.MinIOServer
+	vault    *vault
 	operator bucket
 	objects  map[string]string // key -> content, to restore from
 	state    map[string]string // key -> ETag, as the bucket has to be
 	broker   *daemon
 	task     string
-	secrets  []string // that must be nowhere in the broker's files
+	secrets  []string // that must be nowhere in files
 }
 
-// production fills the bucket.
-func (p *player) production(ctx context.Context) error {
+// production fills the bucket, and Vault.
+func (p *player) production(ctx context.Context) (err error) {
 	p.minio = servers.MinIO(p.stage)
-	p.secrets = []string{p.minio.SecretKey}
+	if p.vault, p.secrets, err = openVault(ctx, p.stage); err != nil {
+		return fmt.Errorf("filling Vault: %w", err)
+	}
+	p.secrets = append(p.secrets, p.minio.SecretKey)
 	p.operator = openBucket(p.minio.Endpoint, production, aws.Credentials{
 		AccessKeyID: p.minio.AccessKey, SecretAccessKey: p.minio.SecretKey,
 	})
@@ -56,6 +60,7 @@ func (p *player) production(ctx context.Context) error {
 		return err
 	}
 	p.ok("%d objects at %s: %s", len(p.state), p.minio.Endpoint, summary(p.state))
+	p.ok("2 teams' secrets at %s: %s, %s", p.vault.addr, ownSecret, othersSecret)
 	return nil
 }
 
@@ -99,11 +104,11 @@ func (p *player) incident(ctx context.Context) error {
 
 // prefix gives the same agent what its task needs.
 func (p *player) prefix(ctx context.Context) (err error) {
-	if p.broker, err = startBroker(ctx, p.stage, p.minio); err != nil {
+	if p.broker, err = startBroker(ctx, p.stage, p.minio, p.vault); err != nil {
 		return err
 	}
-	p.say("valetkeyd dev is up. It alone holds MinIO's key; the agent holds a SPIFFE identity,")
-	p.say("spiffe://example.org/agent/alice/dev.")
+	p.say("valetkeyd dev is up. It alone holds MinIO's key and a Vault token; the agent holds a")
+	p.say("SPIFFE identity, spiffe://example.org/agent/alice/dev.")
 	why := "fix the NaN in " + report
 	p.say("$ valetkey task open -e production %q", why)
 	a, err := p.broker.valetkey(ctx, "task", "open", "-e", "production", why)

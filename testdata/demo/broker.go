@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,8 +32,8 @@ type daemon struct {
 }
 
 // startBroker starts "valetkeyd dev" and waits for its word on what to type next.
-// MinIO's root key goes to the broker alone.
-func startBroker(ctx context.Context, s *stage, minio servers.MinIOServer) (*daemon, error) {
+// MinIO's root key and the token for Vault go to the broker alone.
+func startBroker(ctx context.Context, s *stage, minio servers.MinIOServer, v *vault) (*daemon, error) {
 	base := s.TempDir()
 	d := &daemon{dir: filepath.Join(base, "dev"), log: filepath.Join(base, "valetkeyd.log")}
 	log, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY, 0o600)
@@ -41,7 +42,8 @@ func startBroker(ctx context.Context, s *stage, minio servers.MinIOServer) (*dae
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), "valetkeyd", "dev", "--dir", d.dir, //nolint:gosec // the binary under demonstration
-		"--listen", "127.0.0.1:0", "--ledger", "127.0.0.1:0", "--s3-endpoint", minio.Endpoint)
+		"--listen", "127.0.0.1:0", "--ledger", "127.0.0.1:0", "--s3-endpoint", minio.Endpoint,
+		"--vault-addr", v.addr, "--vault-token-file", v.tokenFile)
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + base, "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_ACCESS_KEY_ID=" + minio.AccessKey, "AWS_SECRET_ACCESS_KEY=" + minio.SecretKey,
@@ -124,6 +126,13 @@ func (d *daemon) readEnv(home string) error {
 type answer struct {
 	code           int
 	stdout, stderr string
+}
+
+// with adds to the environment of what the agent runs; a name that is there is replaced.
+func (d *daemon) with(env []string) *daemon {
+	c := *d
+	c.env = slices.Concat(d.env, env)
+	return &c
 }
 
 // valetkey runs the command line as the agent does.

@@ -1,18 +1,19 @@
 // Command demo replays a 13-hour outage twice on a real MinIO: an agent that is asked to
 // fix one report deletes and recreates the environment. First it holds the
-// operator's own rights, then what valetkeyd gives it.
+// operator's own rights, then what valetkeyd gives it. At the end the real aws and
+// vault commands work through valetkey, unchanged.
 //
 // Laws:
 //
 //  1. Every claim it prints is checked first; the first that does not hold ends the
 //     demo with a non-zero exit.
-//  2. The broker, the command line and MinIO are the real binaries, each a process
-//     of its own. The agent's commands see no credential but what they are given.
+//  2. The broker, the command line, MinIO, Vault, aws and vault are the real
+//     binaries, each a process of its own. The agent's commands see no credential but what they are given.
 //  3. All of it is on loopback ports and in one temporary folder, and all of it
 //     is gone at the end.
 //
-// It needs valetkey and valetkeyd in PATH, and MinIO from "make servers";
-// "make demo" sees to both.
+// It needs valetkey and valetkeyd in PATH, and MinIO, Vault and awscli from "make servers";
+// "make demo" sees to all.
 package main
 
 import (
@@ -43,12 +44,13 @@ func play(ctx context.Context, s *stage) error {
 		title string
 		run   func(context.Context) error
 	}{
-		{"A real MinIO with the bucket \"production\"", p.production},
+		{"A real MinIO with the bucket \"production\", and a real Vault", p.production},
 		{"The incident: the agent holds the operator's own rights", p.incident},
 		{"The same agent behind valetkey: one task, one prefix", p.prefix},
 		{"It still wants to recreate the environment", p.rebuild},
 		{"A stolen copy of a credential", p.stolen},
 		{"Somebody widens the scope in a pull request", p.widened},
+		{"Tools that know nothing of valetkey: aws and vault", p.tools},
 		{"The record of all this", p.record},
 		{"Somebody edits the record", p.forgery},
 	} {

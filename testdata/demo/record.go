@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	_ "modernc.org/sqlite" // registers the "sqlite" driver
@@ -38,9 +39,18 @@ func (p *player) record(ctx context.Context) error {
 
 // noSecrets searches every file of the broker.
 func (p *player) noSecrets() (files int, err error) {
-	root, err := os.OpenRoot(p.broker.dir)
+	files, err = searched(p.broker.dir, p.secrets)
+	if err == nil && files == 0 {
+		err = errors.New("there was nothing to search")
+	}
+	return files, err
+}
+
+// searched looks for secrets in every file of a folder, and counts the files.
+func searched(dir string, secrets []string) (files int, err error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return 0, fmt.Errorf("opening the broker's folder: %w", err)
+		return 0, fmt.Errorf("opening a folder to search: %w", err)
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	err = fs.WalkDir(root.FS(), ".", func(path string, e fs.DirEntry, err error) error {
@@ -52,15 +62,15 @@ func (p *player) noSecrets() (files int, err error) {
 			return err
 		}
 		files++
-		for _, s := range p.secrets {
+		for _, s := range secrets {
 			if bytes.Contains(raw, []byte(s)) {
 				return fmt.Errorf("%s holds a secret", path)
 			}
 		}
 		return nil
 	})
-	if err == nil && (files == 0 || len(p.secrets) == 0) {
-		err = errors.New("there was nothing to search")
+	if len(secrets) == 0 || slices.Contains(secrets, "") {
+		err = errors.Join(err, errors.New("there is no secret to search for"))
 	}
 	return files, err
 }
