@@ -198,7 +198,8 @@ type RevokeConfig struct {
 
 // VaultAuthConfig is a Vault login.
 type VaultAuthConfig struct {
-	// Method is "jwt", "cert" or "token". For "cert" the broker's SVID needs a common
+	// Method is "jwt", "cert", "token", or "login" for any other auth method that logs
+	// in at auth/MOUNT/login, such as AppRole or Kubernetes. For "cert" the broker's SVID needs a common
 	// name, or Vault answers 500: give its SPIRE entry a DNS name ("-dns valetkeyd").
 	Method string `yaml:"method"`
 	// Mount of the auth method; empty for the method's name.
@@ -209,6 +210,9 @@ type VaultAuthConfig struct {
 	Audience string `yaml:"audience"`
 	// TokenFile holds the token, for "token". It is read at every login.
 	TokenFile string `yaml:"token_file"`
+	// LoginFile holds a JSON object of texts to log in with, for "login", such as
+	// {"role_id": "...", "secret_id": "..."}. It is read at every login.
+	LoginFile string `yaml:"login_file"`
 }
 
 // GuardConfig is step 4's part.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -59,6 +60,8 @@ func minter(ctx context.Context, name string, r RoleConfig, src identity.Source,
 				raw, err := os.ReadFile(r.Auth.TokenFile)
 				return strings.TrimSpace(string(raw)), err
 			}
+		case vault.MethodLogin:
+			cfg.Auth.Login = func(context.Context) (map[string]string, error) { return loginWords(r.Auth.LoginFile) }
 		case vault.MethodCert:
 			cfg.TLS.GetClientCertificate = tlsconfig.GetClientCertificate(src)
 		}
@@ -75,6 +78,19 @@ func minter(ctx context.Context, name string, r RoleConfig, src identity.Source,
 		cfg.WebIdentity = &awssts.WebIdentity{Audience: r.WebIdentityAudience, Fetch: jwt}
 	}
 	return awssts.New(ctx, cfg)
+}
+
+// loginWords reads what to log in to Vault with. Its errors quote nothing of the file.
+func loginWords(file string) (map[string]string, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	words := map[string]string{}
+	if json.Unmarshal(raw, &words) != nil {
+		return nil, fmt.Errorf("%s is no JSON object of texts", file)
+	}
+	return words, nil
 }
 
 func vaultTLS(caFile string) (*tls.Config, error) {

@@ -24,6 +24,9 @@ const (
 	MethodToken Method = "token"
 	MethodJWT   Method = "jwt"
 	MethodCert  Method = "cert"
+	// MethodLogin is any other auth method that logs in at auth/MOUNT/login with a
+	// few words: AppRole, Kubernetes, and so on.
+	MethodLogin Method = "login"
 )
 
 const defaultWrapTTL = 5 * time.Minute
@@ -42,6 +45,9 @@ type Auth struct {
 	// JWT returns a fresh JWT-SVID for the audience; required for MethodJWT, with Audience.
 	JWT      func(ctx context.Context, audience string) (string, error)
 	Audience string
+	// Login returns what to log in with, such as role_id and secret_id; required for
+	// MethodLogin. It is asked at every login.
+	Login func(ctx context.Context) (map[string]string, error)
 }
 
 // Config is one role at one Vault.
@@ -150,6 +156,10 @@ func (c Config) check() error {
 	case MethodCert:
 		if c.TLS == nil || c.TLS.GetClientCertificate == nil && len(c.TLS.Certificates) == 0 {
 			errs = append(errs, errors.New("auth method cert needs a client certificate"))
+		}
+	case MethodLogin:
+		if c.Auth.Login == nil || c.Auth.Mount == "" {
+			errs = append(errs, errors.New("auth method login needs a mount and what to log in with"))
 		}
 	default:
 		errs = append(errs, fmt.Errorf("unknown auth method %q", c.Auth.Method))

@@ -61,6 +61,12 @@ func (m *Minter) logIn(ctx context.Context) (string, time.Duration, error) {
 			return "", 0, upstream.NoOwn(ctx, "JWT-SVID")
 		}
 		body["role"], body["jwt"] = auth.Role, svid
+	case MethodLogin:
+		words, err := auth.Login(ctx)
+		if err != nil || len(words) == 0 {
+			return "", 0, upstream.NoOwn(ctx, "login")
+		}
+		body = words
 	case MethodCert:
 		if auth.Role != "" {
 			body["name"] = auth.Role
