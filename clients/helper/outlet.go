@@ -23,8 +23,9 @@ type outlet struct {
 	done    chan struct{} // closed when keep has ended
 	refresh chan struct{} // asks keep to write again
 
-	mu  sync.Mutex
-	err error // why an output is not there; locked by mu
+	mu     sync.Mutex
+	err    error // why an output is not there; locked by mu
+	served bool  // whether the outputs have been there once; locked by mu
 }
 
 // open makes an outlet of an open task.
@@ -93,6 +94,9 @@ func (o *outlet) keep(ctx context.Context) {
 				written = cred.ID()
 			}
 			o.fail(ctx, err)
+			o.mu.Lock()
+			o.served = o.served || err == nil
+			o.mu.Unlock()
 		}
 		if failed++; err == nil {
 			failed = 0

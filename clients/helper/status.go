@@ -50,6 +50,8 @@ type ScopeStatus struct {
 	// OutputError is why an output is not there, or is of the credential before.
 	OutputError string   `json:"output_error,omitempty"`
 	Outputs     []string `json:"outputs,omitempty"`
+	// Served says that the outputs have been there for a credential.
+	Served bool `json:"served"`
 }
 
 // Status says how everything is, without asking the broker.
@@ -98,6 +100,7 @@ func (o *outlet) status() ScopeStatus {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	st.Served = o.served
 	if o.err != nil {
 		st.OutputError = o.err.Error()
 	}
@@ -105,7 +108,7 @@ func (o *outlet) status() ScopeStatus {
 }
 
 // What Ask asks an agent's own socket for: its Status, and whether every scope has
-// a credential that lives.
+// a credential that lives, and its outputs are there.
 const (
 	StatusPath = "/v1/status"
 	HealthPath = "/v1/health"
@@ -120,6 +123,10 @@ func (a *Agent) controlHandler() http.Handler {
 			for _, s := range t.Scopes {
 				if s.CredentialID == "" {
 					answerError(w, http.StatusServiceUnavailable, "task "+t.Name+", scope "+s.Name+": there is no credential: "+s.Error)
+					return
+				}
+				if !s.Served {
+					answerError(w, http.StatusServiceUnavailable, "task "+t.Name+", scope "+s.Name+": its outputs are not there yet: "+s.OutputError)
 					return
 				}
 			}
