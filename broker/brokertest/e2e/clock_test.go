@@ -91,7 +91,7 @@ func (m *skewedMinIO) given(t *testing.T) (*s3.Client, string) {
 func TestClocksApart(t *testing.T) {
 	l := newLocal(t)
 	m := newSkewedMinIO(t)
-	l.edit(t, "valetkeyd.yaml", "endpoint: "+l.sts.url, "endpoint: "+m.url)
+	l.edit(t, "valetkeyd.yaml", "    endpoint: "+l.sts.url, "    endpoint: "+m.url)
 	root := s3Client(m.Endpoint, m.AccessKey, m.SecretKey, "")
 	eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
 		_, err := root.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("prod")})

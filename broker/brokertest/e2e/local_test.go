@@ -110,6 +110,25 @@ type local struct {
 	sts *fakeSTS
 }
 
+// rolesAt are the example catalog's roles: an S3-compatible server that is its own
+// STS, and a Vault that is not there.
+func rolesAt(endpoint string) string {
+	return `  s3:
+    provider: aws
+    role_arn: arn:aws:iam::000000000000:role/e2e
+    region: us-east-1
+    endpoint: ` + endpoint + `
+    s3_endpoint: ` + endpoint + `
+    dialect: s3-compatible
+    ceiling: catalog/ceilings/s3-role.json
+  vault:
+    provider: vault
+    ceiling: catalog/ceilings/vault-role.hcl
+    address: http://127.0.0.1:1
+    auth: {method: token, token_file: /nonexistent}
+`
+}
+
 func newLocal(t *testing.T) *local {
 	t.Helper()
 	l := &local{site: newSite(t), sts: newFakeSTS(t)}
@@ -123,19 +142,7 @@ func newLocal(t *testing.T) *local {
 	for name, id := range callers {
 		must(t, authority.Serve(t.Context(), name+".sock", spiffeid.RequireFromString(id)))
 	}
-	l.config(t, "  workload_api: "+l.socket("broker")+"\n", `  s3:
-    provider: aws
-    role_arn: arn:aws:iam::000000000000:role/e2e
-    region: us-east-1
-    endpoint: `+l.sts.url+`
-    dialect: s3-compatible
-    ceiling: catalog/ceilings/s3-role.json
-  vault:
-    provider: vault
-    ceiling: catalog/ceilings/vault-role.hcl
-    address: http://127.0.0.1:1
-    auth: {method: token, token_file: /nonexistent}
-`)
+	l.config(t, "  workload_api: "+l.socket("broker")+"\n", rolesAt(l.sts.url))
 	return l
 }
 

@@ -36,20 +36,7 @@ func TestSDK(t *testing.T) {
 	for name, id := range callers {
 		must(t, authority.Serve(t.Context(), name+".sock", spiffeid.RequireFromString(id)))
 	}
-	config := l.config(t, "  workload_api: "+l.socket("broker")+"\n", `  s3:
-    provider: aws
-    role_arn: arn:aws:iam::000000000000:role/e2e
-    region: us-east-1
-    endpoint: `+minio.Endpoint+`
-    s3_endpoint: `+minio.Endpoint+`
-    dialect: s3-compatible
-    ceiling: catalog/ceilings/s3-role.json
-  vault:
-    provider: vault
-    ceiling: catalog/ceilings/vault-role.hcl
-    address: http://127.0.0.1:1
-    auth: {method: token, token_file: /nonexistent}
-`)
+	config := l.config(t, "  workload_api: "+l.socket("broker")+"\n", rolesAt(minio.Endpoint))
 	env := []string{"AWS_ACCESS_KEY_ID=" + minio.AccessKey, "AWS_SECRET_ACCESS_KEY=" + minio.SecretKey}
 	d := start(t, program(t, "valetkeyd"), env, "serve", "--config", config)
 
