@@ -64,6 +64,8 @@ type Config struct {
 	Reason func(error) string
 	Now    func() time.Time
 	Log    *slog.Logger
+	// Board is who may approve what needs people; nil for nobody.
+	Board *approval.Board
 	// Watches is how many grants one agent may watch at once, by the guard's Key;
 	// 64 when zero.
 	Watches int
@@ -93,7 +95,7 @@ type Broker struct {
 // ends grants.
 func New(ctx context.Context, cfg Config) (*Broker, error) {
 	if cfg.Store == nil || cfg.Guard == nil || cfg.Minter == nil || cfg.Signer == nil || cfg.Load == nil || cfg.Reason == nil || cfg.Now == nil || cfg.Log == nil {
-		return nil, errors.New("broker: every field of Config but Watches and Retention is required")
+		return nil, errors.New("broker: every field of Config but Board, Watches and Retention is required")
 	}
 	if cfg.Retention != 0 && cfg.Retention < keepKeys {
 		return nil, errRetention
@@ -173,7 +175,7 @@ func (b *Broker) RequestGrant(ctx context.Context, who Caller, ask Ask) (Issued,
 	if err != nil {
 		return b.answerOr(ctx, who, ask, err)
 	}
-	d, err := b.decide(ctx, who, task, scopes.Query{Scope: ask.Scope, Version: ask.ScopeVersion, Params: ask.Params, TTL: ask.TTL})
+	d, err := b.decide(ctx, who, task, scopes.Query{Scope: ask.Scope, Version: ask.ScopeVersion, Params: ask.Params, TTL: ask.TTL}, approval.Tally{})
 	if err != nil {
 		return b.answerOr(ctx, who, ask, err)
 	}
@@ -190,7 +192,7 @@ func (b *Broker) RequestGrant(ctx context.Context, who Caller, ask Ask) (Issued,
 	if err != nil {
 		return Issued{}, err
 	}
-	if p.refusal != nil || !ask.Mint {
+	if p.refusal != nil || !p.intent.Valid() {
 		return Issued{Grant: p.grant}, p.refusal
 	}
 	return b.issue(ctx, p.grant, p.intent)
@@ -203,14 +205,15 @@ func (b *Broker) MintCredential(ctx context.Context, who Caller, key, grantID st
 	if err != nil {
 		return Issued{}, err
 	}
-	if !g.State.Live() {
-		return Issued{}, ErrGrantEnded
+	tally, err := b.tally(ctx, who, g)
+	if err != nil {
+		return Issued{}, err
 	}
 	task, err := b.task(ctx, who.id(), g.TaskID)
 	if err != nil {
 		return Issued{}, err
 	}
-	d, err := b.decide(ctx, who, task, scopes.Query{Scope: g.Scope, Version: g.ScopeVersion, Params: g.Params, TTL: g.TTL})
+	d, err := b.decide(ctx, who, task, scopes.Query{Scope: g.Scope, Version: g.ScopeVersion, Params: g.Params, TTL: g.TTL}, tally)
 	if err != nil {
 		return Issued{}, err
 	}
@@ -218,9 +221,10 @@ func (b *Broker) MintCredential(ctx context.Context, who Caller, key, grantID st
 	if err != nil {
 		return Issued{}, err
 	}
+	record.Approvals = tally.Counts()
 	var p passage
 	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
-		p = passage{tx: t, who: who, record: record}
+		p = passage{tx: t, who: who, record: record, tally: tally}
 		return b.mintAgain(&p, d, key, grantID)
 	})
 	if err != nil {
@@ -232,8 +236,8 @@ func (b *Broker) MintCredential(ctx context.Context, who Caller, key, grantID st
 	return b.issue(ctx, p.grant, p.intent)
 }
 
-// decide is steps 2 and 3.
-func (b *Broker) decide(ctx context.Context, who Caller, task store.Task, q scopes.Query) (policy.Decision, error) {
+// decide is steps 2 and 3, with what people have said.
+func (b *Broker) decide(ctx context.Context, who Caller, task store.Task, q scopes.Query, said approval.Tally) (policy.Decision, error) {
 	rules := b.rules.Load()
 	req, err := rules.Catalog.Resolve(q)
 	if err != nil {
@@ -241,17 +245,17 @@ func (b *Broker) decide(ctx context.Context, who Caller, task store.Task, q scop
 	}
 	return rules.Policy.Decide(ctx, policy.Input{
 		Agent: who.Agent, Request: req, Now: b.cfg.Now(), TTL: req.TTL(),
-		Task: policy.Task{ID: task.ID, Environment: task.Environment, OnBehalfOf: task.OnBehalfOf},
+		Task: policy.Task{ID: task.ID, Environment: task.Environment, OnBehalfOf: task.OnBehalfOf}, Approvals: said.Counts(),
 	})
 }
 
 // pass is steps 4 and 5.
-func (b *Broker) pass(t *ledger.Tx, d policy.Decision) (approval.Clearance, error) {
+func (b *Broker) pass(t *ledger.Tx, d policy.Decision, said approval.Tally) (approval.Clearance, error) {
 	a, err := b.cfg.Guard.Admit(t, d)
 	if err != nil {
 		return approval.Clearance{}, err
 	}
-	return approval.Clear(a)
+	return approval.Clear(a, said)
 }
 
 // issue is steps 7 and 8: the intent is durable, the outcome will be before

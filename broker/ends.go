@@ -23,7 +23,7 @@ type ending struct {
 	delegate string
 }
 
-// end ends a live grant and puts the end of each of its credentials into the
+// end ends an open grant and puts the end of each of its credentials into the
 // work table.
 func (b *Broker) end(t *ledger.Tx, g *store.Grant, e ending) error {
 	g.State, g.EndedAt = e.state, t.Now()
@@ -85,7 +85,7 @@ func (b *Broker) endGrant(ctx context.Context, who Caller, key, content, id stri
 		if g, err = t.Grant(id); err != nil {
 			return notFound(err, ErrGrantNotFound)
 		}
-		if !g.State.Live() {
+		if !g.State.Open() {
 			return b.keepIdle(&p, e, key, content, id, g)
 		}
 		if err := b.end(t, &g, e); err != nil {
@@ -227,7 +227,7 @@ func (b *Broker) workLoop(ctx context.Context) {
 func (b *Broker) expire(ctx context.Context) error {
 	var due []store.Grant
 	err := b.cfg.Store.View(ctx, func(r store.Reader) (err error) {
-		due, err = r.Grants(store.GrantFilter{Live: true, ExpiredBy: b.cfg.Now(), Limit: 1000})
+		due, err = r.Grants(store.GrantFilter{Open: true, ExpiredBy: b.cfg.Now(), Limit: 1000})
 		return err
 	})
 	if err != nil || len(due) == 0 {
@@ -239,10 +239,14 @@ func (b *Broker) expire(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if !g.State.Live() {
-				continue // it ended otherwise since it was read
+			if !g.State.Open() || t.Now().Before(g.ExpiresAt) {
+				continue // it ended otherwise since it was read, or people let its life begin
 			}
-			if err := b.end(t, &g, ending{state: store.GrantExpired, grantType: ledger.GrantExpired, cause: "expired"}); err != nil {
+			e := ending{state: store.GrantExpired, grantType: ledger.GrantExpired, cause: "expired"}
+			if g.State == store.GrantPending {
+				e = ending{state: store.GrantLapsed, grantType: ledger.GrantLapsed, cause: "not approved in time"}
+			}
+			if err := b.end(t, &g, e); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/valetkey/valetkey/broker/approval"
 	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/policy"
 	"github.com/valetkey/valetkey/broker/store"
@@ -15,7 +16,7 @@ func (b *Broker) Catalog() *scopes.Catalog { return b.rules.Load().Catalog }
 
 // Explain says what a request would give and need. It mints and records nothing.
 func (b *Broker) Explain(ctx context.Context, who Caller, q scopes.Query, environment string) (policy.Decision, error) {
-	return b.decide(ctx, who, store.Task{Environment: environment}, q)
+	return b.decide(ctx, who, store.Task{Environment: environment}, q, approval.Tally{})
 }
 
 // Grant returns the agent's grant; an empty agent is an operator's look.

@@ -21,6 +21,8 @@ type passage struct {
 	tx     *ledger.Tx
 	who    Caller
 	record ledger.Record
+	// tally is of the approvals that the call's decision rests on; zero for none.
+	tally approval.Tally
 
 	grant  store.Grant
 	intent ledger.Intent
@@ -44,7 +46,7 @@ func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
 	if err := b.cfg.Guard.Throttle(p.tx, p.who.Agent); err != nil {
 		return err
 	}
-	clearance, refusal := b.pass(p.tx, d)
+	clearance, refusal := b.pass(p.tx, d, p.tally)
 	if refusal != nil && !isRefusal(refusal) {
 		return refusal
 	}
@@ -64,6 +66,15 @@ func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
 	}
 	p.record.Type, p.record.Grant, p.record.EnvelopeDigest = ledger.GrantCleared, p.grant.ID, digest
 	if refusal != nil {
+		var known string
+		if known, refusal, err = b.hold(p, d, ask, refusal); err != nil {
+			return err
+		}
+		if known != "" {
+			return p.remember(ask.Key, content, known)
+		}
+	}
+	if refusal != nil {
 		p.refuse(refusal, b.cfg.Reason(refusal))
 	}
 	if err := p.tx.PutGrant(p.grant); err != nil {
@@ -75,7 +86,7 @@ func (b *Broker) grant(p *passage, d policy.Decision, ask Ask) error {
 	if _, err := p.tx.Record(p.record); err != nil {
 		return err
 	}
-	if refusal != nil || !ask.Mint {
+	if p.grant.State != store.GrantCleared || !ask.Mint {
 		return nil
 	}
 	return p.intend(clearance)
@@ -105,7 +116,7 @@ func (b *Broker) mintAgain(p *passage, d policy.Decision, key, grantID string) e
 	}
 	p.grant = g
 	p.record.Grant, p.record.EnvelopeDigest = g.ID, g.Digest
-	clearance, refusal := b.pass(p.tx, d)
+	clearance, refusal := b.pass(p.tx, d, p.tally)
 	if refusal == nil && clearance.Digest() != g.Digest {
 		refusal = fmt.Errorf("%w: what policy allows has changed since the grant was asked for", approval.ErrDenied)
 	}
@@ -151,11 +162,17 @@ func (p *passage) refuse(err error, reason string) {
 	p.record.Type, p.record.Reason = ledger.GrantDenied, reason
 	var needed *approval.NeededError
 	if errors.As(err, &needed) {
-		p.record.Type, p.record.Needs = ledger.GrantNeedsApproval, map[string]int{}
-		for _, n := range needed.Needs {
-			p.record.Needs[n.Group] = n.Approvals
-			p.grant.Needs = append(p.grant.Needs, store.Need{Group: n.Group, Approvals: n.Approvals})
-		}
+		p.record.Type = ledger.GrantNeedsApproval
+		p.need(needed.Needs)
+	}
+}
+
+// need writes down what people would have to say.
+func (p *passage) need(needs []policy.Need) {
+	p.record.Needs, p.grant.Needs = map[string]int{}, nil
+	for _, n := range needs {
+		p.record.Needs[n.Group] = n.Approvals
+		p.grant.Needs = append(p.grant.Needs, store.Need{Group: n.Group, Approvals: n.Approvals})
 	}
 }
 
@@ -165,12 +182,9 @@ func (p *passage) answerRepeat(r store.Reader, grantID string, minted bool) (err
 		return notFound(err, ErrGrantEnded) // so long ago that it was pruned
 	}
 	switch {
+	case p.grant.Case != nil: // people decide, and the grant says how far they are
 	case len(p.grant.Needs) > 0:
-		needed := &approval.NeededError{}
-		for _, n := range p.grant.Needs {
-			needed.Needs = append(needed.Needs, policy.Need{Group: n.Group, Approvals: n.Approvals})
-		}
-		p.refusal = needed
+		p.refusal = &approval.NeededError{Needs: needsOf(p.grant)}
 	case p.grant.Frozen:
 		p.refusal = guard.ErrFrozen
 	case p.grant.State == store.GrantDenied:

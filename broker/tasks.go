@@ -101,7 +101,7 @@ func (b *Broker) endTask(ctx context.Context, who Caller, key, content, id strin
 		}); err != nil {
 			return err
 		}
-		grants, err := t.Grants(store.GrantFilter{TaskID: id, Live: true, Limit: -1})
+		grants, err := t.Grants(store.GrantFilter{TaskID: id, Open: true, Limit: -1})
 		if err != nil {
 			return err
 		}

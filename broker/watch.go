@@ -104,7 +104,7 @@ func (b *Broker) Watch(ctx context.Context, who Caller, id string, alive func() 
 			}
 			last = g.State
 		}
-		if !g.State.Live() {
+		if !g.State.Open() {
 			return nil
 		}
 		select {

@@ -4,21 +4,22 @@
 // Laws:
 //   - An approval is of one digest. Minting recomputes the digest, so nothing
 //     about a request can change after people have said yes.
-//   - A denial is not something approvals can turn.
-//
-// This version collects no approvals: what needs people is answered with what
-// it would need, and nothing is cleared.
+//   - A person counts once, by name, however many keys they have. Whoever asks, or
+//     stands in the chain that leads to who asks, does not count at all.
+//   - What counts is verified when it comes, and again at every minting: against
+//     the people and keys that are listed then.
+//   - A denial is not something approvals can turn, and one no ends a request.
 package approval
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sort"
 	"strings"
 
+	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/broker/policy"
 	"github.com/valetkey/valetkey/scopes/jcs"
@@ -29,12 +30,17 @@ var (
 	ErrNeeded = errors.New("needs approval")
 	// ErrDenied means that policy said no.
 	ErrDenied = errors.New("denied")
-	// ErrNoClearance is returned for a zero Clearance.
+	// ErrNoClearance is returned for a zero Clearance, and where a decision rests on
+	// approvals that were not counted here.
 	ErrNoClearance = errors.New("no clearance")
 )
 
 // NeededError is an ErrNeeded that says exactly what is needed.
-type NeededError struct{ Needs []policy.Need }
+type NeededError struct {
+	Needs []policy.Need
+	// Why says why nobody is asked; empty where people can be, or are.
+	Why string
+}
 
 func (e *NeededError) Error() string {
 	parts := make([]string, len(e.Needs))
@@ -42,7 +48,11 @@ func (e *NeededError) Error() string {
 		parts[i] = fmt.Sprintf("%d of group %s", n.Approvals, n.Group)
 	}
 	sort.Strings(parts)
-	return "needs approval: " + strings.Join(parts, ", ")
+	text := "needs approval: " + strings.Join(parts, ", ")
+	if e.Why != "" {
+		text += "; " + e.Why
+	}
+	return text
 }
 
 // Unwrap makes it an ErrNeeded.
@@ -64,8 +74,10 @@ func (c Clearance) Decision() policy.Decision { return c.admission.Decision() }
 // Digest is the envelope's.
 func (c Clearance) Digest() string { return c.digest }
 
-// Clear returns the clearance of a, or an ErrNeeded or ErrDenied.
-func Clear(a guard.Admission) (Clearance, error) {
+// Clear returns the clearance of a, or an ErrNeeded or ErrDenied. A decision that
+// rests on approvals is cleared with the tally that they were counted in; the
+// zero Tally is of none.
+func Clear(a guard.Admission, t Tally) (Clearance, error) {
 	if !a.Valid() {
 		return Clearance{}, guard.ErrNoAdmission
 	}
@@ -75,6 +87,9 @@ func Clear(a guard.Admission) (Clearance, error) {
 		if err != nil {
 			return Clearance{}, err
 		}
+		if counts := d.Approvals(); len(counts) > 0 && (t.digest != digest || !maps.Equal(counts, t.counts)) {
+			return Clearance{}, fmt.Errorf("%w: the approvals are not of this envelope", ErrNoClearance)
+		}
 		return Clearance{admission: a, digest: digest}, nil
 	case policy.NeedsApproval:
 		return Clearance{}, &NeededError{Needs: d.Needs()}
@@ -83,13 +98,21 @@ func Clear(a guard.Admission) (Clearance, error) {
 	}
 }
 
-// Digest is SHA-256, in hex, over the RFC 8785 form of the envelope of d: the
-// whole request, and nothing that is not asked for.
+// Digest is SHA-256, in hex, over the envelope of d.
 func Digest(d policy.Decision) (string, error) {
+	envelope, err := Envelope(d)
+	if err != nil {
+		return "", err
+	}
+	return evidence.Digest(envelope), nil
+}
+
+// Envelope is the RFC 8785 form of all that is asked for in d, and nothing else.
+func Envelope(d policy.Decision) ([]byte, error) {
 	req := d.Request()
 	perms, err := req.Permissions().Canonical()
 	if err != nil {
-		return "", fmt.Errorf("sealing the envelope: %w", err)
+		return nil, fmt.Errorf("sealing the envelope: %w", err)
 	}
 	envelope := map[string]any{
 		"v":            1,
@@ -110,8 +133,7 @@ func Digest(d policy.Decision) (string, error) {
 	}
 	canon, err := jcs.Marshal(envelope)
 	if err != nil {
-		return "", fmt.Errorf("sealing the envelope: %w", err)
+		return nil, fmt.Errorf("sealing the envelope: %w", err)
 	}
-	sum := sha256.Sum256(canon)
-	return hex.EncodeToString(sum[:]), nil
+	return canon, nil
 }

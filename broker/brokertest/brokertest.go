@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/valetkey/valetkey/broker"
+	"github.com/valetkey/valetkey/broker/approval"
 	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/broker/identity"
 	"github.com/valetkey/valetkey/broker/identity/devauthority"
@@ -54,6 +55,9 @@ type Config struct {
 	Minter func(*mint.Verifier, *Clock) mint.Minter
 	// Delegates are the broker's.
 	Delegates []identity.Delegate
+	// People are those who may approve; Board is under which rules.
+	People []Person
+	Board  approval.Config
 	// Watches is the broker's.
 	Watches int
 	// Retention is the broker's.
@@ -161,9 +165,10 @@ func (h *Harness) Start() {
 	g, err := guard.New(h.cfg.Guard)
 	must(t, err)
 	log := slog.New(slog.NewJSONHandler(&h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	board, approvers := h.board()
 	h.Broker, err = broker.New(ctx, broker.Config{
 		Store: h.Store, Guard: g, Minter: h.mints, Signer: h.signer, Reason: server.Reason, Now: h.Clock.Now, Log: log,
-		Watches: h.cfg.Watches, Retention: h.cfg.Retention,
+		Board: board, Watches: h.cfg.Watches, Retention: h.cfg.Retention,
 		Load: func() (broker.Rules, error) {
 			cat, err := scopes.Load(h.Catalog)
 			if err != nil {
@@ -181,13 +186,13 @@ func (h *Harness) Start() {
 	must(t, err)
 	src := h.Authority.Source(self)
 	auth, err := identity.New(identity.Config{
-		TrustDomains: []string{TrustDomain}, PathTemplates: []string{"/agent/{user}/{session}"}, AllowedIDs: []string{Operator}, Delegates: h.cfg.Delegates, Now: h.Clock.Now,
+		TrustDomains: []string{TrustDomain}, PathTemplates: []string{"/agent/{user}/{session}"}, AllowedIDs: append(approvers, Operator), Delegates: h.cfg.Delegates, Now: h.Clock.Now,
 	}, src, src)
 	must(t, err)
 	conf := identity.ServerTLS(src, []string{TrustDomain})
 	conf.NextProtos = []string{"h2"}
 	h.server, err = server.New(server.Config{
-		Broker: h.Broker, Auth: auth, Operators: []string{Operator}, Log: log, LedgerKey: h.Key.VerifierKey(),
+		Broker: h.Broker, Auth: auth, Operators: []string{Operator}, Approvers: approvers, Log: log, LedgerKey: h.Key.VerifierKey(),
 	}, grpc.Creds(credentials.NewTLS(conf)))
 	must(t, err)
 	byJWT, err := identity.New(identity.Config{
@@ -222,6 +227,25 @@ func (h *Harness) Start() {
 		}
 	})
 }
+
+// board is who may approve, and their IDs; nil for nobody.
+func (h *Harness) board() (b *approval.Board, ids []string) {
+	h.T.Helper()
+	if len(h.cfg.People) == 0 {
+		return nil, nil
+	}
+	conf := h.cfg.Board
+	conf.Broker = h.Key.Origin()
+	for _, p := range h.cfg.People {
+		conf.People, ids = append(conf.People, p.Person), append(ids, p.ID)
+	}
+	b, err := approval.NewBoard(conf)
+	must(h.T, err)
+	return b, ids
+}
+
+// SetPeople changes who may approve from the next Start on.
+func (h *Harness) SetPeople(people ...Person) { h.cfg.People = people }
 
 // Stop stops the broker. Its state stays on disk.
 func (h *Harness) Stop() { h.stop() }

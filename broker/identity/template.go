@@ -50,6 +50,25 @@ func TemplateAttributes(text string) ([]string, error) {
 	return names, nil
 }
 
+// CheckNoAgent is an error where a SPIFFE ID fits a path template, and so is an
+// agent's, or where it is none.
+func CheckNoAgent(id string, templates []string) error {
+	parsed, err := spiffeid.FromString(id)
+	if err != nil {
+		return fmt.Errorf("reading SPIFFE ID %q: %w", id, err)
+	}
+	for _, text := range templates {
+		t, err := parseTemplate(text)
+		if err != nil {
+			return err
+		}
+		if _, fits := t.match(parsed); fits {
+			return fmt.Errorf("%s fits path template %q, so that it is an agent's", id, text)
+		}
+	}
+	return nil
+}
+
 func readTemplate(text string) (template, error) {
 	var t template
 	path := text

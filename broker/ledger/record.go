@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -17,6 +18,11 @@ const (
 	GrantCleared        = "grant.cleared"
 	GrantDenied         = "grant.denied"
 	GrantNeedsApproval  = "grant.needs_approval"
+	GrantPending        = "grant.pending"
+	GrantRejected       = "grant.rejected"
+	GrantLapsed         = "grant.lapsed"
+	ApprovalGiven       = "approval.given"
+	ApprovalRefused     = "approval.refused"
 	GrantReleased       = "grant.released"
 	GrantRevoked        = "grant.revoked"
 	GrantExpired        = "grant.expired"
@@ -62,11 +68,25 @@ type Record struct {
 	Grant    string `json:"grant_id,omitempty"`
 	Issuance string `json:"issuance_id,omitempty"`
 
-	EnvelopeDigest string         `json:"envelope_digest,omitempty"`
-	Decision       string         `json:"decision,omitempty"`
-	Reasons        []string       `json:"reasons,omitempty"`
-	Needs          map[string]int `json:"needs,omitempty"`
-	Tier           string         `json:"tier,omitempty"`
+	EnvelopeDigest string `json:"envelope_digest,omitempty"`
+	// Envelope is what people are asked to approve; EnvelopeDigest is of its RFC
+	// 8785 form.
+	Envelope json.RawMessage `json:"envelope,omitempty"`
+	// Approver is the person, by the configuration's name, whose signed decision
+	// this is; the statement is the text that was signed, and the signature is
+	// OpenSSH's. With the person's public key both verify without the broker.
+	Approver          string `json:"approver,omitempty"`
+	ApproverID        string `json:"approver_spiffe_id,omitempty"`
+	ApprovalStatement string `json:"approval_statement,omitempty"`
+	ApprovalSignature string `json:"approval_signature,omitempty"`
+	// Approvals are how many distinct people of each group a clearance or an
+	// issuance rests on.
+	Approvals map[string]int `json:"approvals,omitempty"`
+
+	Decision string         `json:"decision,omitempty"`
+	Reasons  []string       `json:"reasons,omitempty"`
+	Needs    map[string]int `json:"needs,omitempty"`
+	Tier     string         `json:"tier,omitempty"`
 	// TierReasons say why the tier is not lower; where there are many, the first, and how many more.
 	TierReasons []string `json:"tier_reasons,omitempty"`
 	// PermissionsDigest is SHA-256, in hex, over the RFC 8785 form of the compiled permissions.

@@ -44,6 +44,12 @@ func tierOut(tier string) valetkeyv1.Tier {
 
 func stateOut(s store.GrantState) valetkeyv1.GrantState {
 	switch s {
+	case store.GrantPending:
+		return valetkeyv1.GrantState_GRANT_STATE_PENDING
+	case store.GrantRejected:
+		return valetkeyv1.GrantState_GRANT_STATE_REJECTED
+	case store.GrantLapsed:
+		return valetkeyv1.GrantState_GRANT_STATE_LAPSED
 	case store.GrantDenied:
 		return valetkeyv1.GrantState_GRANT_STATE_DENIED
 	case store.GrantCleared:
@@ -66,6 +72,9 @@ func grantOut(g store.Grant) *valetkeyv1.Grant {
 		Parameters: map[string]*valetkeyv1.Value{}, Tier: tierOut(g.Tier), State: stateOut(g.State), EnvelopeDigest: g.Digest,
 		RequestedAt: stamp(g.RequestedAt), ExpiresAt: stamp(g.ExpiresAt), Reasons: g.Reasons,
 		TierReasons: g.TierReasons, PermissionsDigest: g.PermissionsDigest,
+	}
+	if g.State == store.GrantPending {
+		out.DecideBy, out.ExpiresAt = out.GetExpiresAt(), nil
 	}
 	for name, values := range g.Params {
 		out.Parameters[name] = &valetkeyv1.Value{Values: values}

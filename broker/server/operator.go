@@ -25,7 +25,7 @@ func (s *operatorServer) ListGrants(ctx context.Context, r *valetkeyv1.ListGrant
 	if size == 0 {
 		size = defaultPage
 	}
-	gs, err := s.b.Grants(ctx, store.GrantFilter{Agent: r.GetAgentSpiffeId(), Live: r.GetLive(), Before: r.GetPageToken(), Limit: size})
+	gs, err := s.b.Grants(ctx, store.GrantFilter{Agent: r.GetAgentSpiffeId(), Open: r.GetLive(), Before: r.GetPageToken(), Limit: size})
 	if err != nil {
 		return nil, err
 	}

@@ -40,14 +40,17 @@ const (
 	maxConnectionAge = 30 * time.Minute
 	healthPrefix     = "/grpc.health.v1.Health/"
 	operatorPrefix   = "/valetkey.v1.OperatorService/"
+	approvalPrefix   = "/valetkey.v1.ApprovalService/"
 )
 
-// Config configures New. Every field is required but Operators and those that say what nil or empty means.
+// Config configures New. Every field is required but Operators, Approvers and those that say what nil or empty means.
 type Config struct {
 	Broker *broker.Broker
 	Auth   *identity.Authenticator
 	// Operators are the SPIFFE IDs that may call OperatorService.
 	Operators []string
+	// Approvers are the SPIFFE IDs that may call ApprovalService.
+	Approvers []string
 	Log       *slog.Logger
 	// LedgerKey is the ledger's verifier key, for agents that trust on first
 	// use; empty names none.
@@ -62,11 +65,12 @@ type Config struct {
 type edge struct {
 	cfg       Config
 	operators map[string]bool
+	approvers map[string]bool
 	validator protovalidate.Validator
 	metrics   *metrics
 }
 
-// New returns a gRPC server with both services registered. opts carry the
+// New returns a gRPC server with all services registered. opts carry the
 // transport credentials.
 func New(cfg Config, opts ...grpc.ServerOption) (*grpc.Server, error) {
 	if cfg.Broker == nil || cfg.Auth == nil || cfg.Log == nil {
@@ -83,9 +87,12 @@ func New(cfg Config, opts ...grpc.ServerOption) (*grpc.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	e := &edge{cfg: cfg, operators: map[string]bool{}, validator: v, metrics: m}
+	e := &edge{cfg: cfg, operators: map[string]bool{}, approvers: map[string]bool{}, validator: v, metrics: m}
 	for _, id := range cfg.Operators {
 		e.operators[id] = true
+	}
+	for _, id := range cfg.Approvers {
+		e.approvers[id] = true
 	}
 	opts = append(opts,
 		grpc.MaxRecvMsgSize(maxMessage),
@@ -97,6 +104,7 @@ func New(cfg Config, opts ...grpc.ServerOption) (*grpc.Server, error) {
 	s := grpc.NewServer(opts...)
 	valetkeyv1.RegisterAgentServiceServer(s, &agentServer{b: cfg.Broker, ledgerKey: cfg.LedgerKey})
 	valetkeyv1.RegisterOperatorServiceServer(s, &operatorServer{b: cfg.Broker})
+	valetkeyv1.RegisterApprovalServiceServer(s, &approvalServer{b: cfg.Broker})
 	return s, nil
 }
 
@@ -117,10 +125,22 @@ func (e *edge) enter(ctx context.Context, method string) (context.Context, broke
 		return ctx, c, err
 	}
 	c.Agent = agent
-	if strings.HasPrefix(method, operatorPrefix) && (!e.operators[agent.ID().String()] || !agent.Delegate().IsZero()) {
+	if listed := e.listFor(method); listed != nil && (!listed[agent.ID().String()] || !agent.Delegate().IsZero()) {
 		return ctx, c, errNotAllowed
 	}
 	return context.WithValue(ctx, callerKey{}, c), c, nil
+}
+
+// listFor is who may call a method; nil for every agent.
+func (e *edge) listFor(method string) map[string]bool {
+	switch {
+	case strings.HasPrefix(method, operatorPrefix):
+		return e.operators
+	case strings.HasPrefix(method, approvalPrefix):
+		return e.approvers
+	default:
+		return nil
+	}
 }
 
 func (e *edge) valid(m any) error {

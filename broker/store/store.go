@@ -58,6 +58,8 @@ type Reader interface {
 	Grants(f GrantFilter) ([]Grant, error)
 	Issuance(id string) (Issuance, error)
 	Issuances(f IssuanceFilter) ([]Issuance, error)
+	// Approvals returns the votes on a grant, by person.
+	Approvals(grantID string) ([]Approval, error)
 	// DueWork returns up to limit rows that are due at now. One that is due later
 	// than MaxPutOff after now is too: a clock was ahead, and was put right.
 	DueWork(now time.Time, limit int) ([]Work, error)
@@ -79,6 +81,7 @@ type Tx interface {
 	PutTask(Task) error
 	PutGrant(Grant) error
 	PutIssuance(Issuance) error
+	PutApproval(Approval) error
 	PutWork(Work) error
 	PutIdempotency(Idempotency) error
 	SetFrozen(agent, cause string, frozen bool) error
@@ -107,9 +110,12 @@ type Task struct {
 // GrantState is a grant's place in its life, spelled as in the ledger.
 type GrantState string
 
-// The states. Live ones can be minted from.
+// The states. Live ones can be minted from; open ones have not ended.
 const (
+	GrantPending  GrantState = "pending" // waits for people, until ExpiresAt
 	GrantDenied   GrantState = "denied"
+	GrantRejected GrantState = "rejected" // people said no
+	GrantLapsed   GrantState = "lapsed"   // people said too little in time
 	GrantCleared  GrantState = "cleared"
 	GrantActive   GrantState = "active"
 	GrantExpired  GrantState = "expired"
@@ -119,6 +125,9 @@ const (
 
 // Live says whether a grant in this state can be minted from.
 func (s GrantState) Live() bool { return s == GrantCleared || s == GrantActive }
+
+// Open says whether a grant in this state has not ended.
+func (s GrantState) Open() bool { return s == GrantPending || s.Live() }
 
 // Need is a lacking approval.
 type Need struct {
@@ -140,22 +149,46 @@ type Grant struct {
 	Reasons           []string `json:",omitempty"`
 	Needs             []Need   `json:",omitempty"`
 	// Frozen says that it was denied because its agent was frozen.
-	Frozen      bool `json:",omitempty"`
+	Frozen bool `json:",omitempty"`
+	// Case is what people decide; nil where nobody was asked.
+	Case        *Case `json:",omitempty"`
 	TTL         time.Duration
 	RequestedAt time.Time
 	ExpiresAt   time.Time
 	EndedAt     time.Time
 }
 
+// Case is what people are shown of a grant that waits for them, and what their
+// approvals are bound to.
+type Case struct {
+	// Envelope is RFC 8785 JSON; Grant.Digest is of its bytes.
+	Envelope      string
+	Nonce         string
+	Justification string
+	// Chain names who asks; Key is the guard's name for them.
+	Chain []string
+	Key   string
+}
+
+// Approval is one person's signed decision on one grant; a second one of theirs
+// takes the place of the first.
+type Approval struct {
+	GrantID, Person, Decision, Comment string
+	Statement                          string
+	Signature                          string
+	At                                 time.Time
+}
+
 // GrantFilter selects grants, newest first. Zero fields select all.
 type GrantFilter struct {
 	TaskID, Agent string
-	Live          bool
+	// Open selects those that have not ended, Pending those of them that wait for people.
+	Open, Pending bool
 	// ExpiredBy selects grants whose life ended at or before it.
 	ExpiredBy time.Time
 	// Before is the id to continue after, exclusive.
 	Before string
-	// Limit is 100 when zero.
+	// Limit is 100 when zero, and none when negative.
 	Limit int
 }
 

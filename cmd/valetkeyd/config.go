@@ -39,6 +39,8 @@ type Config struct {
 	Roles map[string]RoleConfig `yaml:"roles"`
 	// Guard limits how often an agent may ask.
 	Guard GuardConfig `yaml:"guard"`
+	// Approval is step 5's part: the people.
+	Approval ApprovalConfig `yaml:"approval"`
 	// Floor is what policies can raise and not lower.
 	Floor FloorConfig `yaml:"floor"`
 	// Drain is how long a broker that is told to stop says so to those who ask for
@@ -325,7 +327,7 @@ func (c Config) check() error {
 			need(r.Revoke.RoleDeny || r.Revoke == RevokeConfig{}, "roles.%s.revoke: says how, but role_deny is not true", name)
 		case "vault":
 			need(r.Address != "", "roles.%s.address is required", name)
-			need(slices.Contains([]string{"jwt", "cert", "token"}, r.Auth.Method), "roles.%s.auth.method: %q is not jwt, cert or token", name, r.Auth.Method)
+			need(slices.Contains([]string{"jwt", "cert", "token", "login"}, r.Auth.Method), "roles.%s.auth.method: %q is not jwt, cert, token or login", name, r.Auth.Method)
 			need(r.Revoke == RevokeConfig{}, "roles.%s.revoke is for aws; Vault revokes by accessor and lease", name)
 		default:
 			need(false, "roles.%s.provider: %q is not aws or vault", name, r.Provider)
@@ -335,6 +337,9 @@ func (c Config) check() error {
 	}
 	need(c.Guard.Watches >= 0, "guard.watches: %d is less than 0", c.Guard.Watches)
 	need(c.Drain == nil || *c.Drain >= 0 && *c.Drain <= maxDrain, "drain: must be from 0s to %v", maxDrain)
+	if _, err := c.board("checked"); err != nil {
+		errs = append(errs, err)
+	}
 	if err := guard.CheckRateBy(c.Guard.RateBy, c.Identity.PathTemplates); err != nil {
 		errs = append(errs, fmt.Errorf("guard.%w", err))
 	}

@@ -52,6 +52,15 @@ func (c Config) loadRules() (broker.Rules, error) {
 	if err != nil {
 		return broker.Rules{}, err
 	}
+	board, err := c.board("checked") // the name plays no part here
+	if err != nil {
+		return broker.Rules{}, err
+	}
+	if board != nil {
+		if err := board.CheckGroups(engine.Groups()); err != nil {
+			return broker.Rules{}, fmt.Errorf("%w: approval: %w", policy.ErrLoad, err)
+		}
+	}
 	return broker.Rules{Catalog: cat, Policy: engine}, nil
 }
 
@@ -92,9 +101,13 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	for _, role := range c.unproven() {
 		log.WarnContext(ctx, "a role's ceiling is unproven: nothing checks that its scopes give no more than it should", slog.String("role", role))
 	}
+	board, err := c.board(key.Origin())
+	if err != nil {
+		return err
+	}
 	b, err := broker.New(ctx, broker.Config{
 		Store: st, Guard: g, Minter: minter, Signer: signer, Load: c.loadRules, Reason: server.Reason, Now: time.Now, Log: log,
-		Watches: c.Guard.Watches, Retention: c.Store.retention(),
+		Board: board, Watches: c.Guard.Watches, Retention: c.Store.retention(),
 	})
 	if err != nil {
 		return err
@@ -180,12 +193,12 @@ func (d *daemon) failed() chan error {
 }
 
 func (d *daemon) grpc(c Config, b *broker.Broker, key *ledger.Key, src identity.Source, listen string, byJWT bool) (string, error) {
-	operators, delegates := c.Operators, c.delegates()
+	operators, approvers, delegates := c.Operators, c.approvers(), c.delegates()
 	if byJWT {
-		operators, delegates = nil, nil // a token can be replayed by whoever sees it: they come by mTLS
+		operators, approvers, delegates = nil, nil, nil // a token can be replayed by whoever sees it: they come by mTLS
 	}
 	auth, err := identity.New(identity.Config{
-		TrustDomains: c.Identity.TrustDomains, PathTemplates: c.Identity.PathTemplates, AllowedIDs: operators, Delegates: delegates,
+		TrustDomains: c.Identity.TrustDomains, PathTemplates: c.Identity.PathTemplates, AllowedIDs: slices.Concat(operators, approvers), Delegates: delegates,
 		AllowJWT: byJWT, JWTAudience: c.Identity.JWT.Audience,
 	}, src, src)
 	if err != nil {
@@ -196,7 +209,7 @@ func (d *daemon) grpc(c Config, b *broker.Broker, key *ledger.Key, src identity.
 		conf = identity.ServerTLSWithoutClient(src)
 	}
 	s, err := server.New(server.Config{
-		Broker: b, Auth: auth, Operators: operators, Log: d.log, Draining: d.draining, LedgerKey: key.VerifierKey(),
+		Broker: b, Auth: auth, Operators: operators, Approvers: approvers, Log: d.log, Draining: d.draining, LedgerKey: key.VerifierKey(),
 		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"listener": listenerName(byJWT)}, d.reg),
 	}, d.traced, grpc.Creds(credentials.NewTLS(alpn(conf))))
 	if err != nil {

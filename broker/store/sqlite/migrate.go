@@ -21,7 +21,7 @@ var migrations embed.FS
 func migrate(ctx context.Context, path string) error { return migrateTo(ctx, path, latest) }
 
 // latest is the newest version of the schema.
-const latest = 2
+const latest = 3
 
 func migrateTo(ctx context.Context, path string, version int64) (err error) {
 	dsn := (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"}).String()

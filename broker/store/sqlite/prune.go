@@ -137,6 +137,8 @@ AND NOT EXISTS (SELECT 1 FROM issuances i LEFT JOIN work w ON w.id = i.id
 		t.exec("DELETE FROM issuances WHERE id IN (SELECT value FROM json_each(?))", issued),
 		t.exec(`DELETE FROM grants WHERE id IN (SELECT value FROM json_each(?))
 AND NOT EXISTS (SELECT 1 FROM issuances WHERE grant_id = grants.id)`, old),
+		t.exec(`DELETE FROM approvals WHERE grant_id IN (SELECT value FROM json_each(?))
+AND NOT EXISTS (SELECT 1 FROM grants WHERE id = grant_id)`, old),
 	); err != nil {
 		return "", err
 	}

@@ -102,8 +102,11 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 	if f.Agent != "" {
 		add("agent = ?", f.Agent)
 	}
-	if f.Live {
+	if f.Open {
 		where += " AND live = 1"
+	}
+	if f.Pending {
+		where += " AND pending = 1"
 	}
 	if !f.ExpiredBy.IsZero() {
 		add("expires <= ?", f.ExpiredBy.UnixNano())
@@ -123,10 +126,18 @@ func (t *tx) PutGrant(v store.Grant) error {
 	if err != nil {
 		return fmt.Errorf("encoding a row: %w", err)
 	}
-	live, expires := v.State.Live(), v.ExpiresAt.UnixNano()
-	return t.exec(`INSERT INTO grants (id, task, agent, live, expires, body) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET live = excluded.live, expires = excluded.expires, body = excluded.body`,
-		v.ID, v.TaskID, v.Agent, live, expires, string(body))
+	open, pending, expires := v.State.Open(), v.State == store.GrantPending, v.ExpiresAt.UnixNano()
+	return t.exec(`INSERT INTO grants (id, task, agent, live, pending, expires, body) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET live = excluded.live, pending = excluded.pending, expires = excluded.expires, body = excluded.body`,
+		v.ID, v.TaskID, v.Agent, open, pending, expires, string(body))
+}
+
+func (r *reader) Approvals(grantID string) ([]store.Approval, error) {
+	return many[store.Approval](r, "SELECT body FROM approvals WHERE grant_id = ? ORDER BY person", grantID)
+}
+
+func (t *tx) PutApproval(v store.Approval) error {
+	return t.put("INSERT INTO approvals (grant_id, person, body) VALUES (?, ?, ?) ON CONFLICT (grant_id, person) DO UPDATE SET body = excluded.body", v, v.GrantID, v.Person)
 }
 
 func (r *reader) Issuance(id string) (store.Issuance, error) {

@@ -59,6 +59,12 @@ func prune(t *testing.T, s store.Store, _ func() store.Store) {
 		})
 	}
 	fill()
+	update(t, s, func(tx store.Tx) error {
+		return errors.Join(
+			tx.PutGrant(store.Grant{ID: "g8", TaskID: "t2", Agent: "a", State: store.GrantPending, RequestedAt: old, ExpiresAt: old}),
+			tx.PutApproval(store.Approval{GrantID: "g8", Person: "p"}), tx.PutApproval(store.Approval{GrantID: "g1", Person: "p"}),
+		)
+	})
 	sweep := func(p store.Prune, limit int) {
 		t.Helper()
 		from := ""
@@ -90,6 +96,11 @@ func prune(t *testing.T, s store.Store, _ func() store.Store) {
 		}
 		if _, frozen, err := r.Frozen("a"); !frozen || err != nil {
 			t.Errorf("a freeze was pruned: %v", err)
+		}
+		for grant, want := range map[string]int{"g8": 1, "g1": 0} { // one waits for people still, the other is gone
+			if votes, err := r.Approvals(grant); err != nil || len(votes) != want {
+				t.Errorf("approvals of %s: %v, %v", grant, votes, err)
+			}
 		}
 		if h, err := r.Head(); err != nil || h.Size != 1 {
 			t.Errorf("the ledger was touched: %+v, %v", h, err)

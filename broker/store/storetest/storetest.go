@@ -67,6 +67,13 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 			tx.PutGrant(store.Grant{ID: "g1", TaskID: "t1", Agent: "a", State: store.GrantActive, ExpiresAt: now}),
 			tx.PutGrant(store.Grant{ID: "g2", TaskID: "t1", Agent: "b", State: store.GrantCleared, ExpiresAt: now.Add(time.Hour)}),
 			tx.PutGrant(store.Grant{ID: "g3", TaskID: "t2", Agent: "a", State: store.GrantDenied, ExpiresAt: now}),
+			tx.PutGrant(store.Grant{ID: "g4", TaskID: "t3", Agent: "c", State: store.GrantPending, ExpiresAt: now.Add(time.Hour), Case: &store.Case{Nonce: "n"}}),
+			tx.PutGrant(store.Grant{ID: "g5", TaskID: "t3", Agent: "c", State: store.GrantPending, ExpiresAt: now.Add(time.Hour)}),
+			tx.PutGrant(store.Grant{ID: "g5", TaskID: "t3", Agent: "c", State: store.GrantLapsed, ExpiresAt: now.Add(time.Hour)}),
+			tx.PutApproval(store.Approval{GrantID: "g4", Person: "p2", Decision: "approve"}),
+			tx.PutApproval(store.Approval{GrantID: "g4", Person: "p1", Decision: "approve"}),
+			tx.PutApproval(store.Approval{GrantID: "g4", Person: "p1", Decision: "reject"}),
+			tx.PutApproval(store.Approval{GrantID: "g5", Person: "p1", Decision: "approve"}),
 			tx.PutIssuance(store.Issuance{ID: "i1", GrantID: "g1", State: store.IssuanceIntended, Handle: []byte(`{}`)}),
 			tx.PutIssuance(store.Issuance{ID: "i2", GrantID: "g1", State: store.IssuanceIssued, Handle: []byte(`{}`)}),
 			tx.PutWork(store.Work{ID: "w1", NextAt: now, Handle: []byte(`{}`)}),
@@ -86,8 +93,8 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 			t.Errorf("a missing task: %v", err)
 		}
 		for want, f := range map[string]store.GrantFilter{
-			"[g3 g2 g1]": {}, "[g2 g1]": {TaskID: "t1"}, "[g3 g1]": {Agent: "a"}, "[g2]": {Live: true, Limit: 1},
-			"[g1]": {Live: true, ExpiredBy: now}, "[g2 g1] ": {Before: "g3"},
+			"[g5 g4 g3 g2 g1]": {}, "[g2 g1]": {TaskID: "t1"}, "[g3 g1]": {Agent: "a"}, "[g4 g2]": {Open: true, Limit: 2},
+			"[g4]": {Pending: true}, "[g4] ": {TaskID: "t3", Open: true, Limit: -1}, "[g1]": {Open: true, ExpiredBy: now}, "[g2 g1] ": {Before: "g3"},
 		} {
 			gs, err := r.Grants(f)
 			if err != nil {
@@ -100,6 +107,13 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 			if got := fmt.Sprint(ids); got != want && got+" " != want {
 				t.Errorf("grants %+v: %v, want %v", f, got, want)
 			}
+		}
+		votes, err := r.Approvals("g4")
+		if err != nil || len(votes) != 2 || votes[0].Person != "p1" || votes[0].Decision != "reject" || votes[1].Person != "p2" {
+			t.Errorf("approvals %+v, %v", votes, err)
+		}
+		if g, err := r.Grant("g4"); err != nil || g.Case == nil || g.Case.Nonce != "n" {
+			t.Errorf("grant %+v, %v", g, err)
 		}
 		open, err := r.Issuances(store.IssuanceFilter{State: store.IssuanceIntended})
 		if err != nil || len(open) != 1 || open[0].ID != "i1" {

@@ -52,7 +52,7 @@ const (
 	ErrorReason_ERROR_REASON_POLICY_TOO_LARGE ErrorReason = 11
 	// No policy permits the request, or one forbids it. Example: an agent of another team.
 	ErrorReason_ERROR_REASON_DENIED ErrorReason = 12
-	// The request would be allowed with approvals it does not have. Example: two of group sre.
+	// The request would be allowed with approvals it does not have. Nobody is asked unless its grant is PENDING. Example: two of group sre.
 	ErrorReason_ERROR_REASON_NEEDS_APPROVAL ErrorReason = 13
 	// The policy engine met an error, so the answer is no. Example: a policy reads a missing attribute.
 	ErrorReason_ERROR_REASON_POLICY_ERROR ErrorReason = 14
@@ -88,6 +88,16 @@ const (
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 29
 	// The compiled permissions could not be proven to lie within the scope's ceiling, so nothing is issued. Example: a value that makes a resource the scope's author did not mean.
 	ErrorReason_ERROR_REASON_UNPROVEN ErrorReason = 30
+	// People said no to this request. Example: an approver's "reject".
+	ErrorReason_ERROR_REASON_REJECTED ErrorReason = 31
+	// People did not approve in time, so the request has ended. Example: nobody looked within five minutes.
+	ErrorReason_ERROR_REASON_LAPSED ErrorReason = 32
+	// The approval is not a signed statement of this request by the caller. Example: a signature over another digest.
+	ErrorReason_ERROR_REASON_INVALID_APPROVAL ErrorReason = 33
+	// This person's decision does not count for this request. Example: the agent runs in their name.
+	ErrorReason_ERROR_REASON_NOT_ELIGIBLE ErrorReason = 34
+	// The request waits for nobody any more. Example: it lapsed a minute ago.
+	ErrorReason_ERROR_REASON_NOT_PENDING ErrorReason = 35
 )
 
 // Enum value maps for ErrorReason.
@@ -124,6 +134,11 @@ var (
 		28: "ERROR_REASON_RECORD_NOT_FOUND",
 		29: "ERROR_REASON_INTERNAL",
 		30: "ERROR_REASON_UNPROVEN",
+		31: "ERROR_REASON_REJECTED",
+		32: "ERROR_REASON_LAPSED",
+		33: "ERROR_REASON_INVALID_APPROVAL",
+		34: "ERROR_REASON_NOT_ELIGIBLE",
+		35: "ERROR_REASON_NOT_PENDING",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -157,6 +172,11 @@ var (
 		"ERROR_REASON_RECORD_NOT_FOUND":     28,
 		"ERROR_REASON_INTERNAL":             29,
 		"ERROR_REASON_UNPROVEN":             30,
+		"ERROR_REASON_REJECTED":             31,
+		"ERROR_REASON_LAPSED":               32,
+		"ERROR_REASON_INVALID_APPROVAL":     33,
+		"ERROR_REASON_NOT_ELIGIBLE":         34,
+		"ERROR_REASON_NOT_PENDING":          35,
 	}
 )
 
@@ -191,7 +211,7 @@ var File_valetkey_v1_errors_proto protoreflect.FileDescriptor
 
 const file_valetkey_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x18valetkey/v1/errors.proto\x12\vvaletkey.v1*\x8c\b\n" +
+	"\x18valetkey/v1/errors.proto\x12\vvaletkey.v1*\xa0\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -224,7 +244,12 @@ const file_valetkey_v1_errors_proto_rawDesc = "" +
 	"\x1cERROR_REASON_INVALID_CATALOG\x10\x1b\x12!\n" +
 	"\x1dERROR_REASON_RECORD_NOT_FOUND\x10\x1c\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x1d\x12\x19\n" +
-	"\x15ERROR_REASON_UNPROVEN\x10\x1eB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
+	"\x15ERROR_REASON_UNPROVEN\x10\x1e\x12\x19\n" +
+	"\x15ERROR_REASON_REJECTED\x10\x1f\x12\x17\n" +
+	"\x13ERROR_REASON_LAPSED\x10 \x12!\n" +
+	"\x1dERROR_REASON_INVALID_APPROVAL\x10!\x12\x1d\n" +
+	"\x19ERROR_REASON_NOT_ELIGIBLE\x10\"\x12\x1c\n" +
+	"\x18ERROR_REASON_NOT_PENDING\x10#B;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
 
 var (
 	file_valetkey_v1_errors_proto_rawDescOnce sync.Once

@@ -27,7 +27,7 @@ type ListGrantsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only this agent's; empty for all.
 	AgentSpiffeId string `protobuf:"bytes,1,opt,name=agent_spiffe_id,json=agentSpiffeId,proto3" json:"agent_spiffe_id,omitempty"`
-	// Only those that can still be minted from.
+	// Only those that have not ended: pending, cleared and active ones.
 	Live bool `protobuf:"varint,2,opt,name=live,proto3" json:"live,omitempty"`
 	// At most so many; 0 for 100, 1,000 at most.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`

@@ -105,6 +105,10 @@ const (
 	GrantState_GRANT_STATE_REVOKED GrantState = 6
 	// Policy said no.
 	GrantState_GRANT_STATE_DENIED GrantState = 7
+	// People said no.
+	GrantState_GRANT_STATE_REJECTED GrantState = 8
+	// People did not say enough in time.
+	GrantState_GRANT_STATE_LAPSED GrantState = 9
 )
 
 // Enum value maps for GrantState.
@@ -118,6 +122,8 @@ var (
 		5: "GRANT_STATE_RELEASED",
 		6: "GRANT_STATE_REVOKED",
 		7: "GRANT_STATE_DENIED",
+		8: "GRANT_STATE_REJECTED",
+		9: "GRANT_STATE_LAPSED",
 	}
 	GrantState_value = map[string]int32{
 		"GRANT_STATE_UNSPECIFIED": 0,
@@ -128,6 +134,8 @@ var (
 		"GRANT_STATE_RELEASED":    5,
 		"GRANT_STATE_REVOKED":     6,
 		"GRANT_STATE_DENIED":      7,
+		"GRANT_STATE_REJECTED":    8,
+		"GRANT_STATE_LAPSED":      9,
 	}
 )
 
@@ -573,7 +581,7 @@ type Grant struct {
 	EnvelopeDigest string `protobuf:"bytes,9,opt,name=envelope_digest,json=envelopeDigest,proto3" json:"envelope_digest,omitempty"`
 	// When it was asked for.
 	RequestedAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=requested_at,json=requestedAt,proto3" json:"requested_at,omitempty"`
-	// When every credential of it is dead.
+	// When every credential of it is dead; unset while it waits for people, whose yes begins its life.
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// Why policy decided as it did.
 	Reasons []string `protobuf:"bytes,12,rep,name=reasons,proto3" json:"reasons,omitempty"`
@@ -583,8 +591,10 @@ type Grant struct {
 	TierReasons []string `protobuf:"bytes,14,rep,name=tier_reasons,json=tierReasons,proto3" json:"tier_reasons,omitempty"`
 	// SHA-256 over the RFC 8785 form of the compiled permissions, hex.
 	PermissionsDigest string `protobuf:"bytes,15,opt,name=permissions_digest,json=permissionsDigest,proto3" json:"permissions_digest,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// While it waits for people: when it lapses.
+	DecideBy      *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=decide_by,json=decideBy,proto3" json:"decide_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Grant) Reset() {
@@ -720,6 +730,13 @@ func (x *Grant) GetPermissionsDigest() string {
 		return x.PermissionsDigest
 	}
 	return ""
+}
+
+func (x *Grant) GetDecideBy() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DecideBy
+	}
+	return nil
 }
 
 // AwsCredential is a narrowed STS session.
@@ -1109,7 +1126,7 @@ const file_valetkey_v1_types_proto_rawDesc = "" +
 	"\x04tier\x18\b \x01(\x0e2\x11.valetkey.v1.TierR\x04tier\":\n" +
 	"\x04Need\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1c\n" +
-	"\tapprovals\x18\x02 \x01(\x05R\tapprovals\"\xb8\x05\n" +
+	"\tapprovals\x18\x02 \x01(\x05R\tapprovals\"\xf1\x05\n" +
 	"\x05Grant\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12&\n" +
@@ -1129,7 +1146,8 @@ const file_valetkey_v1_types_proto_rawDesc = "" +
 	"\areasons\x18\f \x03(\tR\areasons\x12'\n" +
 	"\x05needs\x18\r \x03(\v2\x11.valetkey.v1.NeedR\x05needs\x12!\n" +
 	"\ftier_reasons\x18\x0e \x03(\tR\vtierReasons\x12-\n" +
-	"\x12permissions_digest\x18\x0f \x01(\tR\x11permissionsDigest\x1aQ\n" +
+	"\x12permissions_digest\x18\x0f \x01(\tR\x11permissionsDigest\x127\n" +
+	"\tdecide_by\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\bdecideBy\x1aQ\n" +
 	"\x0fParametersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
 	"\x05value\x18\x02 \x01(\v2\x12.valetkey.v1.ValueR\x05value:\x028\x01\"\xc9\x01\n" +
@@ -1168,7 +1186,7 @@ const file_valetkey_v1_types_proto_rawDesc = "" +
 	"TIER_WRITE\x10\x02\x12\x14\n" +
 	"\x10TIER_DESTRUCTIVE\x10\x03\x12\x0e\n" +
 	"\n" +
-	"TIER_ADMIN\x10\x04*\xd7\x01\n" +
+	"TIER_ADMIN\x10\x04*\x89\x02\n" +
 	"\n" +
 	"GrantState\x12\x1b\n" +
 	"\x17GRANT_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -1178,7 +1196,9 @@ const file_valetkey_v1_types_proto_rawDesc = "" +
 	"\x13GRANT_STATE_EXPIRED\x10\x04\x12\x18\n" +
 	"\x14GRANT_STATE_RELEASED\x10\x05\x12\x17\n" +
 	"\x13GRANT_STATE_REVOKED\x10\x06\x12\x16\n" +
-	"\x12GRANT_STATE_DENIED\x10\aB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
+	"\x12GRANT_STATE_DENIED\x10\a\x12\x18\n" +
+	"\x14GRANT_STATE_REJECTED\x10\b\x12\x16\n" +
+	"\x12GRANT_STATE_LAPSED\x10\tB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
 
 var (
 	file_valetkey_v1_types_proto_rawDescOnce sync.Once
@@ -1224,15 +1244,16 @@ var file_valetkey_v1_types_proto_depIdxs = []int32{
 	13, // 9: valetkey.v1.Grant.requested_at:type_name -> google.protobuf.Timestamp
 	13, // 10: valetkey.v1.Grant.expires_at:type_name -> google.protobuf.Timestamp
 	6,  // 11: valetkey.v1.Grant.needs:type_name -> valetkey.v1.Need
-	8,  // 12: valetkey.v1.Credential.aws:type_name -> valetkey.v1.AwsCredential
-	9,  // 13: valetkey.v1.Credential.vault:type_name -> valetkey.v1.VaultCredential
-	13, // 14: valetkey.v1.Credential.expires_at:type_name -> google.protobuf.Timestamp
-	2,  // 15: valetkey.v1.Grant.ParametersEntry.value:type_name -> valetkey.v1.Value
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	13, // 12: valetkey.v1.Grant.decide_by:type_name -> google.protobuf.Timestamp
+	8,  // 13: valetkey.v1.Credential.aws:type_name -> valetkey.v1.AwsCredential
+	9,  // 14: valetkey.v1.Credential.vault:type_name -> valetkey.v1.VaultCredential
+	13, // 15: valetkey.v1.Credential.expires_at:type_name -> google.protobuf.Timestamp
+	2,  // 16: valetkey.v1.Grant.ParametersEntry.value:type_name -> valetkey.v1.Value
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_valetkey_v1_types_proto_init() }

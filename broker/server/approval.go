@@ -1,0 +1,56 @@
+package server
+
+import (
+	"context"
+
+	"github.com/valetkey/valetkey/broker"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+// approvalServer is reached only by SPIFFE IDs of people on the config's list:
+// enter refuses all others.
+type approvalServer struct {
+	valetkeyv1.UnimplementedApprovalServiceServer
+	b *broker.Broker
+}
+
+func (s *approvalServer) ListPendingGrants(ctx context.Context, _ *valetkeyv1.ListPendingGrantsRequest) (*valetkeyv1.ListPendingGrantsResponse, error) {
+	waiting, err := s.b.PendingGrants(ctx, callerOf(ctx))
+	if err != nil {
+		return nil, err
+	}
+	out := &valetkeyv1.ListPendingGrantsResponse{}
+	for _, p := range waiting {
+		one := pendingOut(p)
+		one.Envelope = "" // a list of them would not fit a message
+		out.Pending = append(out.Pending, one)
+	}
+	return out, nil
+}
+
+func (s *approvalServer) GetPendingGrant(ctx context.Context, r *valetkeyv1.GetPendingGrantRequest) (*valetkeyv1.GetPendingGrantResponse, error) {
+	p, err := s.b.PendingGrant(ctx, callerOf(ctx), r.GetGrantId())
+	if err != nil {
+		return nil, err
+	}
+	return &valetkeyv1.GetPendingGrantResponse{Pending: pendingOut(p)}, nil
+}
+
+func (s *approvalServer) SubmitApproval(ctx context.Context, r *valetkeyv1.SubmitApprovalRequest) (*valetkeyv1.SubmitApprovalResponse, error) {
+	p, err := s.b.Vote(ctx, callerOf(ctx), r.GetGrantId(), r.GetStatement(), r.GetSignature())
+	if err != nil {
+		return nil, err
+	}
+	return &valetkeyv1.SubmitApprovalResponse{Pending: pendingOut(p)}, nil
+}
+
+func pendingOut(p broker.Pending) *valetkeyv1.PendingGrant {
+	out := &valetkeyv1.PendingGrant{
+		Grant: grantOut(p.Grant), Task: taskOut(p.Task), Justification: p.Grant.Case.Justification, Envelope: p.Grant.Case.Envelope,
+		Broker: p.Broker, Nonce: p.Grant.Case.Nonce, Person: p.Person, Lacking: needsOut(p.Lacking),
+	}
+	for _, v := range p.Votes {
+		out.Approvals = append(out.Approvals, &valetkeyv1.Approval{Person: v.Person, Decision: v.Decision, Comment: v.Comment, DecidedAt: stamp(v.At)})
+	}
+	return out
+}

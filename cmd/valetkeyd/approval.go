@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/valetkey/valetkey/broker/approval"
+	"github.com/valetkey/valetkey/broker/identity"
+)
+
+// ApprovalConfig says who may approve what policies want people for. Without any
+// people, such requests are refused at once.
+type ApprovalConfig struct {
+	// People are the humans who may approve.
+	People []PersonConfig `yaml:"people"`
+	// Wait is how long a request waits for them, from 1m to 24h; unset for 5m.
+	Wait time.Duration `yaml:"wait"`
+	// Pending is how many requests of one agent may wait at once; 0 for 8. Agents
+	// are told apart as guard.rate_by says.
+	Pending int `yaml:"pending"`
+	// Hardware are the tiers that are approved with a security key that asks for a
+	// PIN or a fingerprint. Unset for [admin]; [] for none.
+	Hardware []string `yaml:"hardware"`
+}
+
+// PersonConfig is one human who may approve.
+type PersonConfig struct {
+	// Name is how the record names them, in lower case.
+	Name string `yaml:"name"`
+	// IDs are the SPIFFE IDs that they call with. None may be an agent's.
+	IDs []string `yaml:"ids"`
+	// Groups are those of approval_groups in policies/policy.yaml that they are in.
+	Groups []string `yaml:"groups"`
+	// Keys are SSH public keys that sign for them, as *.pub files have them.
+	Keys []string `yaml:"keys"`
+	// Aliases are their other names, as agents' paths and on_behalf_of may have
+	// them. What is asked for in any of a person's names is not theirs to approve.
+	Aliases []string `yaml:"aliases"`
+}
+
+// board is who may approve, for the broker whose ledger is called name; nil for nobody.
+func (c Config) board(name string) (*approval.Board, error) {
+	if len(c.Approval.People) == 0 {
+		if a := c.Approval; a.Wait != 0 || a.Pending != 0 || a.Hardware != nil {
+			return nil, errors.New("approval: says how people approve, but approval.people names nobody")
+		}
+		return nil, nil
+	}
+	conf := approval.Config{Broker: name, Wait: c.Approval.Wait, Pending: c.Approval.Pending, Hardware: c.Approval.Hardware}
+	var errs []error
+	for _, p := range c.Approval.People {
+		conf.People = append(conf.People, approval.Person{Name: p.Name, IDs: p.IDs, Groups: p.Groups, Keys: p.Keys, Aliases: p.Aliases})
+		for _, id := range p.IDs {
+			// An agent that holds such an SVID would be asked what agents may do.
+			errs = append(errs, identity.CheckNoAgent(id, c.Identity.PathTemplates))
+		}
+	}
+	b, err := approval.NewBoard(conf)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, fmt.Errorf("approval: %w", err)
+	}
+	return b, nil
+}
+
+func (c Config) approvers() (ids []string) {
+	for _, p := range c.Approval.People {
+		ids = append(ids, p.IDs...)
+	}
+	return ids
+}
