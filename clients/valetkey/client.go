@@ -27,8 +27,9 @@ type Client struct {
 	// Agent has the calls of agents as the wire contract has them: nothing is
 	// sent again, and no receipt is checked.
 	Agent valetkeyv1.AgentServiceClient
-	// Operator has the calls of operators, likewise.
+	// Operator has the calls of operators, and Approver those of people who approve, likewise.
 	Operator valetkeyv1.OperatorServiceClient
+	Approver valetkeyv1.ApprovalServiceClient
 
 	cfg     config
 	link    *link // nil with WithConn
@@ -66,7 +67,7 @@ func New(ctx context.Context, opts ...Option) (*Client, error) {
 		}
 		conn = c.link
 	}
-	c.Agent, c.Operator = valetkeyv1.NewAgentServiceClient(conn), valetkeyv1.NewOperatorServiceClient(conn)
+	c.Agent, c.Operator, c.Approver = valetkeyv1.NewAgentServiceClient(conn), valetkeyv1.NewOperatorServiceClient(conn), valetkeyv1.NewApprovalServiceClient(conn)
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return c, nil
 }

@@ -56,6 +56,16 @@ var (
 	ErrDenied error = reason(valetkeyv1.ErrorReason_ERROR_REASON_DENIED)
 	// ErrNeedsApproval is a request that people have to approve; Error.Needs says whom.
 	ErrNeedsApproval error = reason(valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL)
+	// ErrRejected is a request that people said no to. It is an ErrDenied.
+	ErrRejected error = reason(valetkeyv1.ErrorReason_ERROR_REASON_REJECTED)
+	// ErrLapsed is a request that people did not approve in time. It is an ErrGrantEnded.
+	ErrLapsed error = reason(valetkeyv1.ErrorReason_ERROR_REASON_LAPSED)
+	// ErrInvalidApproval is an approval that is no signed decision on the request by its sender.
+	ErrInvalidApproval error = reason(valetkeyv1.ErrorReason_ERROR_REASON_INVALID_APPROVAL)
+	// ErrNotEligible is an approver whose decision does not count for the request.
+	ErrNotEligible error = reason(valetkeyv1.ErrorReason_ERROR_REASON_NOT_ELIGIBLE)
+	// ErrNotPending is a request that waits for nobody any more.
+	ErrNotPending error = reason(valetkeyv1.ErrorReason_ERROR_REASON_NOT_PENDING)
 	// ErrPolicyFailed is an error inside the policy engine, so the answer is no.
 	ErrPolicyFailed error = reason(valetkeyv1.ErrorReason_ERROR_REASON_POLICY_ERROR)
 	// ErrRateLimited is an agent that asks too often; Error.RetryAfter says when.
@@ -128,10 +138,22 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Is matches the sentinel of the error's reason.
+// Is matches the sentinel of the error's reason, and of what that is a kind of.
 func (e *Error) Is(target error) bool {
 	r, ok := target.(reason)
-	return ok && valetkeyv1.ErrorReason(r) == e.Reason
+	return ok && (valetkeyv1.ErrorReason(r) == e.Reason || valetkeyv1.ErrorReason(r) == kindOf(e.Reason))
+}
+
+// kindOf is the wider reason that a reason is a kind of; UNSPECIFIED for none.
+func kindOf(r valetkeyv1.ErrorReason) valetkeyv1.ErrorReason {
+	switch r {
+	case valetkeyv1.ErrorReason_ERROR_REASON_REJECTED:
+		return valetkeyv1.ErrorReason_ERROR_REASON_DENIED
+	case valetkeyv1.ErrorReason_ERROR_REASON_LAPSED:
+		return valetkeyv1.ErrorReason_ERROR_REASON_GRANT_ENDED
+	default:
+		return valetkeyv1.ErrorReason_ERROR_REASON_UNSPECIFIED
+	}
 }
 
 // GRPCStatus lets status.FromError and status.Code see through.

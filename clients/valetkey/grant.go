@@ -126,6 +126,10 @@ func (g *Grant) ready() error {
 			err.Needs = append(err.Needs, Need{Group: n.GetGroup(), Approvals: int(n.GetApprovals())})
 		}
 		return err
+	case valetkeyv1.GrantState_GRANT_STATE_REJECTED:
+		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_REJECTED, info.GetId(), "people said no to this; do not ask again for the same")
+	case valetkeyv1.GrantState_GRANT_STATE_LAPSED:
+		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_LAPSED, info.GetId(), "people did not approve this in time; ask for another grant")
 	case valetkeyv1.GrantState_GRANT_STATE_DENIED:
 		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_DENIED, info.GetId(), "%s", strings.Join(info.GetReasons(), "; "))
 	default:
@@ -136,7 +140,8 @@ func (g *Grant) ready() error {
 
 // Wait waits until the grant can be minted from, for as long as ctx allows and
 // through whatever outages the broker has. It fails with ErrDenied where people or
-// policy said no, and with ErrGrantEnded where the grant has ended.
+// policy said no, and with ErrGrantEnded where the grant has ended; ErrRejected and
+// ErrLapsed say that it was people's no, or their silence.
 func (g *Grant) Wait(ctx context.Context) error {
 	if err := g.ready(); !errors.Is(err, ErrNeedsApproval) {
 		return err
@@ -281,7 +286,8 @@ func (g *Grant) watchOnce(ctx context.Context, last *valetkeyv1.GrantState, show
 func ended(s valetkeyv1.GrantState) bool {
 	switch s {
 	case valetkeyv1.GrantState_GRANT_STATE_EXPIRED, valetkeyv1.GrantState_GRANT_STATE_RELEASED,
-		valetkeyv1.GrantState_GRANT_STATE_REVOKED, valetkeyv1.GrantState_GRANT_STATE_DENIED:
+		valetkeyv1.GrantState_GRANT_STATE_REVOKED, valetkeyv1.GrantState_GRANT_STATE_DENIED,
+		valetkeyv1.GrantState_GRANT_STATE_REJECTED, valetkeyv1.GrantState_GRANT_STATE_LAPSED:
 		return true
 	default:
 		return false

@@ -1,4 +1,4 @@
-// Command valetkey is the command line of agents and operators.
+// Command valetkey is the command line of agents, approvers and operators.
 //
 // It decides nothing: it asks a broker, checks a ledger, or checks catalog and
 // policy files. Results go to standard output and everything said to people to

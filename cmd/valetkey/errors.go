@@ -47,6 +47,8 @@ func exitCode(err error) int {
 	case valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL:
 		return exitNeedsApproval
 	case valetkeyv1.ErrorReason_ERROR_REASON_DENIED,
+		valetkeyv1.ErrorReason_ERROR_REASON_REJECTED,
+		valetkeyv1.ErrorReason_ERROR_REASON_NOT_ELIGIBLE,
 		valetkeyv1.ErrorReason_ERROR_REASON_POLICY_ERROR,
 		valetkeyv1.ErrorReason_ERROR_REASON_RATE_LIMITED,
 		valetkeyv1.ErrorReason_ERROR_REASON_FROZEN,
@@ -122,7 +124,7 @@ func advice(r valetkeyv1.ErrorReason) string {
 	case valetkeyv1.ErrorReason_ERROR_REASON_WRONG_AUDIENCE:
 		return "fetch a JWT-SVID for this broker's audience."
 	case valetkeyv1.ErrorReason_ERROR_REASON_CALLER_NOT_ALLOWED:
-		return "use the identity that this call is for; operators are listed in the broker's config."
+		return "use the identity that this call is for; operators and people who approve are listed in the broker's config."
 	case valetkeyv1.ErrorReason_ERROR_REASON_UNKNOWN_SCOPE:
 		return "see what there is: valetkey scopes"
 	case valetkeyv1.ErrorReason_ERROR_REASON_STALE_SCOPE_VERSION:
@@ -139,6 +141,16 @@ func advice(r valetkeyv1.ErrorReason) string {
 		return "see why, and what would be allowed: valetkey explain SCOPE k=v..."
 	case valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL:
 		return "ask for something narrower, or have the people named above approve."
+	case valetkeyv1.ErrorReason_ERROR_REASON_REJECTED:
+		return "ask whoever said no; do not ask for the same again."
+	case valetkeyv1.ErrorReason_ERROR_REASON_LAPSED:
+		return "ask again when somebody is there to approve it."
+	case valetkeyv1.ErrorReason_ERROR_REASON_INVALID_APPROVAL:
+		return "sign with a key that the broker's config lists for you: valetkey approve GRANT --key FILE"
+	case valetkeyv1.ErrorReason_ERROR_REASON_NOT_ELIGIBLE:
+		return "leave this one to others: valetkey approvals lists what is yours to decide."
+	case valetkeyv1.ErrorReason_ERROR_REASON_NOT_PENDING:
+		return "see what still waits: valetkey approvals"
 	case valetkeyv1.ErrorReason_ERROR_REASON_POLICY_ERROR:
 		return "tell the operator: the broker's log names the policy that fails."
 	case valetkeyv1.ErrorReason_ERROR_REASON_RATE_LIMITED:

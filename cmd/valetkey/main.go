@@ -36,27 +36,30 @@ func main() {
 type cli struct {
 	globals
 
-	Scopes   scopesCmd   `cmd:"" help:"List what may be asked for."`
-	Explain  explainCmd  `cmd:"" help:"Say what a request would give and need. Mints nothing."`
-	Can      canCmd      `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no."`
-	Task     taskCmd     `cmd:"" help:"Open and close tasks."`
-	Request  requestCmd  `cmd:"" help:"Ask for a grant."`
-	Mint     mintCmd     `cmd:"" help:"Mint a credential from a grant, and print it."`
-	Release  releaseCmd  `cmd:"" help:"Give a grant back."`
-	Exec     execCmd     `cmd:"" help:"Run a command with credentials for one task, which ends with it."`
-	Shell    shellCmd    `cmd:"" help:"Run your shell likewise."`
-	Agent    agentCmd    `cmd:"" help:"Keep tasks' credentials where programs look for them."`
-	MCP      mcpCmd      `cmd:"" name:"mcp" help:"Serve a coding agent over the Model Context Protocol, in place of credentials."`
-	Grants   grantsCmd   `cmd:"" help:"List grants (operators)."`
-	Revoke   revokeCmd   `cmd:"" help:"End a grant, or a task and its grants (operators)."`
-	Freeze   freezeCmd   `cmd:"" help:"Stop all grants of an agent (operators)."`
-	Unfreeze unfreezeCmd `cmd:"" help:"Let a frozen agent ask again (operators)."`
-	Reload   reloadCmd   `cmd:"" help:"Load catalog and policies again (operators)."`
-	Ledger   ledgerCmd   `cmd:"" help:"Check a ledger."`
-	Catalog  catalogCmd  `cmd:"" help:"Check catalog files."`
-	Policy   policyCmd   `cmd:"" help:"Check policy files."`
-	IAM      iamCmd      `cmd:"" name:"iam" help:"Judge AWS IAM policies: what they allow, and what changes."`
-	VaultACL vaultaclCmd `cmd:"" name:"vaultacl" help:"Judge Vault ACL policies: what they allow, and what changes."`
+	Scopes    scopesCmd    `cmd:"" help:"List what may be asked for."`
+	Explain   explainCmd   `cmd:"" help:"Say what a request would give and need. Mints nothing."`
+	Can       canCmd       `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no."`
+	Task      taskCmd      `cmd:"" help:"Open and close tasks."`
+	Request   requestCmd   `cmd:"" help:"Ask for a grant."`
+	Mint      mintCmd      `cmd:"" help:"Mint a credential from a grant, and print it."`
+	Release   releaseCmd   `cmd:"" help:"Give a grant back."`
+	Exec      execCmd      `cmd:"" help:"Run a command with credentials for one task, which ends with it."`
+	Shell     shellCmd     `cmd:"" help:"Run your shell likewise."`
+	Agent     agentCmd     `cmd:"" help:"Keep tasks' credentials where programs look for them."`
+	MCP       mcpCmd       `cmd:"" name:"mcp" help:"Serve a coding agent over the Model Context Protocol, in place of credentials."`
+	Approvals approvalsCmd `cmd:"" help:"List what waits for you to approve, or show one request (approvers)."`
+	Approve   approveCmd   `cmd:"" help:"Say yes to a request, with your SSH key (approvers)."`
+	Reject    rejectCmd    `cmd:"" help:"Say no to a request, which ends it (approvers)."`
+	Grants    grantsCmd    `cmd:"" help:"List grants (operators)."`
+	Revoke    revokeCmd    `cmd:"" help:"End a grant, or a task and its grants (operators)."`
+	Freeze    freezeCmd    `cmd:"" help:"Stop all grants of an agent (operators)."`
+	Unfreeze  unfreezeCmd  `cmd:"" help:"Let a frozen agent ask again (operators)."`
+	Reload    reloadCmd    `cmd:"" help:"Load catalog and policies again (operators)."`
+	Ledger    ledgerCmd    `cmd:"" help:"Check a ledger."`
+	Catalog   catalogCmd   `cmd:"" help:"Check catalog files."`
+	Policy    policyCmd    `cmd:"" help:"Check policy files."`
+	IAM       iamCmd       `cmd:"" name:"iam" help:"Judge AWS IAM policies: what they allow, and what changes."`
+	VaultACL  vaultaclCmd  `cmd:"" name:"vaultacl" help:"Judge Vault ACL policies: what they allow, and what changes."`
 
 	Guard      guardCmd                  `cmd:"" hidden:""`
 	Completion kongcompletion.Completion `cmd:"" help:"Print how to turn on shell completion."`

@@ -11,7 +11,7 @@ import (
 type grantsCmd struct {
 	Grant string `arg:"" optional:"" help:"One grant's id; all of it is shown."`
 	Agent string `help:"Only this agent's, by SPIFFE ID."`
-	Live  bool   `help:"Only those that can still be minted from."`
+	Live  bool   `help:"Only those that have not ended."`
 	Limit int32  `help:"At most so many." default:"100"`
 }
 

@@ -68,13 +68,23 @@ func (d *devCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	failed := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for sock, id := range map[string]spiffeid.ID{"agent.sock": agent, "operator.sock": operator} {
+	people, ids, err := d.people(auth.TrustDomain())
+	if err != nil {
+		return err
+	}
+	ids["agent.sock"], ids["operator.sock"] = agent, operator
+	for sock, id := range ids {
 		if err := auth.Serve(ctx, filepath.Join(d.Dir, sock), id); err != nil {
 			return err
 		}
 	}
 	src := auth.Source(self)
 	c := d.config(operator.String())
+	rules, err := c.loadRules()
+	if err != nil {
+		return err
+	}
+	c.Approval.People = inGroups(people, rules.Policy.Groups())
 	err = serve(ctx, c, src, log, func(at addresses, k *ledger.Key) {
 		if werr := d.banner(at, k, self); werr != nil {
 			failed <- werr
@@ -176,7 +186,9 @@ In another terminal:
   valetkey task open -e production "try it"
 
 As the operator: SPIFFE_ENDPOINT_SOCKET=unix://%s valetkey grants
+As bob of sre:   SPIFFE_ENDPOINT_SOCKET=unix://%s valetkey approvals
+                 ... valetkey approve GRANT --key %s
 The record:      valetkey ledger verify http://%s --key "$VALETKEY_LEDGER_KEY"
-`, file, filepath.Join(d.Dir, "operator.sock"), at.ledger)
+`, file, filepath.Join(d.Dir, "operator.sock"), filepath.Join(d.Dir, "bob.sock"), filepath.Join(d.Dir, "bob.key"), at.ledger)
 	return nil
 }

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/valetkey/valetkey/broker/approval/evidence"
+	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+type approvalsCmd struct {
+	Grant string `arg:"" optional:"" help:"One request's id; all of it is shown."`
+}
+
+func (c *approvalsCmd) Run(ctx context.Context, g *globals, out *output) error {
+	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
+		if c.Grant != "" {
+			p, err := pendingGrant(ctx, cl, c.Grant)
+			if err != nil {
+				return err
+			}
+			if out.json() {
+				return out.message(p)
+			}
+			return printPending(out, p)
+		}
+		resp, err := cl.Approver.ListPendingGrants(ctx, &valetkeyv1.ListPendingGrantsRequest{})
+		if err != nil {
+			return err
+		}
+		if out.json() {
+			return out.message(resp)
+		}
+		rows := [][]string{{"GRANT", "TIER", "SCOPE", "PARAMETERS", "AGENT", "LACKS", "LAPSES"}}
+		for _, p := range resp.GetPending() {
+			gr := p.GetGrant()
+			rows = append(rows, []string{
+				gr.GetId(), tierName(gr.GetTier()), gr.GetScope(), valuesText(gr.GetParameters()), clean(gr.GetAgentSpiffeId()),
+				needsText(p.GetLacking()), when(gr.GetDecideBy()),
+			})
+		}
+		return out.table(rows)
+	})
+}
+
+// pendingGrant fetches a request, and holds what is shown of it against what
+// would be signed.
+func pendingGrant(ctx context.Context, cl *valetkey.Client, id string) (*valetkeyv1.PendingGrant, error) {
+	resp, err := cl.Approver.GetPendingGrant(ctx, &valetkeyv1.GetPendingGrantRequest{GrantId: id})
+	if err != nil {
+		return nil, err
+	}
+	p := resp.GetPending()
+	if got := p.GetGrant().GetId(); got != id {
+		return nil, fmt.Errorf("the broker shows request %q in place of %s; nothing was signed", clean(got), id)
+	}
+	if evidence.Digest([]byte(p.GetEnvelope())) != p.GetGrant().GetEnvelopeDigest() {
+		return nil, fmt.Errorf("the broker shows another request than the one whose digest is to be signed; nothing was signed")
+	}
+	return p, nil
+}
+
+// envelope is what an approval is of, as far as people read it.
+type envelope struct {
+	Agent       string              `json:"agent"`
+	Task        string              `json:"task"`
+	Environment string              `json:"environment"`
+	OnBehalfOf  string              `json:"on_behalf_of"`
+	Scope       string              `json:"scope"`
+	Role        string              `json:"role"`
+	Tier        string              `json:"tier"`
+	Parameters  map[string][]string `json:"parameters"`
+	Permissions json.RawMessage     `json:"permissions"`
+	SourceCIDRs []string            `json:"source_cidrs"`
+	Regions     []string            `json:"regions"`
+	TTLSeconds  int64               `json:"ttl_seconds"`
+}
+
+func envelopeOf(p *valetkeyv1.PendingGrant) (e envelope, err error) {
+	if err := json.Unmarshal([]byte(p.GetEnvelope()), &e); err != nil {
+		return e, fmt.Errorf("reading the envelope: %w", err)
+	}
+	return e, nil
+}
+
+// printPending shows what the envelope says, since that is what is signed, and
+// beside it what the agent says, which is not.
+func printPending(out *output, p *valetkeyv1.PendingGrant) error {
+	e, err := envelopeOf(p)
+	if err != nil {
+		return err
+	}
+	gr := p.GetGrant()
+	rows := [][]string{
+		{"grant", gr.GetId()},
+		{"state", stateName(gr.GetState())},
+		{"agent", clean(e.Agent)},
+		{"scope", clean(e.Scope)},
+		{"role", clean(e.Role)},
+		{"tier", clean(e.Tier)},
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Parameters)) {
+		rows = append(rows, []string{"parameter", clean(name + "=" + strings.Join(e.Parameters[name], ","))})
+	}
+	rows = append(rows,
+		[]string{"environment", clean(e.Environment)},
+		[]string{"life", (time.Duration(e.TTLSeconds) * time.Second).String() + " from the last approval on"},
+		[]string{"from networks", clean(orAny(e.SourceCIDRs))},
+		[]string{"in regions", clean(orAny(e.Regions))},
+		[]string{"task", clean(e.Task)},
+		[]string{"the agent says", clean("on behalf of " + orNobody(e.OnBehalfOf))},
+		[]string{"the agent says", clean("task: " + p.GetTask().GetPurpose())},
+		[]string{"the agent says", clean("request: " + p.GetJustification())},
+	)
+	for _, r := range gr.GetTierReasons() {
+		rows = append(rows, []string{"tier because", clean(r)})
+	}
+	for _, r := range gr.GetReasons() {
+		rows = append(rows, []string{"because", clean(r)})
+	}
+	for _, a := range p.GetApprovals() {
+		rows = append(rows, []string{a.GetDecision(), clean(strings.TrimSpace(a.GetPerson() + " " + a.GetComment()))})
+	}
+	if len(p.GetLacking()) > 0 {
+		rows = append(rows, []string{"lacks", needsText(p.GetLacking())})
+	}
+	if gr.GetDecideBy() != nil {
+		rows = append(rows, []string{"lapses", when(gr.GetDecideBy())})
+	} else {
+		rows = append(rows, []string{"expires", when(gr.GetExpiresAt())})
+	}
+	rows = append(rows, []string{"digest", gr.GetEnvelopeDigest()})
+	if err := out.table(rows); err != nil {
+		return err
+	}
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, e.Permissions, "", "  "); err != nil {
+		return fmt.Errorf("reading the permissions: %w", err)
+	}
+	if _, err := fmt.Fprintln(out.stdout, "permissions"); err != nil {
+		return fmt.Errorf("printing: %w", err)
+	}
+	for line := range strings.Lines(pretty.String()) {
+		if _, err := fmt.Fprintln(out.stdout, clean(strings.TrimSuffix(line, "\n"))); err != nil {
+			return fmt.Errorf("printing: %w", err)
+		}
+	}
+	return nil
+}
+
+func orAny(list []string) string {
+	if len(list) == 0 {
+		return "any"
+	}
+	return strings.Join(list, ", ")
+}
+
+func orNobody(name string) string {
+	if name == "" {
+		return "nobody"
+	}
+	return name
+}
