@@ -22,6 +22,8 @@ type Person struct {
 	approval.Person
 	ID     string
 	Signer ssh.Signer
+	// Key is the Signer's, where it is no security key's.
+	Key ed25519.PrivateKey
 }
 
 // NewPerson makes one with an Ed25519 key in a file's stead.
@@ -31,7 +33,9 @@ func NewPerson(t *testing.T, name string, groups ...string) Person {
 	must(t, err)
 	s, err := ssh.NewSignerFromKey(key)
 	must(t, err)
-	return person(name, groups, s)
+	p := person(name, groups, s)
+	p.Key = key
+	return p
 }
 
 // The flags of a security key's signature.

@@ -115,10 +115,12 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 		[]string{"from networks", clean(orAny(e.SourceCIDRs))},
 		[]string{"in regions", clean(orAny(e.Regions))},
 		[]string{"task", clean(e.Task)},
-		[]string{"the agent says", clean("on behalf of " + orNobody(e.OnBehalfOf))},
-		[]string{"the agent says", clean("task: " + p.GetTask().GetPurpose())},
-		[]string{"the agent says", clean("request: " + p.GetJustification())},
 	)
+	for _, said := range [][2]string{{"on behalf of", e.OnBehalfOf}, {"task:", p.GetTask().GetPurpose()}, {"request:", p.GetJustification()}} {
+		if said[1] != "" {
+			rows = append(rows, []string{"the agent says", clean(said[0] + " " + said[1])})
+		}
+	}
 	for _, r := range gr.GetTierReasons() {
 		rows = append(rows, []string{"tier because", clean(r)})
 	}
@@ -160,11 +162,4 @@ func orAny(list []string) string {
 		return "any"
 	}
 	return strings.Join(list, ", ")
-}
-
-func orNobody(name string) string {
-	if name == "" {
-		return "nobody"
-	}
-	return name
 }

@@ -34,7 +34,9 @@ type player struct {
 	state    map[string]string // key -> ETag, as the bucket has to be
 	broker   *daemon
 	task     string
-	secrets  []string // that must be nowhere in files
+	// rebuildID is the request for production that people decide.
+	rebuildID string
+	secrets   []string // that must be nowhere in files
 }
 
 // production fills the bucket, and Vault.
@@ -201,6 +203,12 @@ func (p *player) request(ctx context.Context, flags ...string) (aws.Credentials,
 	if a.code != 0 {
 		return aws.Credentials{}, fmt.Errorf("requesting s3-prefix-write: exit code %d: %s", a.code, a.stderr)
 	}
+	p.show(a.stderr)
+	return p.take(a)
+}
+
+// take reads a credential off the command line, which shows what is no secret.
+func (p *player) take(a answer) (aws.Credentials, error) {
 	var c struct {
 		AccessKeyID                   string `json:"AccessKeyId"`
 		SecretAccessKey, SessionToken string
@@ -212,7 +220,6 @@ func (p *player) request(ctx context.Context, flags ...string) (aws.Credentials,
 	if c.AccessKeyID == "" || c.SecretAccessKey == "" || c.SessionToken == "" || c.Expiration.IsZero() {
 		return aws.Credentials{}, errors.New("reading the credential: something is missing from it")
 	}
-	p.show(a.stderr)
 	p.show("AWS_ACCESS_KEY_ID=" + c.AccessKeyID + ", and its secret and session token (not shown)")
 	p.secrets = append(p.secrets, c.SecretAccessKey, c.SessionToken)
 	return aws.Credentials{
@@ -236,6 +243,9 @@ func (p *player) rebuild(ctx context.Context) error {
 	}
 	if strings.Contains(all, "AWS_") {
 		return errors.New("a credential came with the answer")
+	}
+	if p.rebuildID = grantID.FindString(all); p.rebuildID == "" {
+		return errors.New("the answer names no request")
 	}
 	p.ok("NEEDS_APPROVAL (exit code %d): 2 of group sre; no credential exists", exitNeeds)
 	return p.intact(ctx)

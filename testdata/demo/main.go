@@ -1,6 +1,6 @@
 // Command demo replays a 13-hour outage twice on a real MinIO: an agent that is asked to
 // fix one report deletes and recreates the environment. First it holds the
-// operator's own rights, then what valetkeyd gives it. At the end the real aws and
+// operator's own rights, then what valetkeyd gives it, and what people let it have. At the end the real aws and
 // vault commands work through valetkey, unchanged.
 //
 // Laws:
@@ -48,6 +48,8 @@ func play(ctx context.Context, s *stage) error {
 		{"The incident: the agent holds the operator's own rights", p.incident},
 		{"The same agent behind valetkey: one task, one prefix", p.prefix},
 		{"It still wants to recreate the environment", p.rebuild},
+		{"Somebody reads what it wants, and says no", p.rejected},
+		{"Two people let it rebuild another bucket", p.approved},
 		{"A stolen copy of a credential", p.stolen},
 		{"Somebody widens the scope in a pull request", p.widened},
 		{"Tools that know nothing of valetkey: aws and vault", p.tools},

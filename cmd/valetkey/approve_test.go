@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+// keyFile writes a person's key as ssh-keygen reads it.
+func keyFile(t *testing.T, p brokertest.Person, passphrase string) string {
+	t.Helper()
+	block, err := ssh.MarshalPrivateKey(p.Key, "")
+	if passphrase != "" {
+		block, err = ssh.MarshalPrivateKeyWithPassphrase(p.Key, "", []byte(passphrase))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), p.Name)
+	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// asWho runs the command over a connection of somebody's to the harness's broker.
+func asWho(t *testing.T, conn grpc.ClientConnInterface) func(args ...string) (int, string, string) {
+	return func(args ...string) (int, string, string) {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), args, &stdout, &stderr, func() (*valetkey.Client, error) {
+			return valetkey.New(t.Context(), valetkey.WithConn(conn), valetkey.WithoutReceiptChecks())
+		})
+		return code, stdout.String(), stderr.String()
+	}
+}
+
+// pendingWorld is a broker on which a request of alice's waits for two of group sre.
+func pendingWorld(t *testing.T) (h *brokertest.Harness, bob, carol brokertest.Person, grant string) {
+	t.Helper()
+	bob, carol = brokertest.NewPerson(t, "bob", "sre"), brokertest.NewPerson(t, "carol", "sre")
+	h = brokertest.New(t, brokertest.Config{People: []brokertest.Person{bob, carol}})
+	c := h.AgentClient(brokertest.Agent)
+	task, err := c.OpenTask(t.Context(), &valetkeyv1.OpenTaskRequest{IdempotencyKey: "task-key-1", Purpose: "move \x1b[2J it", Environment: "production"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.RequestGrant(t.Context(), &valetkeyv1.RequestGrantRequest{
+		IdempotencyKey: "grant-key-1", TaskId: task.GetTask().GetId(), Scope: "s3-bucket-rebuild", Justification: "it is \u202eold",
+		Parameters: map[string]*valetkeyv1.Value{"bucket": {Values: []string{"prod"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, bob, carol, resp.GetGrant().GetId()
+}
+
+func TestApprove(t *testing.T) {
+	h, bob, carol, grant := pendingWorld(t)
+	asBob, asCarol := asWho(t, h.Dial(bob.ID)), asWho(t, h.Dial(carol.ID))
+	code, list, _ := asBob("approvals")
+	if code != exitOK || !strings.Contains(list, grant) || !strings.Contains(list, "2 of group sre") {
+		t.Fatalf("%d: %s", code, list)
+	}
+	code, shown, _ := asBob("approvals", grant)
+	if code != exitOK || strings.ContainsAny(shown, "\x1b\u202e") {
+		t.Errorf("%d: %q", code, shown)
+	}
+	for _, want := range []string{"bucket=prod", "s3:DeleteBucket", "destructive", "production", brokertest.Agent} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("it does not show %q:\n%s", want, shown)
+		}
+	}
+	code, out, stderr := asBob("approve", grant, "--key", keyFile(t, bob, ""), "--yes", "--comment", "seen")
+	if code != exitOK || !strings.Contains(out, "1 of group sre") {
+		t.Fatalf("%d: %s%s", code, out, stderr)
+	}
+	if _, shown, _ := asCarol("approvals", grant); !strings.Contains(shown, "bob seen") {
+		t.Errorf("carol does not see what bob said:\n%s", shown)
+	}
+	code, out, stderr = asCarol("approve", grant, "--key", keyFile(t, carol, ""), "--yes", "-o", "json")
+	if code != exitOK || !strings.Contains(out, "GRANT_STATE_CLEARED") {
+		t.Fatalf("%d: %s%s", code, out, stderr)
+	}
+	if code, _, stderr := asCarol("reject", grant, "--key", keyFile(t, carol, ""), "--yes", "--comment", "late"); code != exitError || !strings.Contains(stderr, "NOT_PENDING") {
+		t.Errorf("%d: %s", code, stderr)
+	}
+}
+
+func TestReject(t *testing.T) {
+	h, bob, _, grant := pendingWorld(t)
+	code, out, stderr := asWho(t, h.Dial(bob.ID))("reject", grant, "--key", keyFile(t, bob, ""), "--yes", "--comment", "no")
+	if code != exitOK || !strings.Contains(out, "rejected") {
+		t.Fatalf("%d: %s%s", code, out, stderr)
+	}
+}
+
+// Nothing is signed unless a person has been asked, and nothing is sent unless it
+// was signed.
+func TestApproveRefuses(t *testing.T) {
+	h, bob, carol, grant := pendingWorld(t)
+	asBob := asWho(t, h.Dial(bob.ID))
+	key := keyFile(t, bob, "")
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"no terminal to ask on":       {[]string{"approve", grant, "--key", key}, exitUsage, "--yes"},
+		"no key":                      {[]string{"approve", grant, "--yes"}, exitUsage, "--key"},
+		"a key that is not there":     {[]string{"approve", grant, "--yes", "--key", key + ".not"}, exitUsage, "no such file"},
+		"a file that is no key":       {[]string{"approve", grant, "--yes", "--key", "approve_test.go"}, exitError, "signing with ssh-keygen"},
+		"a key under a passphrase":    {[]string{"approve", grant, "--yes", "--key", keyFile(t, bob, "hunter2")}, exitError, "signing with ssh-keygen"},
+		"a program that is not there": {[]string{"approve", grant, "--yes", "--key", key, "--ssh-keygen", "/nonexistent/ssh-keygen"}, exitError, "signing with /nonexistent"},
+		"another's key":               {[]string{"approve", grant, "--yes", "--key", keyFile(t, carol, "")}, exitError, "INVALID_APPROVAL"},
+		"a reject without a reason":   {[]string{"reject", grant, "--yes", "--key", key}, exitUsage, "--comment"},
+		"no such request":             {[]string{"approve", grantID, "--yes", "--key", key}, exitError, "GRANT_NOT_FOUND"},
+	} {
+		t.Setenv("SSH_ASKPASS", "/bin/false")
+		t.Setenv("SSH_ASKPASS_REQUIRE", "force")
+		if code, out, stderr := asBob(c.args...); code != c.code || out != "" || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: %d %q: %s", name, code, out, stderr)
+		}
+	}
+	for _, raw := range h.Records() {
+		if strings.Contains(raw, `"approval.`) {
+			t.Errorf("it was decided: %s", raw)
+		}
+	}
+}
+
+// liar shows another request than the one that it would have signed.
+type liar struct {
+	grpc.ClientConnInterface
+	change func(*valetkeyv1.PendingGrant)
+}
+
+func (l *liar) Invoke(ctx context.Context, method string, in, out any, opts ...grpc.CallOption) error {
+	err := l.ClientConnInterface.Invoke(ctx, method, in, out, opts...)
+	if resp, ok := out.(*valetkeyv1.GetPendingGrantResponse); ok && err == nil {
+		l.change(resp.GetPending())
+	}
+	return err
+}
+
+// What is shown is what is signed, whatever the broker says beside it.
+func TestApproveShowsWhatIsSigned(t *testing.T) {
+	h, bob, _, grant := pendingWorld(t)
+	for name, change := range map[string]func(*valetkeyv1.PendingGrant){
+		"another envelope": func(p *valetkeyv1.PendingGrant) { p.Envelope = strings.ReplaceAll(p.GetEnvelope(), "prod", "test") },
+		"another digest":   func(p *valetkeyv1.PendingGrant) { p.Grant.EnvelopeDigest = strings.Repeat("0", 64) },
+		"another grant":    func(p *valetkeyv1.PendingGrant) { p.Grant = proto.CloneOf(p.GetGrant()); p.Grant.Id = grantID },
+		"a key twice": func(p *valetkeyv1.PendingGrant) {
+			p.Envelope = strings.Replace(p.GetEnvelope(), "{", `{"tier":"read",`, 1)
+		},
+	} {
+		as := asWho(t, &liar{ClientConnInterface: h.Dial(bob.ID), change: change})
+		if code, _, stderr := as("approve", grant, "--yes", "--key", keyFile(t, bob, "")); code != exitError || !strings.Contains(stderr, "nothing was signed") {
+			t.Errorf("%s: %d %s", name, code, stderr)
+		}
+	}
+}
