@@ -47,6 +47,10 @@ type Options struct {
 	// Progress, if not nil, is called after each bundle with the number of
 	// records done and in all.
 	Progress func(done, total int64)
+	// Record, if not nil, is called with each record that was read, in order. What it
+	// is told counts only once Verify has returned nil: the signature covers the
+	// whole log. An error of its ends the run.
+	Record func(index int64, leaf []byte) error
 }
 
 // Result is what was verified.
@@ -100,7 +104,7 @@ func Verify(ctx context.Context, src Source, opts Options) (Result, error) {
 	if extra > 0 {
 		return Result{}, &BadRecordError{First: tree.N, Last: tree.N + extra - 1, Problem: "not covered by the signed checkpoint"}
 	}
-	w := &walk{src: src, tree: tree, saved: saved, edge: map[int64]tlog.Hash{}, progress: opts.Progress}
+	w := &walk{src: src, tree: tree, saved: saved, edge: map[int64]tlog.Hash{}, progress: opts.Progress, visit: opts.Record}
 	if !opts.Full && saved.N > 0 {
 		if err := w.resume(ctx); err != nil {
 			return Result{}, err

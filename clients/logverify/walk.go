@@ -16,6 +16,7 @@ type walk struct {
 	next     int64     // the record to read next
 	edge     map[int64]tlog.Hash
 	progress func(done, total int64)
+	visit    func(index int64, leaf []byte) error // nil for none
 }
 
 // resume takes over the right edge of the saved tree. The log's word for it is
@@ -138,6 +139,9 @@ func (w *walk) record(data []byte, stored map[int64]tlog.Hash) error {
 	}
 	w.next++
 	w.prune()
+	if w.visit != nil {
+		return w.visit(n, data)
+	}
 	return nil
 }
 

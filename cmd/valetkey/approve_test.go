@@ -172,3 +172,42 @@ func TestApproveShowsWhatIsSigned(t *testing.T) {
 		}
 	}
 }
+
+// Whoever has the ledger and the people's public keys sees that they approved.
+func TestLedgerVerifyApprovals(t *testing.T) {
+	h, bob, carol, grant := pendingWorld(t)
+	for _, p := range []brokertest.Person{bob, carol} {
+		if code, _, stderr := asWho(t, h.Dial(p.ID))("approve", grant, "--key", keyFile(t, p, ""), "--yes"); code != exitOK {
+			t.Fatal(stderr)
+		}
+	}
+	if _, err := h.AgentClient(brokertest.Agent).MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-1", GrantId: grant}); err != nil {
+		t.Fatal(err)
+	}
+	h.Stop()
+	signers := func(lines ...string) string {
+		file := filepath.Join(t.TempDir(), "allowed_signers")
+		if err := os.WriteFile(file, []byte(strings.Join(lines, "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	verify := func(args ...string) (int, string, string) {
+		return asWho(t, nil)(append([]string{"ledger", "verify", filepath.Join(h.Dir, "valetkey.db"), "--key", h.Key.VerifierKey(), "--approvers"}, args...)...)
+	}
+	both := signers("bob ", bob.Keys[0], "carol ", carol.Keys[0])
+	if code, out, stderr := verify(both); code != exitOK || !strings.Contains(out, "2 of 2 people are signed, and 1 issuances rest on them") {
+		t.Errorf("%d: %s%s", code, out, stderr)
+	}
+	for want, args := range map[string][]string{
+		"is not a key of carol's": {signers("bob ", bob.Keys[0], "carol ", bob.Keys[0])},
+		"has to on 3":             {both, "--floor", "3"},
+	} {
+		if code, _, stderr := verify(args...); code != exitVerification || !strings.Contains(stderr, want) {
+			t.Errorf("%d: %s", code, stderr)
+		}
+	}
+	if code, _, stderr := verify(signers("# nobody")); code != exitError || !strings.Contains(stderr, "names nobody") {
+		t.Errorf("%d: %s", code, stderr)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/clients/logverify"
+	"github.com/valetkey/valetkey/clients/logverify/approvals"
 )
 
 type ledgerCmd struct {
@@ -23,6 +24,8 @@ type ledgerVerifyCmd struct {
 	Key        string `required:"" help:"The log's verifier key, name+hash+base64, or a file that holds it." env:"VALETKEY_LEDGER_KEY" placeholder:"VKEY"`
 	Checkpoint string `help:"Resume from the checkpoint in this file, and leave the new one there." placeholder:"FILE"`
 	Full       bool   `help:"Read again what the checkpoint file covers, too."`
+	Approvers  string `help:"Check the approvals on the record too, against the people's public keys in this allowed_signers file (ssh-keygen(1))." type:"existingfile" placeholder:"FILE"`
+	Floor      int    `help:"How many people a destructive or admin credential has to rest on, with --approvers." default:"2"`
 	Quiet      bool   `short:"q" help:"No progress."`
 }
 
@@ -32,6 +35,8 @@ type verified struct {
 	Size   int64  `json:"size"`
 	Root   string `json:"root"`
 	From   int64  `json:"from"`
+	// Approvals is set with --approvers.
+	Approvals *approvals.Summary `json:"approvals,omitempty"`
 }
 
 func (c *ledgerVerifyCmd) Run(ctx context.Context, out *output) (err error) {
@@ -59,6 +64,13 @@ func (c *ledgerVerifyCmd) Run(ctx context.Context, out *output) (err error) {
 	if !c.Quiet {
 		opts.Progress = progress(out)
 	}
+	people, err := c.approvals(key)
+	if err != nil {
+		return err
+	}
+	if people != nil {
+		opts.Record, opts.Full = people.Record, true // a request may be older than the checkpoint
+	}
 	res, err := logverify.Verify(ctx, src, opts)
 	if err != nil {
 		return err
@@ -68,16 +80,40 @@ func (c *ledgerVerifyCmd) Run(ctx context.Context, out *output) (err error) {
 			return fmt.Errorf("saving the checkpoint: %w", err)
 		}
 	}
-	if out.json() {
-		return out.value(verified{res.Origin, res.Size, res.Root.String(), res.From})
-	}
-	return out.table([][]string{
+	result := verified{Origin: res.Origin, Size: res.Size, Root: res.Root.String(), From: res.From}
+	rows := [][]string{
 		{"ledger", res.Origin},
 		{"records", strconv.FormatInt(res.Size, 10)},
 		{"read", fmt.Sprintf("%d from record %d", res.Size-res.From, res.From)},
 		{"root", res.Root.String()},
 		{"verified", "every leaf, the tree and the signed checkpoint agree"},
-	})
+	}
+	if people != nil {
+		sum := people.Summary()
+		result.Approvals = &sum
+		rows = append(rows, []string{"approvals", fmt.Sprintf("%d of %d people are signed, and %d issuances rest on them", sum.Approvals, sum.People, sum.Issuances)})
+	}
+	if out.json() {
+		return out.value(result)
+	}
+	return out.table(rows)
+}
+
+// approvals checks what people have signed; nil where that was not asked for.
+func (c *ledgerVerifyCmd) approvals(key string) (*approvals.Checker, error) {
+	if c.Approvers == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(c.Approvers)
+	if err != nil {
+		return nil, fmt.Errorf("reading the approvers: %w", err)
+	}
+	signers, err := approvals.ParseSigners(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Approvers, err)
+	}
+	origin, _, _ := strings.Cut(key, "+")
+	return &approvals.Checker{Origin: origin, Signers: signers, Floor: c.Floor}, nil
 }
 
 // verifierKey reads the key from the file of that name, where there is one.

@@ -19,6 +19,7 @@ import (
 // SSH key of their own in the dev folder. The agent is alice's, who is none of them.
 func (d *devCmd) people(domain spiffeid.TrustDomain) (people []PersonConfig, sockets map[string]spiffeid.ID, err error) {
 	sockets = map[string]spiffeid.ID{}
+	var signers []byte // as "valetkey ledger verify --approvers" and ssh-keygen read them
 	for _, p := range []PersonConfig{
 		{Name: "bob", Groups: []string{"sre"}}, {Name: "carol", Groups: []string{"sre"}}, {Name: "dave", Groups: []string{"security"}},
 	} {
@@ -33,8 +34,9 @@ func (d *devCmd) people(domain spiffeid.TrustDomain) (people []PersonConfig, soc
 		p.IDs, p.Keys = []string{id.String()}, []string{string(ssh.MarshalAuthorizedKey(key))}
 		sockets[p.Name+".sock"] = id
 		people = append(people, p)
+		signers = append(signers, p.Name+" "+p.Keys[0]...)
 	}
-	return people, sockets, nil
+	return people, sockets, os.WriteFile(filepath.Join(d.Dir, "allowed_signers"), signers, 0o600)
 }
 
 // inGroups leaves out the groups that a catalog of somebody else's does not know.

@@ -18,8 +18,8 @@ import (
 
 // record verifies the ledger over HTTP, as any third party can.
 func (p *player) record(ctx context.Context) error {
-	p.say("$ valetkey ledger verify %s --key \"$VALETKEY_LEDGER_KEY\"", p.broker.ledger)
-	a, err := p.broker.valetkey(ctx, "ledger", "verify", p.broker.ledger)
+	p.say("$ valetkey ledger verify %s --key \"$VALETKEY_LEDGER_KEY\" --approvers allowed_signers", p.broker.ledger)
+	a, err := p.broker.valetkey(ctx, "ledger", "verify", p.broker.ledger, "--approvers", filepath.Join(p.broker.dir, "allowed_signers"))
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,10 @@ func (p *player) record(ctx context.Context) error {
 	if a.code != 0 || !strings.Contains(a.stdout, "verified") {
 		return fmt.Errorf("verifying the ledger: exit code %d", a.code)
 	}
-	p.ok("every record is in the signed tree")
+	if !strings.Contains(a.stdout, "2 of 2 people are signed, and 1 issuances rest on them") {
+		return errors.New("the approvals of bob and carol are not found")
+	}
+	p.ok("every record is in the signed tree, and what bob and carol approved bears their signatures")
 	files, err := p.noSecrets()
 	if err != nil {
 		return err
