@@ -19,7 +19,7 @@ build: ## Build the binaries into bin/.
 
 .PHONY: demo
 demo: ## Replay the incident: once with the operator's rights, once through valetkey.
-	@testdata/servers/build.sh minio vault awscli
+	@testdata/servers/build.sh minio vault awscli openssh
 	@mkdir -p bin
 	@go build -trimpath -o bin/ ./cmd/...
 	@go build -trimpath -o bin/demo ./testdata/demo

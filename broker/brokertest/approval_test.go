@@ -513,3 +513,28 @@ func TestWatchSeesTheApproval(t *testing.T) {
 		}
 	}
 }
+
+// What an agent can see of its request names nobody who decided it.
+func TestAgentsAreNotToldWhoDecided(t *testing.T) {
+	w := waiting(t, brokertest.Config{})
+	w.decide(t, w.bob, evidence.Approve)
+	_, err := w.mint(t, "mint-key-1")
+	said := err.Error()
+	w.decide(t, w.carol, evidence.Reject)
+	_, err = w.mint(t, "mint-key-2")
+	said += err.Error()
+	stream, err := w.agent.WatchGrant(t.Context(), &valetkeyv1.WatchGrantRequest{GrantId: w.grant.GetId()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said += g.String()
+	for _, name := range []string{"bob", "carol", "dave", "/person/"} {
+		if strings.Contains(said, name) {
+			t.Errorf("the agent is told of %q: %s", name, said)
+		}
+	}
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: install.sh [awscli]; without a name, all of them.
+# Usage: install.sh [awscli|openssh]; without a name, all of them.
 # Installs the clients that the sidecar's tests run, none of them ours, and links
 # them into clients/ of the servers' cache folder: awscli, boto3, rclone, psql and
 # curl from the distribution (Debian 12), the AWS SDK for JavaScript from npm and
@@ -42,10 +42,15 @@ awscli() {
   ln -sf "$aws" "$out/aws"
 }
 
+# openssh: ssh-keygen, which people's approvals are signed with. It is run by its name.
+openssh() {
+  command -v ssh-keygen > /dev/null || packages openssh-client
+}
+
 # distribution: programs by package. Debian's own, whatever else is in PATH.
 distribution() {
   local pair missing=()
-  for pair in awscli=/usr/bin/aws rclone=/usr/bin/rclone postgresql-client=/usr/bin/psql curl=/usr/bin/curl nodejs=node; do
+  for pair in awscli=/usr/bin/aws rclone=/usr/bin/rclone postgresql-client=/usr/bin/psql curl=/usr/bin/curl nodejs=node openssh-client=ssh-keygen; do
     command -v "${pair#*=}" > /dev/null || missing+=("${pair%%=*}")
   done
   /usr/bin/python3 -c 'import boto3' 2> /dev/null || missing+=(python3-boto3)
@@ -101,8 +106,9 @@ case "$*" in
   s5cmd
   ;;
 awscli) awscli ;;
+openssh) openssh ;;
 *)
-  echo "usage: install.sh [awscli]" >&2
+  echo "usage: install.sh [awscli|openssh]" >&2
   exit 2
   ;;
 esac

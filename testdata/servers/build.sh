@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: build.sh [minio] [radosgw] [spire] [vault] [clients] [awscli]; without a name, all of them.
+# Usage: build.sh [minio] [radosgw] [spire] [vault] [clients] [awscli] [openssh]; without a name, all of them.
 # Builds the real servers that the tests run, from the pinned modules beside
 # this file, into a cache folder outside the tree. What is already built from
 # the same go.mod and go.sum, by the same Go, is left alone. Ceph's gateway is no
@@ -107,9 +107,9 @@ for module in $wanted; do
     ;;
   vault) build vault vault=github.com/hashicorp/vault ;;
   clients) VALETKEY_SERVERS=$out "$here/../clients/install.sh" ;;
-  awscli) VALETKEY_SERVERS=$out "$here/../clients/install.sh" awscli ;;
+  awscli | openssh) VALETKEY_SERVERS=$out "$here/../clients/install.sh" "$module" ;;
   *)
-    echo "usage: build.sh [minio] [radosgw] [spire] [vault] [clients] [awscli]" >&2
+    echo "usage: build.sh [minio] [radosgw] [spire] [vault] [clients] [awscli] [openssh]" >&2
     exit 2
     ;;
   esac

@@ -47,6 +47,12 @@ func (p *docs) readers() map[string]reader {
 		"README.md, `valetkey mint GRANT --format credential-process`": p.credentialProcess,
 		"README.md, Checking the record, 1":                            p.checkingTheRecord,
 
+		"docs/approvals.md, Who may approve, 1":                                approvalConfig,
+		"docs/approvals.md, Approving, 1":                                      p.approving,
+		"docs/approvals.md, `valetkey reject GRANT --key FILE --comment TEXT`": p.rejecting,
+		"docs/approvals.md, What is signed, 1":                                 p.statement,
+		"docs/approvals.md, What is signed, 2":                                 p.approvalsOnRecord,
+
 		"docs/catalog.md, The catalog, 1": checkedScope(""),
 		"docs/catalog.md, What Vault scopes give, 1": checkedScope("name: doc\ndescription: The document's.\nprovider: vault\nrole: vault\nparams: {team: {type: identifier}}\n" +
 			"ttl: {default: 5m, max: 15m}\n"),

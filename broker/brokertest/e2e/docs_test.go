@@ -68,7 +68,7 @@ func snippets(t *testing.T, file string) (out []snippet) {
 func TestSnippets(t *testing.T) {
 	all := map[string]string{}
 	var order []string
-	for _, file := range []string{"README.md", "docs/catalog.md", "docs/policy.md"} {
+	for _, file := range []string{"README.md", "docs/approvals.md", "docs/catalog.md", "docs/policy.md"} {
 		found := snippets(t, file)
 		if len(found) == 0 {
 			t.Errorf("%s has no snippet", file)
