@@ -159,12 +159,12 @@ func (b *Board) add(p Person, names, keys map[string]string) (errs []error) {
 			fault("key %.40q: %w", line, err)
 			continue
 		}
-		print := ssh.FingerprintSHA256(key)
-		if owner, taken := keys[print]; taken {
-			fault("key %s is there already, as %s's", print, owner)
+		fingerprint := ssh.FingerprintSHA256(key)
+		if owner, taken := keys[fingerprint]; taken {
+			fault("key %s is there already, as %s's", fingerprint, owner)
 			continue
 		}
-		keys[print] = p.Name
+		keys[fingerprint] = p.Name
 		in.keys = append(in.keys, key)
 	}
 	b.people = append(b.people, in)

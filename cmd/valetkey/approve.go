@@ -102,7 +102,7 @@ func (c *decideFlags) sure(d evidence.Decision, p *valetkeyv1.PendingGrant, out 
 	if c.Yes {
 		return nil
 	}
-	if !term.IsTerminal(int(os.Stdin.Fd())) { //nolint:gosec // a file descriptor is small
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return &usageError{"standard input is no terminal to ask on; give --yes once you have read the request"}
 	}
 	e, err := envelopeOf(p)

@@ -12,24 +12,12 @@ import (
 	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/valetkey/valetkey/clients/logverify/proof"
+	"github.com/valetkey/valetkey/clients/logverify"
 )
 
 // DefaultFloor is how many people a destructive or admin credential rests on where
 // the broker's operator has not said otherwise.
 const DefaultFloor = 2
-
-// Fault is a record that its approvals do not bear out. It wraps
-// proof.ErrVerification.
-type Fault struct {
-	Index   int64
-	Problem string
-}
-
-func (f *Fault) Error() string { return fmt.Sprintf("record %d: %s", f.Index, f.Problem) }
-
-// Unwrap makes it a fault of the log.
-func (f *Fault) Unwrap() error { return proof.ErrVerification }
 
 // Checker takes the records of a log in their order. It is for one goroutine.
 type Checker struct {
@@ -84,9 +72,9 @@ type statement struct {
 	Comment        string `json:"comment"`
 }
 
-// Record takes the next one. The error is a *Fault.
+// Record takes the next one. The error is a *logverify.BadRecordError.
 func (c *Checker) Record(index int64, leaf []byte) error {
-	fault := func(format string, args ...any) error { return &Fault{index, fmt.Sprintf(format, args...)} }
+	fault := func(format string, args ...any) error { return &logverify.BadRecordError{First: index, Last: index, Problem: fmt.Sprintf(format, args...)} }
 	var r record
 	if err := json.Unmarshal(leaf, &r); err != nil {
 		return fault("it is no JSON object: %v", err)

@@ -15,8 +15,8 @@ import (
 	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/valetkey/valetkey/clients/logverify"
 	"github.com/valetkey/valetkey/clients/logverify/approvals"
-	"github.com/valetkey/valetkey/clients/logverify/proof"
 )
 
 const envelope = `{"agent":"a","scope":"rebuild"}`
@@ -112,7 +112,7 @@ func TestChecker(t *testing.T) {
 				switch {
 				case !last && err != nil, last && c.want == "" && err != nil:
 					t.Fatalf("record %d: %v", i, err)
-				case last && c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, proof.ErrVerification)):
+				case last && c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, logverify.ErrVerification)):
 					t.Errorf("got %v, want %q", err, c.want)
 				}
 			}
