@@ -74,7 +74,9 @@ type statement struct {
 
 // Record takes the next one. The error is a *logverify.BadRecordError.
 func (c *Checker) Record(index int64, leaf []byte) error {
-	fault := func(format string, args ...any) error { return &logverify.BadRecordError{First: index, Last: index, Problem: fmt.Sprintf(format, args...)} }
+	fault := func(format string, args ...any) error {
+		return &logverify.BadRecordError{First: index, Last: index, Problem: fmt.Sprintf(format, args...)}
+	}
 	var r record
 	if err := json.Unmarshal(leaf, &r); err != nil {
 		return fault("it is no JSON object: %v", err)
