@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
@@ -44,16 +46,8 @@ func (d *addresses) open() (err error) {
 		d.say("container %s token %s", o.a.hub.url(o.hubPath()), c.TokenFile)
 	}
 	if p := out.Process; p != nil {
-		lis, err := listenUnix(p.Socket)
-		if err != nil {
+		if err := d.socket(p.Socket, processHandler(o.src)); err != nil {
 			return err
-		}
-		d.shut = append(d.shut, serve(lis, o.a.peers(false), log, processHandler(o.src)).close)
-		if o.a.others() {
-			// Whose a connection is decides, and the folder.
-			if err := os.Chmod(p.Socket, 0o666); err != nil { //nolint:gosec // the socket asks who is there
-				return fmt.Errorf("opening %s to other users: %w", p.Socket, err)
-			}
 		}
 		d.say("process %s", p.Socket)
 	}
@@ -65,7 +59,45 @@ func (d *addresses) open() (err error) {
 		d.shut = append(d.shut, serve(lis, o.a.peers(true), log, newIMDS(o.name(), o.src)).close)
 		d.say("imds http://%s", lis.Addr())
 	}
-	return d.openVault(out.VaultProxy)
+	return errors.Join(d.openVault(out.VaultProxy), d.openKubeconfig(out.Kubeconfig))
+}
+
+// socket serves h on a socket.
+func (d *addresses) socket(path string, h http.Handler) error {
+	lis, err := listenUnix(path)
+	if err != nil {
+		return err
+	}
+	others := d.o.a.others()
+	d.shut = append(d.shut, serve(lis, d.o.a.peers(others), d.o.a.cfg.Log, h).close)
+	if others {
+		// Whose a connection is decides, and the folder.
+		if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // the socket asks who is there
+			return fmt.Errorf("opening %s to other users: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// openKubeconfig writes the file, too: nothing in it is of a credential, and
+// kubectl then says why there is none.
+func (d *addresses) openKubeconfig(k *KubeconfigOutput) error {
+	if k == nil {
+		return nil
+	}
+	if err := d.socket(k.Socket, kubeHandler(d.o.src, k.KubeCluster)); err != nil {
+		return err
+	}
+	text, err := kubeconfigText(d.o.block(), d.o.a.cfg.Program, k.Socket, k.KubeCluster)
+	if err != nil {
+		return err
+	}
+	if err := k.name().write(text, d.o.a.owner()); err != nil {
+		return err
+	}
+	d.gone[k.File] = k.name().remove
+	d.say("kubeconfig %s", k.File)
+	return nil
 }
 
 func (d *addresses) openVault(v *VaultProxyOutput) error {
@@ -127,7 +159,7 @@ func (d *addresses) part(path string, content []byte, front bool) error {
 // as it was.
 func (d *addresses) write(ctx context.Context, cred valetkey.Credential) error {
 	secret := cred.Reveal()
-	return errors.Join(d.writeAWS(secret.AWS), d.writeVault(secret.Vault), d.writeLogin(ctx), d.writeTemplates(ctx, cred))
+	return errors.Join(d.writeAWS(secret.AWS), d.writeVault(secret.Vault), d.writeLogin(ctx), d.writeTemplates(ctx, cred), d.checkKubeconfig(ctx, cred))
 }
 
 func (d *addresses) writeAWS(s *valetkey.AWSSecret) error {
@@ -202,6 +234,16 @@ func (d *addresses) writeTemplates(ctx context.Context, cred valetkey.Credential
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// checkKubeconfig wants a token for the cluster from a credential.
+func (d *addresses) checkKubeconfig(ctx context.Context, cred valetkey.Credential) error {
+	k := d.o.conf.Outputs.Kubeconfig
+	if k == nil {
+		return nil
+	}
+	_, err := k.token(ctx, cred.Reveal(), cred.ExpiresAt(), time.Now())
+	return err
 }
 
 // close shuts the addresses.

@@ -65,13 +65,11 @@ func NewAgent(cfg AgentConfig) (_ *Agent, err error) {
 	if a.hub, err = newHub(cfg.Config.Listen, a.peers(false), cfg.Log); err != nil {
 		return nil, err
 	}
+	var control net.Listener
 	if cfg.Config.Socket != "" {
-		lis, err := listenControl(cfg.Config.Socket)
-		if err != nil {
+		if control, err = listenControl(cfg.Config.Socket); err != nil {
 			return nil, errors.Join(err, a.hub.close())
 		}
-		// Whoever may have credentials is not whom the status is for.
-		a.control = serve(lis, newPeers(nil, false), cfg.Log, a.controlHandler())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel = cancel
@@ -82,6 +80,11 @@ func NewAgent(cfg AgentConfig) (_ *Agent, err error) {
 	a.note(a.journal.serves(cfg.Config))
 	for _, t := range cfg.Config.Tasks {
 		a.jobs[t.Name] = a.begin(t)
+	}
+	if control != nil {
+		// Answered last: before, there would be no task that lacks anything. Whoever
+		// may have credentials is not whom the status is for.
+		a.control = serve(control, newPeers(nil, false), cfg.Log, a.controlHandler())
 	}
 	return a, nil
 }

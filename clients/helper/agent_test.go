@@ -191,3 +191,25 @@ func TestADenialIsToldAndNotRepeated(t *testing.T) {
 		t.Error("something was written or minted")
 	}
 }
+
+// TestNobodyIsReadyBeforeTheTasks asks from before there is an agent, for a scope
+// that never comes.
+func TestNobodyIsReadyBeforeTheTasks(t *testing.T) {
+	k, dir := newKit(t), t.TempDir()
+	task := taskOf("one", dir)
+	task.Scopes[0].Scope = "none"
+	socket := filepath.Join(dir, "s")
+	first := make(chan error, 1)
+	go func() {
+		for t.Context().Err() == nil {
+			if _, err := Ask(t.Context(), socket, HealthPath); err == nil || !strings.Contains(err.Error(), "see that the agent runs") {
+				first <- err
+				return
+			}
+		}
+	}()
+	k.agent(t, Config{Socket: socket, Tasks: []TaskConfig{task}})
+	if err := <-first; err == nil {
+		t.Error("the first answer is that all is well")
+	}
+}

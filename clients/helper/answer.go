@@ -37,11 +37,16 @@ type processAnswer struct {
 	Expiration      string
 }
 
-// awsOf takes the AWS session of a source, from memory where it can.
-func awsOf(ctx context.Context, src source) (*valetkey.AWSSecret, time.Time, error) {
+// held takes a source's credential, from memory where it can.
+func held(ctx context.Context, src source) (valetkey.Credential, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout, valetkey.ErrUnavailable)
 	defer cancel()
-	cred, err := src.Credential(ctx)
+	return src.Credential(ctx)
+}
+
+// awsOf takes the AWS session of a source.
+func awsOf(ctx context.Context, src source) (*valetkey.AWSSecret, time.Time, error) {
+	cred, err := held(ctx, src)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -71,7 +76,7 @@ func refuse(w http.ResponseWriter, err error) {
 // show the text of anything else.
 func refusalStatus(err error) (int, string) {
 	switch {
-	case errors.Is(err, errNoAWS), errors.Is(err, errNoVault):
+	case errors.Is(err, errNoAWS), errors.Is(err, errNoVault), errors.Is(err, errNoServiceAccount):
 		return http.StatusNotFound, err.Error()
 	case errors.Is(err, valetkey.ErrClosed), errors.Is(err, valetkey.ErrTaskClosed), errors.Is(err, valetkey.ErrTaskNotFound):
 		return http.StatusForbidden, "the task is over, and what it had with it: open a new one"

@@ -23,6 +23,9 @@ func (c *Config) paths() []*string {
 		for j := range c.Tasks[i].Scopes {
 			o := &c.Tasks[i].Scopes[j].Outputs
 			out = append(out, o.written()...)
+			if o.Kubeconfig != nil {
+				out = append(out, &o.Kubeconfig.CertificateAuthority)
+			}
 			for k := range o.Templates {
 				out = append(out, &o.Templates[k].Source)
 			}
@@ -47,6 +50,9 @@ func (o *Outputs) written() (out []*string) {
 	}
 	if o.PGPass != nil {
 		out = append(out, &o.PGPass.File)
+	}
+	if o.Kubeconfig != nil {
+		out = append(out, &o.Kubeconfig.File, &o.Kubeconfig.Socket)
 	}
 	for i := range o.Templates {
 		out = append(out, &o.Templates[i].File)
@@ -113,7 +119,8 @@ func (t *TaskConfig) check(files map[string]string) error {
 // keeps its own part of it.
 func (o *Outputs) check(owner string, files map[string]string) error {
 	switch {
-	case o.Container == nil && o.Process == nil && o.IMDS == nil && o.VaultProxy == nil && o.VaultSink == nil && o.PGPass == nil && len(o.Templates) == 0:
+	case o.Container == nil && o.Process == nil && o.IMDS == nil && o.VaultProxy == nil && o.VaultSink == nil && o.PGPass == nil &&
+		o.Kubeconfig == nil && len(o.Templates) == 0:
 		return errors.New("there is none, so that nobody could use it")
 	case o.Container != nil && o.Container.TokenFile == "":
 		return errors.New("container: token_file: name a file")
@@ -133,6 +140,11 @@ func (o *Outputs) check(owner string, files map[string]string) error {
 		return errors.New("pgpass: file: name one")
 	case o.PGPass != nil && (o.PGPass.Port < 0 || o.PGPass.Port > 65535):
 		return fmt.Errorf("pgpass: port: %d is none", o.PGPass.Port)
+	}
+	if k := o.Kubeconfig; k != nil {
+		if err := k.check(); err != nil {
+			return fmt.Errorf("kubeconfig: %w", err)
+		}
 	}
 	for _, t := range o.Templates {
 		if t.File == "" || (t.Source == "") == (t.Text == "") {

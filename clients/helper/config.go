@@ -76,6 +76,8 @@ type Outputs struct {
 	VaultSink *FileOutput `yaml:"vault_sink"`
 	// PGPass is a line in a libpq password file.
 	PGPass *PGPassOutput `yaml:"pgpass"`
+	// Kubeconfig is a file for kubectl, which asks a socket for a token.
+	Kubeconfig *KubeconfigOutput `yaml:"kubeconfig"`
 	// Templates are files that are written from the credential, 0600.
 	Templates []TemplateOutput `yaml:"templates"`
 }
@@ -131,6 +133,39 @@ type PGPassOutput struct {
 	Host     string `yaml:"host"`
 	Port     int    `yaml:"port"`
 	Database string `yaml:"database"`
+}
+
+// KubeconfigOutput is a kubeconfig with one cluster, and the socket that its user's
+// exec entry asks. No token is in it.
+type KubeconfigOutput struct {
+	// File is the kubeconfig, 0600: a whole file, since it has to be the agent's own.
+	// One that is not is neither replaced nor removed.
+	File string `yaml:"file"`
+	// Socket is where kubectl gets its token, by "valetkey agent credential".
+	Socket string `yaml:"socket"`
+
+	KubeCluster `yaml:",inline"`
+}
+
+// KubeCluster is a cluster, and which token it takes: for an AWS session one of EKS,
+// with EKSCluster and Region; without, the service_account_token that a Vault scope
+// reads.
+type KubeCluster struct {
+	// Server is its address, which begins with https.
+	Server string `yaml:"server"`
+	// CertificateAuthority is a file with its CA, or CertificateAuthorityData the CA
+	// itself, PEM in base64 as a kubeconfig has it; without, the system's.
+	CertificateAuthority     string `yaml:"certificate_authority"`
+	CertificateAuthorityData string `yaml:"certificate_authority_data"`
+	// TLSServerName is the name in its certificate; empty for Server's.
+	TLSServerName string `yaml:"tls_server_name"`
+	// Namespace is where commands work that name none; empty for kubectl's default.
+	Namespace string `yaml:"namespace"`
+	// EKSCluster is its name in EKS, and Region where STS vouches for the session.
+	// What a session may do there the cluster says, by its role alone: it does not
+	// see the permissions of a scope.
+	EKSCluster string `yaml:"eks_cluster"`
+	Region     string `yaml:"region"`
 }
 
 // TemplateOutput is a file that is written by text/template from a TemplateData.

@@ -9,7 +9,7 @@
 //   - the AWS container credentials endpoint, credential_process and, on request,
 //     the instance metadata service (IMDSv2 alone);
 //   - a Vault-API proxy that adds the token, and a token file;
-//   - files: AWS shared config profiles, .pgpass and templates.
+//   - files: AWS shared config profiles, .pgpass, kubeconfigs and templates.
 //
 // # Laws
 //

@@ -21,7 +21,7 @@ type journal struct {
 
 	mu    sync.Mutex
 	tasks map[string]bool // open, by id; locked by mu
-	left  leftovers       // its Files and Blocks; locked by mu
+	left  leftovers       // all but its Tasks; locked by mu
 }
 
 // leftovers is the file.
@@ -29,6 +29,8 @@ type leftovers struct {
 	Tasks  []string    `json:"tasks"`
 	Files  []string    `json:"files"`
 	Blocks []blockName `json:"blocks"`
+	// Kubeconfigs are files that may be somebody's by now.
+	Kubeconfigs []kubeconfigName `json:"kubeconfigs,omitempty"`
 }
 
 // blockName is a part of a file that others write too.
@@ -61,7 +63,7 @@ func (j *journal) read() (left leftovers, err error) {
 func (j *journal) serves(c Config) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.left.Files, j.left.Blocks = nil, nil
+	j.left = leftovers{}
 	for i := range c.Tasks {
 		for k := range c.Tasks[i].Scopes {
 			s := &c.Tasks[i].Scopes[k]
@@ -69,6 +71,8 @@ func (j *journal) serves(c Config) error {
 			for _, p := range s.Outputs.written() {
 				switch {
 				case *p == "":
+				case s.Outputs.Kubeconfig != nil && p == &s.Outputs.Kubeconfig.File:
+					j.left.Kubeconfigs = append(j.left.Kubeconfigs, s.Outputs.Kubeconfig.name())
 				case parts[p]:
 					j.left.Blocks = append(j.left.Blocks, blockName{*p, blockOf(c.Tasks[i], *s)})
 				default:
@@ -127,6 +131,9 @@ func (a *Agent) tidy(ctx context.Context, left leftovers) {
 		if _, err := os.Stat(b.File); err == nil {
 			errs = append(errs, setBlock(b.File, b.Name, nil, false))
 		}
+	}
+	for _, k := range left.Kubeconfigs {
+		errs = append(errs, k.remove())
 	}
 	if err := errors.Join(errs...); err != nil {
 		a.cfg.Log.WarnContext(ctx, "removing what an agent before has left", slog.String("error", err.Error()))

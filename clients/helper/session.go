@@ -29,6 +29,10 @@ type SessionConfig struct {
 	// Scopes are what the command gets. The first that gives an AWS credential is
 	// its default one; others are profiles. At least one.
 	Scopes []ScopeSpec
+	// Kube is a cluster that the command's KUBECONFIG leads to, with the first AWS
+	// session, or the one scope that reads a service account's token; nil for none,
+	// where KUBECONFIG is left as it is.
+	Kube *KubeCluster
 	// Program is the path of the valetkey command, which profiles name; empty for
 	// this program itself.
 	Program string
@@ -71,6 +75,11 @@ func Open(ctx context.Context, cfg SessionConfig) (_ *Session, err error) {
 	}
 	if cfg.Client == nil || len(cfg.Scopes) == 0 {
 		return nil, errors.New("opening a session: it needs a client and a scope")
+	}
+	if cfg.Kube != nil {
+		if err := cfg.Kube.check(); err != nil {
+			return nil, fmt.Errorf("opening a session: kubernetes: %w", err)
+		}
 	}
 	seen := map[string]bool{}
 	for _, spec := range cfg.Scopes {
@@ -134,6 +143,8 @@ func (s *Session) serve(ctx context.Context) error {
 			sessions = append(sessions, u)
 		case secret.Vault != nil && secret.Vault.Token != "":
 			err = s.serveVault(u)
+		case s.ofAccount(secret):
+			err = s.serveKube(u)
 		default:
 			err = s.writeLogin(ctx, u)
 		}
@@ -144,7 +155,7 @@ func (s *Session) serve(ctx context.Context) error {
 	if err := s.serveAWS(sessions); err != nil {
 		return fmt.Errorf("serving AWS credentials: %w", err)
 	}
-	return nil
+	return s.serveEKS(sessions)
 }
 
 func (s *Session) path(name string) string { return filepath.Join(s.dir, name) }

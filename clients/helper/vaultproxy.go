@@ -79,9 +79,7 @@ func vaultProxy(src source, secret string, log *slog.Logger) (http.Handler, erro
 }
 
 func vaultOf(ctx context.Context, src source) (destination, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout, valetkey.ErrUnavailable)
-	defer cancel()
-	cred, err := src.Credential(ctx)
+	cred, err := held(ctx, src)
 	if err != nil {
 		return destination{}, err
 	}

@@ -19,7 +19,7 @@ import (
 type agentCmd struct {
 	Run        agentRunCmd        `cmd:"" default:"withargs" help:"Keep tasks' credentials where programs look for them, until stopped."`
 	Status     agentStatusCmd     `cmd:"" help:"Show what a running agent serves, and for how long."`
-	Credential agentCredentialCmd `cmd:"" help:"Print a credential of a running agent, as AWS's credential_process has to."`
+	Credential agentCredentialCmd `cmd:"" help:"Print a credential of a running agent, as AWS's credential_process has to, or kubectl's exec plugin."`
 }
 
 type agentRunCmd struct {

@@ -67,6 +67,25 @@ type sessionFlags struct {
 	OnBehalfOf  string        `name:"on-behalf-of" help:"Who asked for it."`
 	TTL         time.Duration `help:"The life wished for. Default: the scope's. A credential is renewed for as long as the command runs."`
 	Wait        bool          `help:"Wait for people where they have to approve, as long as it takes."`
+
+	KubeServer    string `help:"A Kubernetes cluster's address: KUBECONFIG leads there, with a token of the scope's." placeholder:"URL"`
+	KubeCA        string `name:"kube-ca" type:"path" help:"With --kube-server: a file with its CA. Default: the system's." placeholder:"FILE"`
+	KubeNamespace string `help:"With --kube-server: where commands work that name no namespace." placeholder:"NAME"`
+	EKSCluster    string `name:"eks-cluster" help:"With --kube-server: its name in EKS. The token is then of the first AWS scope." placeholder:"NAME"`
+	EKSRegion     string `name:"eks-region" help:"With --eks-cluster: its region." placeholder:"REGION"`
+}
+
+// kube is the cluster that the command finds; nil for none.
+func (f *sessionFlags) kube() (*helper.KubeCluster, error) {
+	switch {
+	case f.KubeServer != "":
+		return &helper.KubeCluster{
+			Server: f.KubeServer, CertificateAuthority: f.KubeCA, Namespace: f.KubeNamespace, EKSCluster: f.EKSCluster, Region: f.EKSRegion,
+		}, nil
+	case f.KubeCA+f.KubeNamespace+f.EKSCluster+f.EKSRegion != "":
+		return nil, &usageError{"--kube-ca, --kube-namespace, --eks-cluster and --eks-region go with --kube-server"}
+	}
+	return nil, nil
 }
 
 // run runs a command in a session of its own.
@@ -76,6 +95,10 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 	if _, err := cmd.Find(); err != nil {
 		code, err := cmd.Run(ctx)
 		return &statusError{code, err}
+	}
+	kube, err := f.kube()
+	if err != nil {
+		return err
 	}
 	if f.Purpose == "" {
 		f.Purpose = "run " + filepath.Base(args[0])
@@ -95,7 +118,7 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 	}
 	s, err := helper.Open(limited, helper.SessionConfig{
 		Client: client, Task: valetkey.TaskSpec{Purpose: f.Purpose, Environment: f.Environment, OnBehalfOf: f.OnBehalfOf}, Scopes: f.Scope,
-		Guard: g.guard,
+		Kube: kube, Guard: g.guard,
 	})
 	if err != nil {
 		return err

@@ -2,8 +2,9 @@
 # Usage: install.sh [awscli|openssh]; without a name, all of them.
 # Installs the clients that the sidecar's tests run, none of them ours, and links
 # them into clients/ of the servers' cache folder: awscli, boto3, rclone, psql and
-# curl from the distribution (Debian 12), the AWS SDK for JavaScript from npm and
-# s5cmd from its Go module, both pinned beside this file. What is there already is left alone.
+# curl from the distribution (Debian 12), the AWS SDK for JavaScript from npm, s5cmd and
+# kubectl from their Go modules, all pinned beside this file. What is there already is
+# left alone. Debian's kubectl, 1.20, is older than the version of ExecCredential here.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${VALETKEY_SERVERS:-$HOME/.cache/valetkey/servers}/clients
@@ -84,26 +85,28 @@ javascript() {
   echo "$want" > "$out/js.stamp"
 }
 
-s5cmd() {
-  local want
-  want=$(stamp "$here/s5cmd/go.mod" "$here/s5cmd/go.sum")
-  if [ "$(cat "$out/s5cmd.stamp" 2> /dev/null)" = "$want" ] && [ -x "$out/s5cmd" ]; then
+# module NAME PACKAGE: a program that is built from the module beside this file.
+module() {
+  local name=$1 want
+  want=$(stamp "$here/$name/go.mod" "$here/$name/go.sum")
+  if [ "$(cat "$out/$name.stamp" 2> /dev/null)" = "$want" ] && [ -x "$out/$name" ]; then
     return
   fi
-  echo "clients: building s5cmd"
-  (cd "$here/s5cmd" && GOFLAGS="-buildvcs=false -mod=readonly" go build -trimpath -o "$out/.s5cmd.new" github.com/peak/s5cmd/v2) > "$out/s5cmd.log" 2>&1 || {
-    tail -n 20 "$out/s5cmd.log" >&2
+  echo "clients: building $name"
+  (cd "$here/$name" && GOFLAGS="-buildvcs=false -mod=readonly" go build -trimpath -o "$out/.$name.new" "$2") > "$out/$name.log" 2>&1 || {
+    tail -n 20 "$out/$name.log" >&2
     exit 1
   }
-  mv "$out/.s5cmd.new" "$out/s5cmd"
-  echo "$want" > "$out/s5cmd.stamp"
+  mv "$out/.$name.new" "$out/$name"
+  echo "$want" > "$out/$name.stamp"
 }
 
 case "$*" in
 "")
   distribution
   javascript
-  s5cmd
+  module s5cmd github.com/peak/s5cmd/v2
+  module kubectl k8s.io/kubernetes/cmd/kubectl
   ;;
 awscli) awscli ;;
 openssh) openssh ;;

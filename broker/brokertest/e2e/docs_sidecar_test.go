@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"maps"
 	"os"
 	"path/filepath"
@@ -27,6 +28,9 @@ func TestSidecarSnippets(t *testing.T) {
 	// Debian's reads no endpoint from the environment, as the document says.
 	shim := "#!/bin/sh\nexec " + clientsDir(t) + "/aws --endpoint-url " + s.minio.Endpoint + " \"$@\"\n"
 	must(t, os.WriteFile(filepath.Join(s.mkdir(t, "bin"), "aws"), []byte(shim), 0o700))
+	must(t, os.Symlink(filepath.Join(clientsDir(t), "kubectl"), filepath.Join(s.dir, "bin", "kubectl")))
+	eks, ca := cluster(t, eksCheck(t, "prod", "eu-central-1", sessionIn(filepath.Join(p.dir, "session"))))
+	must(t, os.WriteFile(filepath.Join(p.dir, "ca.pem"), []byte(ca), 0o600))
 	env := append(s.operators(t), "PATH="+filepath.Join(s.dir, "bin")+":"+binaries+":"+os.Getenv("PATH"), "VALETKEY_AGENT_SOCKET=")
 	runs := func(before, after string) reader {
 		return func(t *testing.T, text string) {
@@ -70,6 +74,25 @@ func TestSidecarSnippets(t *testing.T) {
 				"(set -a; . " + dir + "/s3-prefix-read.env; aws s3 ls s3://logs/2026/); kill $!; wait $!"
 			if out := p.shell(t, append(env, s.env...), script); !strings.Contains(out.stdout, " a\n") {
 				t.Errorf("it prints %q", out.stdout)
+			}
+		},
+		file + ", Kubernetes, 1": func(t *testing.T, text string) {
+			base, err := os.ReadFile(filepath.Join(p.dir, "agent.yaml"))
+			must(t, err)
+			text = replaced(t, text, map[string]string{"https://k8s.example.org:6443": eks})
+			text = strings.ReplaceAll("\n"+strings.TrimSpace(text), "\n", "\n          ") + "\n          templates: [{text: '" + eksSession + "', file: session}]\n"
+			must(t, os.WriteFile(filepath.Join(p.dir, "kube.yaml"), append(bytes.TrimSpace(base), text...), 0o600))
+		},
+		file + ", Kubernetes, 2": func(t *testing.T, text string) {
+			ready := "valetkey agent --config kube.yaml &\nuntil valetkey agent status --socket agent.sock --check 2> /dev/null; do sleep 0.1; done\n"
+			if out := p.shell(t, append(env, s.env...), ready+text+"kill $!; wait $!"); !strings.Contains(out.stdout, "of-web") {
+				t.Errorf("it prints:\n%s", out.stdout)
+			}
+		},
+		file + ", Kubernetes, 3": func(t *testing.T, text string) {
+			text = replaced(t, text, map[string]string{"https://k8s.example.org:6443": eks, "kubectl get": "sh -ec '" + keepSession + "kubectl get"})
+			if out := p.shell(t, append(env, s.env...), strings.TrimSpace(text)+"'"); !strings.Contains(out.stdout, "of-web") {
+				t.Errorf("it prints:\n%s", out.stdout)
 			}
 		},
 		file + ", `valetkey agent status --check`": func(t *testing.T, text string) {

@@ -128,7 +128,7 @@ func clientsDir(t *testing.T) string {
 	minio, err := servers.Binary("minio")
 	must(t, err)
 	dir := filepath.Join(filepath.Dir(minio), "clients")
-	if _, err := os.Stat(filepath.Join(dir, "s5cmd.stamp")); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, "kubectl.stamp")); err != nil {
 		t.Fatalf("finding the clients: %v; run make servers", err)
 	}
 	return dir
