@@ -206,6 +206,9 @@ func (b *Broker) MintCredential(ctx context.Context, who Caller, key, grantID st
 		return Issued{}, err
 	}
 	tally, err := b.tally(ctx, who, g)
+	if isRefusal(err) || errors.Is(err, ErrLapsed) {
+		err = b.refuseMinting(ctx, who, g, err)
+	}
 	if err != nil {
 		return Issued{}, err
 	}

@@ -104,7 +104,11 @@ func (b *Broker) endGrant(ctx context.Context, who Caller, key, content, id stri
 // upstream, so it is orphaned and revoked by the name that the intent recorded.
 func (b *Broker) recover(ctx context.Context, catalog string) error {
 	_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
-		if _, err := t.Record(ledger.Record{Type: ledger.BrokerStarted, Catalog: catalog}); err != nil {
+		started := ledger.Record{Type: ledger.BrokerStarted, Catalog: catalog}
+		if b.cfg.Board != nil {
+			started.ApproverKeys = b.cfg.Board.Keys()
+		}
+		if _, err := t.Record(started); err != nil {
 			return err
 		}
 		open, err := t.Issuances(store.IssuanceFilter{State: store.IssuanceIntended})

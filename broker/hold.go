@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/valetkey/valetkey/broker/approval"
 	"github.com/valetkey/valetkey/broker/approval/evidence"
@@ -14,14 +15,13 @@ import (
 )
 
 var (
-	// ErrRejected means that people said no to this grant.
+	// ErrRejected means that people said no to this grant, or to the same shortly
+	// before.
 	ErrRejected = fmt.Errorf("rejected by an approver: %w", approval.ErrDenied)
 	// ErrLapsed means that people did not say enough in time.
 	ErrLapsed = fmt.Errorf("not approved in time: %w", ErrGrantEnded)
-	// ErrSettled means that a grant waits for nobody any more.
-	ErrSettled = errors.New("not waiting for approval")
-	// ErrTooManyPending means that as many requests of the agent's wait for people
-	// as may.
+	// ErrTooManyPending means that as many requests of the agent's, of its delegate's
+	// or of all agents' wait for people as may.
 	ErrTooManyPending = fmt.Errorf("too many requests wait for people: %w", guard.ErrRateLimited)
 )
 
@@ -40,81 +40,155 @@ func (b *Broker) hold(p *passage, d policy.Decision, ask Ask, refusal error) (kn
 	g := &p.grant
 	g.Case = &store.Case{
 		Envelope: string(envelope), Nonce: evidence.NewNonce(), Justification: ask.Justification,
-		Chain: approval.ChainOf(d), Key: b.cfg.Guard.Key(p.who.Agent),
+		Identity: approval.IdentityOf(d), Claim: d.Task().OnBehalfOf, Key: b.cfg.Guard.Key(p.who.Agent), Delegate: p.who.delegate(),
 	}
 	p.need(needed.Needs)
-	if err := b.cfg.Board.Reachable(caseOf(*g)); err != nil {
+	known, refusal, err = b.mayWait(p)
+	if known != "" || refusal != nil || err != nil {
 		g.Case = nil
-		return "", err, nil
-	}
-	waiting, err := p.tx.Grants(store.GrantFilter{Pending: true, Limit: -1})
-	if err != nil {
-		return "", nil, err
-	}
-	mine := 0
-	for _, w := range waiting {
-		if w.Digest == g.Digest && w.Agent == g.Agent && p.tx.Now().Before(w.ExpiresAt) {
-			p.grant = w
-			return w.ID, nil, nil
-		}
-		if w.Case.Key == g.Case.Key {
-			mine++
-		}
-	}
-	if mine >= b.cfg.Board.Pending() {
-		return "", nil, ErrTooManyPending
+		return known, refusal, err
 	}
 	g.State, g.ExpiresAt = store.GrantPending, g.RequestedAt.Add(b.cfg.Board.Wait())
 	p.record.Type, p.record.Envelope, p.record.NotAfter = ledger.GrantPending, envelope, &g.ExpiresAt
 	return "", nil, nil
 }
 
-// tally counts who has approved g, for a minting by who. It is an error where g
-// cannot be minted from.
-func (b *Broker) tally(ctx context.Context, who Caller, g store.Grant) (t approval.Tally, err error) {
-	if g.Case != nil && b.cfg.Board != nil {
-		err = b.cfg.Store.View(ctx, func(r store.Reader) error {
-			t, err = b.count(r, g, chainOf(who)...)
-			return err
-		})
-		if err != nil {
-			return approval.Tally{}, err
+// mayWait says whether p.grant may wait for people. Where it may not, that is a
+// refusal, which is on the record and has cost the agent a token.
+func (b *Broker) mayWait(p *passage) (known string, refusal, err error) {
+	g := &p.grant
+	if err := b.cfg.Board.Reachable(caseOf(*g)); err != nil {
+		b.cfg.Log.Warn("nobody is asked: fewer people are listed than could approve it", slog.String("grant", g.ID), slog.String("scope", g.Scope))
+		return "", err, nil
+	}
+	mine, err := p.tx.Grants(store.GrantFilter{Key: g.Case.Key, Pending: true, Limit: -1})
+	if err != nil {
+		return "", nil, err
+	}
+	for _, w := range mine { // as many as may wait, at most
+		if w.Digest == g.Digest && p.tx.Now().Before(w.ExpiresAt) {
+			p.grant = w
+			return w.ID, nil, nil
 		}
 	}
+	until, err := p.tx.Cooling(coolingKey(*g))
+	if err != nil {
+		return "", nil, err
+	}
+	// One that ends later than any does was made while the clock was ahead.
+	if left := until.Sub(p.tx.Now()); left > 0 && left <= b.cfg.Board.CoolDown() {
+		return "", ErrRejected, nil
+	}
+	n, err := p.tx.Waiting(g.Case.Key, g.Case.Delegate)
+	if err != nil {
+		return "", nil, err
+	}
+	if most := b.cfg.Board.Pending(); n.Key >= most || n.Delegate >= most*approval.PerDelegate || n.All >= approval.MaxWaiting {
+		return "", ErrTooManyPending, nil
+	}
+	return "", nil, nil
+}
+
+// coolingKey is what the same request is told by, whatever its task: who asks, for
+// what, with which parameters.
+func coolingKey(g store.Grant) string { return contentOf("cooling", g.Case.Key, g.Scope, g.Params) }
+
+// tally counts who has approved g, for a minting by who. It is a refusal where g
+// waits for people, or waited in vain.
+func (b *Broker) tally(ctx context.Context, who Caller, g store.Grant) (t approval.Tally, err error) {
+	if g.Case == nil || b.cfg.Board == nil {
+		return t, mintable(g, t)
+	}
+	err = b.cfg.Store.View(ctx, func(r store.Reader) error {
+		t, err = b.count(r, g, asking(who)...)
+		return err
+	})
+	if err == nil {
+		err = mintable(g, t)
+	}
+	return t, err
+}
+
+// mintable says why g cannot be minted from; nil where it can.
+func mintable(g store.Grant, t approval.Tally) error {
 	switch g.State {
 	case store.GrantCleared, store.GrantActive:
-		return t, nil
+		return nil
 	case store.GrantPending:
-		return approval.Tally{}, &approval.NeededError{Needs: approval.Lacking(needsOf(g), t)}
+		return &approval.NeededError{Needs: approval.Lacking(needsOf(g), t)}
 	case store.GrantRejected:
-		return approval.Tally{}, ErrRejected
+		return ErrRejected
 	case store.GrantLapsed:
-		return approval.Tally{}, ErrLapsed
+		return ErrLapsed
 	default:
-		return approval.Tally{}, ErrGrantEnded
+		return ErrGrantEnded
 	}
 }
 
-// count verifies the votes on g again.
-func (b *Broker) count(r store.Reader, g store.Grant, chain ...string) (approval.Tally, error) {
+// refuseMinting puts the refusal of a minting on the record, for a token.
+func (b *Broker) refuseMinting(ctx context.Context, who Caller, g store.Grant, refusal error) error {
+	_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		if err := b.cfg.Guard.Throttle(t, who.Agent); err != nil {
+			return err
+		}
+		_, err := t.Record(ledger.Record{
+			Type: ledger.IssuanceRefused, Correlation: who.Correlation, Agent: g.Agent, Delegate: who.delegate(), Task: g.TaskID, Grant: g.ID,
+			EnvelopeDigest: g.Digest, Tier: g.Tier, Scope: g.Scope + "@" + g.ScopeVersion, Reason: b.cfg.Reason(refusal),
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return refusal
+}
+
+// count verifies the votes on g again. now is who asks now, beside who asked then.
+// The votes of somebody who is frozen do not count.
+func (b *Broker) count(r store.Reader, g store.Grant, now ...string) (approval.Tally, error) {
 	kept, err := r.Approvals(g.ID)
 	if err != nil {
 		return approval.Tally{}, err
 	}
-	votes := make([]approval.Vote, len(kept))
-	for i, k := range kept {
-		votes[i] = approval.Vote{Person: k.Person, Statement: []byte(k.Statement), Signature: k.Signature}
+	var votes []approval.Vote
+	for _, k := range kept {
+		frozen, err := b.frozenPerson(r, k.Person)
+		if err != nil {
+			return approval.Tally{}, err
+		}
+		if !frozen {
+			votes = append(votes, voteOf(k))
+		}
 	}
-	return b.cfg.Board.Count(caseOf(g), votes, chain), nil
+	return b.cfg.Board.Count(caseOf(g), votes, now...), nil
 }
 
-// chainOf is who calls now, which may be another delegate than the one that asked.
-func chainOf(who Caller) []string {
-	chain := []string{who.id()}
-	if d := who.delegate(); d != "" {
-		chain = append(chain, d)
+func voteOf(k store.Approval) approval.Vote {
+	return approval.Vote{
+		Person: k.Person, Decision: evidence.Decision(k.Decision), Comment: k.Comment, Statement: []byte(k.Statement), Signature: k.Signature,
 	}
-	return chain
+}
+
+// frozenPerson says whether any of a person's IDs is frozen.
+func (b *Broker) frozenPerson(r store.Reader, person string) (bool, error) {
+	for _, id := range b.cfg.Board.IDs(person) {
+		switch err := guard.Frozen(r, id); {
+		case errors.Is(err, guard.ErrFrozen):
+			return true, nil
+		case err != nil:
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// asking is who calls now, which may be another delegate than the one that asked.
+func asking(who Caller) []string {
+	names := []string{who.id()}
+	if d := who.delegate(); d != "" {
+		names = append(names, d)
+	}
+	return names
 }
 
 func needsOf(g store.Grant) (out []policy.Need) {
@@ -126,5 +200,7 @@ func needsOf(g store.Grant) (out []policy.Need) {
 
 // caseOf is what people decide of g.
 func caseOf(g store.Grant) approval.Case {
-	return approval.Case{Grant: g.ID, Digest: g.Digest, Nonce: g.Case.Nonce, Tier: g.Tier, Needs: needsOf(g), Chain: g.Case.Chain}
+	return approval.Case{
+		Grant: g.ID, Digest: g.Digest, Nonce: g.Case.Nonce, Tier: g.Tier, Needs: needsOf(g), Identity: g.Case.Identity, Claim: g.Case.Claim,
+	}
 }

@@ -210,7 +210,7 @@ func (p *passage) openTask(id string) error {
 
 // isRefusal tells an answer from a fault: only answers are recorded as denials.
 func isRefusal(err error) bool {
-	return errors.Is(err, guard.ErrFrozen) || errors.Is(err, approval.ErrNeeded) || errors.Is(err, approval.ErrDenied)
+	return errors.Is(err, guard.ErrFrozen) || errors.Is(err, approval.ErrNeeded) || errors.Is(err, approval.ErrDenied) || errors.Is(err, ErrTooManyPending)
 }
 
 // describe is what every record of a decided request says.

@@ -1,34 +1,58 @@
 package broker
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
 	"github.com/valetkey/valetkey/broker/approval"
 	"github.com/valetkey/valetkey/broker/approval/evidence"
+	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/store"
 )
 
-// Vote takes an approver's signed decision. One no ends the request; a yes clears
-// it where it is the last that was needed. The vote is on the record, whole, with
-// what comes of it. Sent again it is one vote; a no after a yes is a no.
+// ErrSettled means that a vote comes too late: the grant has ended, or a yes is
+// wanted of nobody any more.
+var ErrSettled = errors.New("not waiting for approval")
+
+// ErrFrozenApprover means that an operator has stopped this person's decisions.
+var ErrFrozenApprover = fmt.Errorf("approver frozen: %w", guard.ErrFrozen)
+
+// clockLeeway is how far a request may lie in the future before its clock is taken
+// for one that was ahead.
+const clockLeeway = 30 * time.Second
+
+// Vote takes an approver's signed decision. A yes clears the request where it is
+// the last that was needed; a no ends it, also after it was cleared, with what was
+// minted from it. The vote is on the record, whole, with what comes of it. Sent
+// again it is one vote; a no after a yes is a no.
 func (b *Broker) Vote(ctx context.Context, who Caller, id string, statement []byte, signature string) (p Pending, err error) {
+	v, err := b.judge(ctx, who, id, statement, signature)
+	if err != nil {
+		return p, err
+	}
 	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+		if err := b.cfg.Guard.Throttle(t, who.Agent); err != nil {
+			return err
+		}
+		if frozen, err := b.frozenPerson(t.Tx, v.Person); err != nil || frozen {
+			return cmp.Or(err, ErrFrozenApprover)
+		}
 		g, err := b.decidable(t.Tx, who, id)
 		if err != nil {
 			return err
 		}
-		v, err := b.cfg.Board.Judge(caseOf(g), who.id(), statement, signature)
-		if err != nil {
-			return err
-		}
-		again, err := voted(t, id, v)
+		again, err := b.voted(t, g, v)
 		switch {
 		case err != nil:
 			return err
-		case !again && (g.State != store.GrantPending || !t.Now().Before(g.ExpiresAt)):
+		case again:
+		case !wanted(g, v, t.Now()):
 			return ErrSettled
-		case !again:
+		default:
 			if err := b.take(t, who, &g, v); err != nil {
 				return err
 			}
@@ -38,15 +62,41 @@ func (b *Broker) Vote(ctx context.Context, who Caller, id string, statement []by
 	})
 	if err == nil {
 		b.watches.announce(id)
+		b.wake()
 	}
 	return p, err
 }
 
-// voted says whether the same person has said the same before.
-func voted(t *ledger.Tx, grant string, v approval.Vote) (bool, error) {
-	kept, err := t.Approvals(grant)
+// judge verifies a vote before anybody waits for its transaction. What it is about
+// never changes.
+func (b *Broker) judge(ctx context.Context, who Caller, id string, statement []byte, signature string) (v approval.Vote, err error) {
+	err = b.cfg.Store.View(ctx, func(r store.Reader) error {
+		g, err := b.decidable(r, who, id)
+		if err != nil {
+			return err
+		}
+		v, err = b.cfg.Board.Judge(caseOf(g), who.id(), statement, signature)
+		return err
+	})
+	return v, err
+}
+
+// wanted says whether a vote still changes something.
+func wanted(g store.Grant, v approval.Vote, now time.Time) bool {
+	if v.Decision == evidence.Reject {
+		return g.State.Open()
+	}
+	// One of a time to come was asked for before the clock was put back, and would
+	// wait for longer than it may.
+	return g.State == store.GrantPending && now.Before(g.ExpiresAt) && now.Add(clockLeeway).After(g.RequestedAt)
+}
+
+// voted says whether the same person has said the same before, in a way that
+// counts still.
+func (b *Broker) voted(t *ledger.Tx, g store.Grant, v approval.Vote) (bool, error) {
+	kept, err := t.Approvals(g.ID)
 	for _, k := range kept {
-		if k.Person == v.Person && k.Decision == string(v.Decision) {
+		if k.Person == v.Person && k.Decision == string(v.Decision) && b.cfg.Board.Stands(caseOf(g), voteOf(k)) {
 			return true, nil
 		}
 	}
@@ -73,20 +123,34 @@ func (b *Broker) take(t *ledger.Tx, who Caller, g *store.Grant, v approval.Vote)
 		return err
 	}
 	if v.Decision == evidence.Reject {
-		return b.end(t, g, ending{
-			state: store.GrantRejected, grantType: ledger.GrantRejected, cause: "rejected by " + v.Person, correlation: who.Correlation,
-		})
+		return b.reject(t, who, g, v)
 	}
 	tally, err := b.count(t.Tx, *g)
 	if err != nil || len(approval.Lacking(needsOf(*g), tally)) > 0 {
 		return err
 	}
-	// The life that was approved begins now. Minting decides again.
+	return b.clear(t, who, g, tally)
+}
+
+// reject ends a grant, and has the same not asked for again for a while.
+func (b *Broker) reject(t *ledger.Tx, who Caller, g *store.Grant, v approval.Vote) error {
+	if d := b.cfg.Board.CoolDown(); d > 0 {
+		if err := t.PutCooling(coolingKey(*g), t.Now().Add(d)); err != nil {
+			return err
+		}
+	}
+	return b.end(t, g, ending{
+		state: store.GrantRejected, grantType: ledger.GrantRejected, cause: "rejected by " + v.Person, correlation: who.Correlation,
+	})
+}
+
+// clear begins the life that was approved. Minting decides again.
+func (b *Broker) clear(t *ledger.Tx, who Caller, g *store.Grant, tally approval.Tally) error {
 	g.State, g.ExpiresAt = store.GrantCleared, t.Now().Add(g.TTL)
 	if err := t.PutGrant(*g); err != nil {
 		return err
 	}
-	_, err = t.Record(ledger.Record{
+	_, err := t.Record(ledger.Record{
 		Type: ledger.GrantCleared, Correlation: who.Correlation, Agent: g.Agent, Task: g.TaskID, Grant: g.ID,
 		EnvelopeDigest: g.Digest, PermissionsDigest: g.PermissionsDigest, Tier: g.Tier, Scope: g.Scope + "@" + g.ScopeVersion,
 		Params: g.Params, TTLSeconds: int64(g.TTL.Seconds()), Approvals: tally.Counts(), NotAfter: &g.ExpiresAt,

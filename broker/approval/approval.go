@@ -87,8 +87,10 @@ func Clear(a guard.Admission, t Tally) (Clearance, error) {
 		if err != nil {
 			return Clearance{}, err
 		}
-		if counts := d.Approvals(); len(counts) > 0 && (t.digest != digest || !maps.Equal(counts, t.counts)) {
-			return Clearance{}, fmt.Errorf("%w: the approvals are not of this envelope", ErrNoClearance)
+		if counts := d.Approvals(); !maps.Equal(counts, t.counts) {
+			return Clearance{}, fmt.Errorf("%w: the approvals were not counted here", ErrNoClearance)
+		} else if len(counts) > 0 && t.digest != digest {
+			return Clearance{}, fmt.Errorf("%w: people have approved something else, and what policy allows has changed since", ErrDenied)
 		}
 		return Clearance{admission: a, digest: digest}, nil
 	case policy.NeedsApproval:
@@ -128,8 +130,12 @@ func Envelope(d policy.Decision) ([]byte, error) {
 		"source_cidrs": req.Scope().SourceCIDRs(),
 		"ttl_seconds":  int64(d.TTL().Seconds()),
 	}
-	if regions := req.Scope().Regions(); len(regions) > 0 { // without any, the digest is what it was before there were Regions
+	// Without any, the digest is what it was before there were these.
+	if regions := req.Scope().Regions(); len(regions) > 0 {
 		envelope["regions"] = regions
+	}
+	if delegate := d.Agent().Delegate(); !delegate.IsZero() {
+		envelope["delegate"] = delegate.String()
 	}
 	canon, err := jcs.Marshal(envelope)
 	if err != nil {

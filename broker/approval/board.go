@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -27,6 +26,17 @@ const (
 	// people, who then approve without reading.
 	DefaultPending = 8
 	maxPending     = 1000
+	// MaxWaiting is how many requests may wait at once, of all agents together.
+	MaxWaiting = 1000
+	// PerDelegate times Config.Pending may wait of those that one delegate asks for.
+	PerDelegate = 10
+	// DefaultCoolDown is how long a request that people rejected is not put to them
+	// again.
+	DefaultCoolDown = 15 * time.Minute
+	// maxKeys keeps the list of all keys in one record.
+	maxKeys = 500
+	// NoTier is the value of Config.Hardware for no tier at all.
+	NoTier = "none"
 )
 
 var personName = regexp.MustCompile(`^[a-z0-9][a-z0-9._@+-]{0,127}$`)
@@ -58,10 +68,13 @@ type Config struct {
 	// Pending is how many requests of one agent may wait at once; DefaultPending
 	// when zero.
 	Pending int
-	// Hardware are the tiers whose approvals have to come from a security key that
-	// attests a touch and a PIN or fingerprint. Nil is the admin tier alone; empty
-	// is none.
-	Hardware []string
+	// CoolDown is how long the same is not asked for again after people said no;
+	// DefaultCoolDown when nil.
+	CoolDown *time.Duration
+	// Hardware is the lowest tier whose approvals have to come from a security key
+	// that attests a touch and a PIN or fingerprint: "admin" when empty, NoTier for
+	// none.
+	Hardware string
 }
 
 // Board is who may approve, and under which rules. It never changes and is safe
@@ -72,28 +85,35 @@ type Board struct {
 	byID     map[string]*person
 	wait     time.Duration
 	pending  int
-	hardware []string
+	coolDown time.Duration
+	// hardware is the lowest tier that takes a security key; 0 for none.
+	hardware scopes.Tier
 }
 
 type person struct {
 	name   string
-	groups []string
-	names  []string // in lower case: name, aliases and IDs
+	ids    []string
+	groups []string   // sorted
+	names  [][]string // name and aliases, as wordsOf gives them
 	keys   []ssh.PublicKey
 }
 
 // NewBoard validates cfg, and finds every fault at once.
 func NewBoard(cfg Config) (*Board, error) {
-	b := &Board{broker: cfg.Broker, byID: map[string]*person{}, wait: cfg.Wait, pending: cfg.Pending, hardware: cfg.Hardware}
+	b := &Board{broker: cfg.Broker, byID: map[string]*person{}, wait: cfg.Wait, pending: cfg.Pending, coolDown: DefaultCoolDown}
 	if b.wait == 0 {
 		b.wait = DefaultWait
 	}
 	if b.pending == 0 {
 		b.pending = DefaultPending
 	}
-	if b.hardware == nil {
-		b.hardware = []string{scopes.TierAdmin.String()}
+	if cfg.CoolDown != nil {
+		b.coolDown = *cfg.CoolDown
 	}
+	if cfg.Hardware == "" {
+		cfg.Hardware = scopes.TierAdmin.String()
+	}
+	b.hardware = tierOf(cfg.Hardware)
 	var errs []error
 	need := func(ok bool, text string, args ...any) {
 		if !ok {
@@ -104,22 +124,23 @@ func NewBoard(cfg Config) (*Board, error) {
 	need(len(cfg.People) > 0, "people: at least one is required")
 	need(b.wait >= time.Minute && b.wait <= MaxWait, "wait: %v is not from 1m to %v", b.wait, MaxWait)
 	need(b.pending > 0 && b.pending <= maxPending, "pending: %d is not from 1 to %d", b.pending, maxPending)
-	for _, tier := range b.hardware {
-		need(isTier(tier), "hardware: %q is no tier: read, write, destructive or admin", tier)
-	}
-	names, keys := map[string]string{}, map[string]string{}
+	need(b.coolDown >= 0 && b.coolDown <= MaxWait, "cool_down: %v is not from 0s to %v", b.coolDown, MaxWait)
+	need(b.hardware != scopes.TierUnspecified || cfg.Hardware == NoTier, "hardware: %q is not read, write, destructive, admin or %s", cfg.Hardware, NoTier)
+	keys := map[string]string{}
 	for _, p := range cfg.People {
-		errs = append(errs, b.add(p, names, keys)...)
+		errs = append(errs, b.add(p, keys)...)
 	}
+	need(len(keys) <= maxKeys, "people: %d keys, of at most %d", len(keys), maxKeys)
+	errs = append(errs, b.checkNames()...)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-// add takes one person. names and keys are whose they already are: two people of
-// one name or key would be one person who counts twice.
-func (b *Board) add(p Person, names, keys map[string]string) (errs []error) {
+// add takes one person. keys are whose they already are: two people with one key
+// would be one person who counts twice.
+func (b *Board) add(p Person, keys map[string]string) (errs []error) {
 	fault := func(text string, args ...any) {
 		errs = append(errs, fmt.Errorf("people.%s: %w", p.Name, fmt.Errorf(text, args...)))
 	}
@@ -132,25 +153,30 @@ func (b *Board) add(p Person, names, keys map[string]string) (errs []error) {
 	if len(p.Keys) == 0 {
 		fault("keys: at least one SSH public key is required")
 	}
-	in := &person{name: p.Name, groups: slices.Clone(p.Groups)}
-	for _, name := range slices.Concat([]string{p.Name}, p.IDs, p.Aliases) {
-		name = strings.ToLower(strings.TrimSpace(name))
-		if owner, taken := names[name]; taken || name == "" {
-			fault("the name %q is empty, or there already, as %s's", name, owner)
+	in := &person{name: p.Name, ids: slices.Clone(p.IDs), groups: slices.Sorted(slices.Values(p.Groups))}
+	for _, name := range append([]string{p.Name}, p.Aliases...) {
+		words := wordsOf(name)
+		if len(words) == 0 {
+			fault("the name or alias %q has no letter and no digit", name)
 			continue
 		}
-		names[name] = p.Name
-		in.names = append(in.names, name)
+		in.names = append(in.names, words)
 	}
 	for _, id := range p.IDs {
 		if _, err := spiffeid.FromString(id); err != nil {
 			fault("id %q: %w", id, err)
 		}
+		if other := b.byID[id]; other != nil {
+			fault("id %s is there already, as %s's", id, other.name)
+		}
 		b.byID[id] = in
 	}
-	for _, group := range p.Groups {
+	for i, group := range in.groups {
 		if group == policy.AnyGroup {
 			fault("groups: everybody is in %q", group)
+		}
+		if i > 0 && group == in.groups[i-1] {
+			fault("groups: %q comes twice, and a person counts once", group)
 		}
 	}
 	for _, line := range p.Keys {
@@ -171,13 +197,27 @@ func (b *Board) add(p Person, names, keys map[string]string) (errs []error) {
 	return errs
 }
 
-func isTier(word string) bool {
-	for t := scopes.TierRead; t <= scopes.TierAdmin; t++ {
-		if t.String() == word {
-			return true
+// checkNames finds two entries that are one person by what their names have in
+// common: that person would count twice.
+func (b *Board) checkNames() (errs []error) {
+	for i, p := range b.people {
+		for _, q := range b.people[i+1:] {
+			if slices.ContainsFunc(q.names, p.isIn) || slices.ContainsFunc(p.names, q.isIn) {
+				errs = append(errs, fmt.Errorf("people.%s: %s goes by the same name, so that one may be the other, who would count twice: give each names that the other has not", q.name, p.name))
+			}
 		}
 	}
-	return false
+	return errs
+}
+
+// tierOf is the tier of a word; 0 for none.
+func tierOf(word string) scopes.Tier {
+	for t := scopes.TierRead; t <= scopes.TierAdmin; t++ {
+		if t.String() == word {
+			return t
+		}
+	}
+	return scopes.TierUnspecified
 }
 
 // Broker is the name that statements are bound to.
@@ -188,6 +228,28 @@ func (b *Board) Wait() time.Duration { return b.wait }
 
 // Pending is how many requests of one agent may wait at once.
 func (b *Board) Pending() int { return b.pending }
+
+// CoolDown is how long the same is not asked for again after people said no.
+func (b *Board) CoolDown() time.Duration { return b.coolDown }
+
+// IDs are a person's SPIFFE IDs; none of somebody who is not listed.
+func (b *Board) IDs(name string) []string {
+	if p := b.named(name); p != nil {
+		return slices.Clone(p.ids)
+	}
+	return nil
+}
+
+// Keys are the fingerprints of everybody's keys, for the record.
+func (b *Board) Keys() map[string][]string {
+	out := map[string][]string{}
+	for _, p := range b.people {
+		for _, k := range p.keys {
+			out[p.name] = append(out[p.name], ssh.FingerprintSHA256(k))
+		}
+	}
+	return out
+}
 
 // Person names who calls with a SPIFFE ID; empty for nobody.
 func (b *Board) Person(id string) string {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/valetkey/valetkey/broker/approval"
+	"github.com/valetkey/valetkey/broker/policy"
 )
 
 func publicKey(t *testing.T) string {
@@ -35,17 +36,21 @@ func TestBoardRefuses(t *testing.T) {
 		"wait: 30s is not from 1m":      func(c *approval.Config) { c.Wait = 30 * time.Second },
 		"wait: 25h0m0s is not":          func(c *approval.Config) { c.Wait = 25 * time.Hour },
 		"pending: -1":                   func(c *approval.Config) { c.Pending = -1 },
-		`hardware: "desctructive"`:      func(c *approval.Config) { c.Hardware = []string{"desctructive"} },
+		`hardware: "desctructive"`:      func(c *approval.Config) { c.Hardware = "desctructive" },
+		"cool_down: -1s":                func(c *approval.Config) { d := -time.Second; c.CoolDown = &d },
+		`groups: "sre" comes twice`:     func(c *approval.Config) { c.People[0].Groups = []string{"sre", "security", "sre"} },
 		"a name matches":                func(c *approval.Config) { c.People[0].Name = "Alice" },
 		"ids: at least one":             func(c *approval.Config) { c.People[0].IDs = nil },
 		`id "alice"`:                    func(c *approval.Config) { c.People[0].IDs = []string{"alice"} },
 		"keys: at least one":            func(c *approval.Config) { c.People[0].Keys = nil },
 		"unusable key":                  func(c *approval.Config) { c.People[0].Keys = []string{"ssh-dss AAAA"} },
 		"is there already, as alice's":  func(c *approval.Config) { c.People[1].Keys = []string{key} },
-		`the name "alice@example.com"`:  func(c *approval.Config) { c.People[1].Aliases = []string{"Alice@Example.com"} },
+		"bob: alice goes by the same":   func(c *approval.Config) { c.People[1].Aliases = []string{"Alice@Example.com"} },
+		"alice goes by the same name":   func(c *approval.Config) { c.People[1].Name = "alice@corp.example" },
+		"has no letter and no digit":    func(c *approval.Config) { c.People[1].Aliases = []string{"@"} },
 		`everybody is in "any"`:         func(c *approval.Config) { c.People[0].Groups = []string{"any"} },
 		`spiffe://example.org/person/b`: func(c *approval.Config) { c.People[0].IDs = append(c.People[0].IDs, bob.IDs...) },
-		`the name "bob" is`:             func(c *approval.Config) { c.People[0].Name = "bob" },
+		"people.bob: bob goes by":       func(c *approval.Config) { c.People[0].Name = "bob" },
 	} {
 		cfg := approval.Config{Broker: "log.example.org", People: []approval.Person{alice, bob}}
 		change(&cfg)
@@ -54,7 +59,32 @@ func TestBoardRefuses(t *testing.T) {
 		}
 	}
 	b, err := approval.NewBoard(approval.Config{Broker: "log.example.org", People: []approval.Person{alice, bob}})
-	if err != nil || b.Wait() != approval.DefaultWait || b.Pending() != approval.DefaultPending || b.Person(bob.IDs[0]) != "bob" || b.Person("spiffe://example.org/x") != "" {
+	if err != nil || b.CoolDown() != approval.DefaultCoolDown || len(b.Keys()["alice"]) != 1 || b.Wait() != approval.DefaultWait || b.Pending() != approval.DefaultPending || b.Person(bob.IDs[0]) != "bob" || b.Person("spiffe://example.org/x") != "" {
 		t.Errorf("%+v %v", b, err)
+	}
+}
+
+// Whoever is named in what an agent says is no judge of it, however they are named;
+// nobody else is.
+func TestNamesInText(t *testing.T) {
+	bob := approval.Person{Name: "bob", IDs: []string{"spiffe://example.org/person/bob"}, Groups: []string{"sre"}, Keys: []string{publicKey(t)}, Aliases: []string{"Robert Smith", "rs@example.com"}}
+	b, err := approval.NewBoard(approval.Config{Broker: "log.example.org", People: []approval.Person{bob}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, barred := range map[string]bool{
+		"bob": true, "BOB": true, "@bob": true, "asked by bob.": true, "-bob": true, "bob@example.com": true, "bob+oncall@example.com": true,
+		"Bob B. <bob@corp.example>": true, "spiffe://example.org/person/bob": true, "spiffe://example.org/agent/bob/s1": true,
+		"Robert Smith (ticket 7)": true, "robert  smith": true, "rs": true, "RS@example.com": true, "alice,bob": true, "a/bob/c": true, "\u201cbob\u201d": true,
+		"": false, "bobby": false, "carol": false, "Robert": false, "Smith Robert": false, "bob.smith": false, "rs@other.example": false,
+	} {
+		c := approval.Case{Needs: []policy.Need{{Group: "sre", Approvals: 1}}, Claim: text}
+		if got := len(b.Barred(c)) == 1; got != barred {
+			t.Errorf("%q bars bob: %v", text, got)
+		}
+		c.Identity, c.Claim = []string{text}, ""
+		if got := len(b.Barred(c)) == 1; got != barred {
+			t.Errorf("%q in a verified name bars bob: %v", text, got)
+		}
 	}
 }

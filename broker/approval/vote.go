@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
-	"unicode"
 
 	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/policy"
+	"github.com/valetkey/valetkey/scopes"
 )
 
 var (
@@ -26,24 +25,22 @@ type Case struct {
 	Grant, Digest, Nonce, Tier string
 	// Needs are those of the request, before anybody has voted.
 	Needs []policy.Need
-	// Chain names who asks: the agent, who speaks for it, the parts of its path, and
-	// on whose behalf it says it acts.
-	Chain []string
+	// Identity names who asks, by what was verified: the agent, who speaks for it,
+	// and the parts of its path. Claim is on whose behalf it says it acts.
+	Identity []string
+	Claim    string
 }
 
-// ChainOf is the chain that leads to who asks d.
-func ChainOf(d policy.Decision) []string {
+// IdentityOf is what was verified of who asks d.
+func IdentityOf(d policy.Decision) []string {
 	a := d.Agent()
-	chain := []string{a.ID().String()}
+	names := []string{a.ID().String()}
 	if del := a.Delegate(); !del.IsZero() {
-		chain = append(chain, del.String())
+		names = append(names, del.String())
 	}
-	chain = slices.AppendSeq(chain, maps.Values(a.Attributes()))
-	if on := d.Task().OnBehalfOf; on != "" {
-		chain = append(chain, on)
-	}
-	slices.Sort(chain)
-	return slices.Compact(chain)
+	names = slices.AppendSeq(names, maps.Values(a.Attributes()))
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Vote is one person's signed decision, as it is kept.
@@ -82,56 +79,65 @@ func (b *Board) verify(c Case, p *person, statement []byte, signature string) (V
 	if err != nil {
 		return Vote{}, fmt.Errorf("%w: %w", ErrEvidence, err)
 	}
-	if s.Decision == evidence.Approve && slices.Contains(b.hardware, c.Tier) && !signer.Verified {
-		return Vote{}, fmt.Errorf("%w: a request of the %s tier is approved with a security key that asks for a PIN or a fingerprint "+
-			"(ssh-keygen -t ed25519-sk -O verify-required)", ErrEvidence, c.Tier)
-	}
-	if err := p.eligible(c); err != nil {
+	if err := p.concerned(c); err != nil {
 		return Vote{}, err
+	}
+	if s.Decision == evidence.Approve {
+		if b.takesHardware(c) && !signer.Verified {
+			return Vote{}, fmt.Errorf("%w: a request of the %s tier is approved with a security key that asks for a PIN or a fingerprint "+
+				"(ssh-keygen -t ed25519-sk -O verify-required)", ErrEvidence, c.Tier)
+		}
+		if err := p.eligible(c); err != nil {
+			return Vote{}, err
+		}
 	}
 	return Vote{Person: p.name, Decision: s.Decision, Comment: s.Comment, Statement: statement, Signature: signer.Armored}, nil
 }
 
-// Eligible says whether who calls with a SPIFFE ID may decide c: nil, or an
-// ErrNotEligible that says why not.
-func (b *Board) Eligible(c Case, caller string) error {
+// takesHardware says whether a yes to c has to come from a security key.
+func (b *Board) takesHardware(c Case) bool {
+	return b.hardware != scopes.TierUnspecified && tierOf(c.Tier) >= b.hardware
+}
+
+// Concerned says whether who calls with a SPIFFE ID is in a group that c needs,
+// and so may see it and reject it: nil, or an ErrNotEligible.
+func (b *Board) Concerned(c Case, caller string) error {
 	p := b.byID[caller]
 	if p == nil {
 		return fmt.Errorf("%w: %s is nobody who approves", ErrNotEligible, caller)
 	}
-	return p.eligible(c)
+	return p.concerned(c)
 }
 
-func (p *person) eligible(c Case) error {
-	if slices.ContainsFunc(c.Chain, p.isNamedIn) {
-		return fmt.Errorf("%w: %s is in the chain that asks", ErrNotEligible, p.name)
+// Barred names the people of the needed groups who may not approve c, since they
+// stand in the chain that asks. They may reject it.
+func (b *Board) Barred(c Case) (names []string) {
+	for _, p := range b.people {
+		if p.concerned(c) == nil && p.eligible(c) != nil {
+			names = append(names, p.name)
+		}
 	}
-	if !slices.ContainsFunc(c.Needs, func(n policy.Need) bool { return p.in(n.Group) }) {
+	return names
+}
+
+func (p *person) concerned(c Case) error {
+	if !slices.ContainsFunc(c.Needs, func(n policy.Need) bool { return n.Group == policy.AnyGroup || slices.Contains(p.groups, n.Group) }) {
 		return fmt.Errorf("%w: %s is in no group that this needs", ErrNotEligible, p.name)
 	}
 	return nil
 }
 
-func (p *person) in(group string) bool {
-	return group == policy.AnyGroup || slices.Contains(p.groups, group)
-}
-
-// isNamedIn looks for the person in free text, as "Alice <alice@example.com>":
-// what an agent says may leave somebody out by mistake, and lets nobody in.
-func (p *person) isNamedIn(text string) bool {
-	text = strings.ToLower(text)
-	words := append(strings.FieldsFunc(text, func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._@+-", r)
-	}), text)
-	for _, word := range words {
-		local, _, _ := strings.Cut(word, "@")
-		for _, name := range p.names {
-			if word == name || local == name || local != "" && strings.HasPrefix(name, local+"@") {
-				return true
-			}
+// eligible says whether the person's yes counts for c.
+func (p *person) eligible(c Case) error {
+	if err := p.concerned(c); err != nil {
+		return err
+	}
+	for _, link := range append(c.Identity[:len(c.Identity):len(c.Identity)], c.Claim) {
+		if slices.Contains(p.ids, link) || p.isIn(wordsOf(link)) {
+			return fmt.Errorf("%w: %s is in the chain that asks, and may reject this alone", ErrNotEligible, p.name)
 		}
 	}
-	return false
+	return nil
 }
 
 // Tally is evidence of how many people have approved one envelope. Only Count
@@ -146,28 +152,41 @@ func (t Tally) Counts() map[string]int { return maps.Clone(t.counts) }
 
 // Count verifies the votes on c again and counts the people who approve. What
 // does not verify any more, because a person or key is no longer listed, counts
-// as if it had not come. chain is of who asks now, beside who asked then.
-func (b *Board) Count(c Case, votes []Vote, chain []string) Tally {
-	c.Chain = slices.Concat(c.Chain, chain)
+// as if it had not come. now is who asks now, beside who asked then.
+func (b *Board) Count(c Case, votes []Vote, now ...string) Tally {
+	c.Identity = slices.Concat(c.Identity, now)
 	t := Tally{digest: c.Digest, counts: map[string]int{}}
 	seen := map[string]bool{}
 	for _, v := range votes {
-		at := slices.IndexFunc(b.people, func(p *person) bool { return p.name == v.Person })
-		if at < 0 || seen[v.Person] {
-			continue
-		}
-		p := b.people[at]
-		now, err := b.verify(c, p, v.Statement, v.Signature)
-		if err != nil || now.Decision != evidence.Approve {
+		if seen[v.Person] || !b.Stands(c, v) || v.Decision != evidence.Approve {
 			continue
 		}
 		seen[v.Person] = true
 		t.counts[policy.AnyGroup]++
-		for _, g := range p.groups {
+		for _, g := range b.named(v.Person).groups { // each of them once: add sees to that
 			t.counts[g]++
 		}
 	}
 	return t
+}
+
+// Stands says whether a vote that was kept still verifies as what it was.
+func (b *Board) Stands(c Case, v Vote) bool {
+	p := b.named(v.Person)
+	if p == nil {
+		return false
+	}
+	now, err := b.verify(c, p, v.Statement, v.Signature)
+	return err == nil && now.Decision == v.Decision
+}
+
+// named is the person of a name; nil for nobody.
+func (b *Board) named(name string) *person {
+	at := slices.IndexFunc(b.people, func(p *person) bool { return p.name == name })
+	if at < 0 {
+		return nil
+	}
+	return b.people[at]
 }
 
 // Lacking is what of needs is not met by counts.
@@ -181,12 +200,13 @@ func Lacking(needs []policy.Need, t Tally) (out []policy.Need) {
 }
 
 // Reachable says whether the people who may decide c could ever be enough: nil,
-// or a NeededError that says who is missing. A request that nobody can approve
-// must not wait for anybody.
+// or a NeededError. A request that nobody can approve must not wait for anybody.
+// What the agent claims plays no part: the answer would tell it who approves.
 func (b *Board) Reachable(c Case) error {
+	c.Claim = ""
 	counts := map[string]int{}
 	for _, p := range b.people {
-		if p.eligible(c) != nil {
+		if p.eligible(c) != nil || b.takesHardware(c) && !slices.ContainsFunc(p.keys, evidence.Hardware) {
 			continue
 		}
 		counts[policy.AnyGroup]++
@@ -196,8 +216,7 @@ func (b *Board) Reachable(c Case) error {
 	}
 	for _, n := range c.Needs {
 		if counts[n.Group] < n.Approvals {
-			return &NeededError{Needs: c.Needs, Why: fmt.Sprintf("%d of group %s could approve it here, and %d have to: the broker's operator must list more people",
-				counts[n.Group], n.Group, n.Approvals)}
+			return &NeededError{Needs: c.Needs, Why: "fewer people are listed who could approve it: tell the broker's operator"}
 		}
 	}
 	return nil

@@ -2,6 +2,9 @@ package brokertest_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -10,10 +13,13 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/valetkey/valetkey/broker/approval"
 	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/guard"
+	"github.com/valetkey/valetkey/broker/identity"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 	"github.com/valetkey/valetkey/scopes/jcs"
 )
@@ -90,6 +96,7 @@ func TestTwoPeopleClearARequest(t *testing.T) {
 	w := waiting(t, brokertest.Config{})
 	_, err := w.mint(t, "mint-key-1")
 	wantReason(t, err, codes.FailedPrecondition, "NEEDS_APPROVAL")
+	wantRecord(t, w.Harness, "issuance.refused", "NEEDS_APPROVAL")
 
 	first := w.decide(t, w.bob, evidence.Approve)
 	if l := first.GetLacking(); len(l) != 1 || l[0].GetGroup() != "sre" || l[0].GetApprovals() != 1 {
@@ -112,7 +119,7 @@ func TestTwoPeopleClearARequest(t *testing.T) {
 	if err != nil || got.GetCredential().GetAws().GetSecretAccessKey() == "" {
 		t.Fatal(got, err)
 	}
-	want := "broker.started task.opened grant.pending approval.given approval.given grant.cleared issuance.intended issuance.issued"
+	want := "broker.started task.opened grant.pending issuance.refused approval.given issuance.refused approval.given grant.cleared issuance.intended issuance.issued"
 	if got := typesOf(t, w.Harness); got != want {
 		t.Errorf("records %s", got)
 	}
@@ -168,6 +175,9 @@ func TestOneNoEndsARequest(t *testing.T) {
 	wantReason(t, err, codes.PermissionDenied, "REJECTED")
 	_, err = w.Decide(w.carol, w.grant.GetId(), evidence.Approve)
 	wantReason(t, err, codes.FailedPrecondition, "NOT_PENDING")
+	_, err = w.Decide(w.carol, w.grant.GetId(), evidence.Reject)
+	wantReason(t, err, codes.FailedPrecondition, "NOT_PENDING")
+	wantRecord(t, w.Harness, "issuance.refused", "REJECTED")
 	if w.state(t) != valetkeyv1.GrantState_GRANT_STATE_REJECTED {
 		t.Error(w.state(t))
 	}
@@ -300,21 +310,36 @@ func TestWhoMayNotApprove(t *testing.T) {
 				t.Fatal(err)
 			}
 			resp, err := a.RequestGrant(t.Context(), rebuild(task.GetTask().GetId(), "rebuild-1"))
-			if c.on != "" && strings.Contains(c.on, "carol") {
-				wantReason(t, err, codes.FailedPrecondition, "NEEDS_APPROVAL") // bob alone is left
-				return
-			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = h.Decide(all[c.who], resp.GetGrant().GetId(), evidence.Approve)
+			grant := resp.GetGrant().GetId()
+			_, err = h.Decide(all[c.who], grant, evidence.Approve)
 			wantReason(t, err, codes.PermissionDenied, "NOT_ELIGIBLE")
-			list, err := h.ApproverClient(all[c.who]).ListPendingGrants(t.Context(), &valetkeyv1.ListPendingGrantsRequest{})
-			if err != nil || len(list.GetPending()) != 0 {
-				t.Errorf("it is in their list: %v %v", list, err)
+			list := func(p brokertest.Person) []*valetkeyv1.PendingGrant {
+				resp, err := h.ApproverClient(p).ListPendingGrants(t.Context(), &valetkeyv1.ListPendingGrantsRequest{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return resp.GetPending()
 			}
-			if list, err := h.ApproverClient(all[0]).ListPendingGrants(t.Context(), &valetkeyv1.ListPendingGrantsRequest{}); err != nil || len(list.GetPending()) != 1 {
-				t.Errorf("it is not in the other's: %v %v", list, err)
+			if len(list(all[0])) != 1 {
+				t.Error("it is not in the others' list")
+			}
+			if c.who == 3 { // whom it does not concern
+				if len(list(all[3])) != 0 {
+					t.Error("it is in the list of who is in no group that is needed")
+				}
+				_, err := h.Decide(all[3], grant, evidence.Reject)
+				wantReason(t, err, codes.PermissionDenied, "NOT_ELIGIBLE")
+				return
+			}
+			// To name somebody takes their yes, and neither their sight of it nor their no.
+			if mine := list(all[c.who]); len(mine) != 1 || !slices.Contains(mine[0].GetBarred(), all[c.who].Name) {
+				t.Errorf("it is not in their list as what they may reject: %v", mine)
+			}
+			if _, err := h.Decide(all[c.who], grant, evidence.Reject); err != nil {
+				t.Error(err)
 			}
 		})
 	}
@@ -387,7 +412,7 @@ func TestUnreachableIsRefusedAtOnce(t *testing.T) {
 	c := h.AgentClient(brokertest.Agent)
 	_, err := c.RequestGrant(t.Context(), rebuild(openTask(t, c, "task-key-1"), "rebuild-1"))
 	wantReason(t, err, codes.FailedPrecondition, "NEEDS_APPROVAL")
-	if !strings.Contains(err.Error(), "1 of group sre could approve it here, and 2 have to") {
+	if !strings.Contains(err.Error(), "fewer people are listed who could approve it") {
 		t.Error(err)
 	}
 	wantRecord(t, h, "grant.needs_approval", "NEEDS_APPROVAL")
@@ -404,7 +429,7 @@ func TestPeopleAreNotFlooded(t *testing.T) {
 	}
 	session := w.AgentClient("spiffe://" + brokertest.TrustDomain + "/agent/alice/s2") // no new budget
 	task := openTask(t, session, "task-key-2")
-	for i, want := range []string{"", "", "RATE_LIMITED"} {
+	for i, want := range []string{"", "", "RATE_LIMITED", "RATE_LIMITED"} {
 		r := rebuild(task, "more-"+strings.Repeat("x", 8+i))
 		r.Parameters["bucket"] = vals("bucket-" + strings.Repeat("x", i+1))
 		if _, err := session.RequestGrant(t.Context(), r); reasonOf(err) != want {
@@ -454,7 +479,7 @@ func TestHardwareTiers(t *testing.T) {
 	bob, carol := brokertest.NewHardwarePerson(t, "bob", full, "sre"), brokertest.NewHardwarePerson(t, "carol", full, "sre")
 	soft, touched, lying := brokertest.NewPerson(t, "dan", "sre"), brokertest.NewHardwarePerson(t, "erin", brokertest.Touched, "sre"), brokertest.NewHardwarePerson(t, "frank", brokertest.Verified, "sre")
 	w := waiting(t, brokertest.Config{
-		People: []brokertest.Person{bob, carol, soft, touched, lying}, Board: approval.Config{Hardware: []string{"destructive"}},
+		People: []brokertest.Person{bob, carol, soft, touched, lying}, Board: approval.Config{Hardware: "destructive"},
 	})
 	for _, p := range []brokertest.Person{soft, touched, lying} {
 		_, err := w.Decide(p, w.grant.GetId(), evidence.Approve)
@@ -469,8 +494,11 @@ func TestHardwareTiers(t *testing.T) {
 
 // Anybody who may approve can say no with the key they have.
 func TestRejectingNeedsNoHardware(t *testing.T) {
-	w := waiting(t, brokertest.Config{Board: approval.Config{Hardware: []string{"destructive"}}})
-	w.decide(t, w.bob, evidence.Reject)
+	bob := brokertest.NewPerson(t, "bob", "sre")
+	w := waiting(t, brokertest.Config{People: []brokertest.Person{
+		brokertest.NewHardwarePerson(t, "x", brokertest.Touched|brokertest.Verified, "sre"), brokertest.NewHardwarePerson(t, "y", brokertest.Touched|brokertest.Verified, "sre"), bob,
+	}, Board: approval.Config{Hardware: "write"}}) // from here up
+	w.decide(t, bob, evidence.Reject)
 	if w.state(t) != valetkeyv1.GrantState_GRANT_STATE_REJECTED {
 		t.Error(w.state(t))
 	}
@@ -536,5 +564,228 @@ func TestAgentsAreNotToldWhoDecided(t *testing.T) {
 		if strings.Contains(said, name) {
 			t.Errorf("the agent is told of %q: %s", name, said)
 		}
+	}
+}
+
+// The same is not asked for again right after people said no, in whatever task.
+func TestCoolDownAfterANo(t *testing.T) {
+	coolDown := 2 * time.Minute
+	w := waiting(t, brokertest.Config{Board: approval.Config{CoolDown: &coolDown}})
+	w.decide(t, w.bob, evidence.Reject)
+	task := openTask(t, w.agent, "task-key-2")
+	_, err := w.agent.RequestGrant(t.Context(), rebuild(task, "again-key-1"))
+	wantReason(t, err, codes.PermissionDenied, "REJECTED")
+	wantRecord(t, w.Harness, "grant.denied", "REJECTED")
+	r := rebuild(task, "other-key-1")
+	r.Parameters["bucket"] = vals("other")
+	if _, err := w.agent.RequestGrant(t.Context(), r); err != nil {
+		t.Errorf("something else: %v", err)
+	}
+	w.Clock.Add(coolDown + time.Second)
+	if _, err := w.agent.RequestGrant(t.Context(), rebuild(task, "again-key-2")); err != nil {
+		t.Errorf("after the cool-down: %v", err)
+	}
+}
+
+// A no ends what was approved, too, with what was minted from it.
+func TestANoAfterTheYes(t *testing.T) {
+	for name, minted := range map[string]bool{"before the minting": false, "after it": true} {
+		t.Run(name, func(t *testing.T) {
+			w := waiting(t, brokertest.Config{})
+			w.decide(t, w.bob, evidence.Approve)
+			w.decide(t, w.carol, evidence.Approve)
+			if minted {
+				if _, err := w.mint(t, "mint-key-1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.decide(t, w.carol, evidence.Reject)
+			_, err := w.mint(t, "mint-key-2")
+			wantReason(t, err, codes.PermissionDenied, "REJECTED")
+			brokertest.Eventually(t, "nothing works upstream", func() bool { return w.Minter.Live() == 0 })
+		})
+	}
+}
+
+// A freeze of a person stops their decisions, those they have taken too.
+func TestFrozenApprover(t *testing.T) {
+	w := waiting(t, brokertest.Config{})
+	freeze := func(frozen bool) {
+		t.Helper()
+		if _, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: w.bob.ID, Frozen: frozen, Cause: "a stolen key"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	freeze(true)
+	_, err := w.Decide(w.bob, w.grant.GetId(), evidence.Approve)
+	wantReason(t, err, codes.PermissionDenied, "FROZEN")
+	wantRecord(t, w.Harness, "refusal.recorded", "FROZEN")
+	freeze(false)
+	w.decide(t, w.bob, evidence.Approve)
+	w.decide(t, w.carol, evidence.Approve)
+	freeze(true)
+	_, err = w.mint(t, "mint-key-1")
+	wantReason(t, err, codes.FailedPrecondition, "NEEDS_APPROVAL")
+	freeze(false)
+	if _, err := w.mint(t, "mint-key-2"); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is answered costs a token and is on the record, so that nobody can ask for
+// ever.
+func TestAskingInVainIsThrottled(t *testing.T) {
+	w := waiting(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1, Burst: 6}, Board: approval.Config{Pending: 1}}) // two tokens are gone
+	for i, want := range []string{"NEEDS_APPROVAL", "NEEDS_APPROVAL", "RATE_LIMITED"} {
+		if _, err := w.mint(t, fmt.Sprintf("mint-key-%d", i)); reasonOf(err) != want {
+			t.Errorf("minting %d: %v", i, err)
+		}
+		if want == "RATE_LIMITED" {
+			break
+		}
+		r := rebuild(w.task, fmt.Sprintf("grant-key-%d", i))
+		r.Parameters["bucket"] = vals(fmt.Sprintf("bucket-%d", i))
+		if _, err := w.agent.RequestGrant(t.Context(), r); reasonOf(err) != "RATE_LIMITED" {
+			t.Errorf("asking %d: %v", i, err)
+		}
+	}
+	wantRecord(t, w.Harness, "grant.denied", "RATE_LIMITED")
+}
+
+// One delegate cannot have everybody's people busy, whomever it speaks for.
+func TestADelegatesRequestsAreBounded(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{
+		People:    []brokertest.Person{brokertest.NewPerson(t, "bob", "sre"), brokertest.NewPerson(t, "carol", "sre")},
+		Board:     approval.Config{Pending: 1},
+		Delegates: []identity.Delegate{{ID: delegate, Agents: []string{"/agent/{user}/{session}"}}},
+	})
+	c := h.AgentClient(delegate)
+	got := map[string]int{}
+	for i := range approval.PerDelegate + 2 {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), valetkeyv1.OnBehalfOfAgent, fmt.Sprintf("spiffe://%s/agent/user%d/s", brokertest.TrustDomain, i))
+		task, err := c.OpenTask(ctx, &valetkeyv1.OpenTaskRequest{IdempotencyKey: "task-key-1", Purpose: "test", Environment: "production"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.RequestGrant(ctx, rebuild(task.GetTask().GetId(), "grant-key-1"))
+		got[reasonOf(err)]++
+	}
+	if got[""] != approval.PerDelegate || got["RATE_LIMITED"] != 2 {
+		t.Errorf("answers %v", got)
+	}
+	if _, err := h.AgentClient(brokertest.Agent).RequestGrant(t.Context(), rebuild(openTask(t, h.AgentClient(brokertest.Agent), "task-key-1"), "grant-key-1")); err != nil {
+		t.Errorf("an agent of its own: %v", err)
+	}
+}
+
+// What one delegate asked for, nobody else mints.
+func TestTheDelegateIsApprovedToo(t *testing.T) {
+	bob, carol := brokertest.NewPerson(t, "bob", "sre"), brokertest.NewPerson(t, "carol", "sre")
+	h := brokertest.New(t, brokertest.Config{
+		People: []brokertest.Person{bob, carol}, Delegates: []identity.Delegate{{ID: delegate, Agents: []string{"/agent/{user}/{session}"}}},
+	})
+	own, via := h.AgentClient(brokertest.Agent), h.AgentClient(delegate)
+	ctx := metadata.AppendToOutgoingContext(t.Context(), valetkeyv1.OnBehalfOfAgent, brokertest.Agent)
+	task := openTask(t, own, "task-key-1")
+	resp, err := via.RequestGrant(ctx, rebuild(task, "grant-key-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	grant := resp.GetGrant().GetId()
+	for _, p := range []brokertest.Person{bob, carol} {
+		w, err := h.Decide(p, grant, evidence.Approve)
+		if err != nil || !strings.Contains(w.GetEnvelope(), `"delegate":"`+delegate+`"`) {
+			t.Fatalf("%v: %v", w, err)
+		}
+	}
+	_, err = own.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-1", GrantId: grant})
+	wantReason(t, err, codes.PermissionDenied, "DENIED")
+	if _, err := via.MintCredential(ctx, &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-2", GrantId: grant}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A policy that allows less than it did when people approved is a refusal.
+func TestPolicyShortensWhatWasApproved(t *testing.T) {
+	w := waiting(t, brokertest.Config{})
+	w.decide(t, w.bob, evidence.Approve)
+	w.decide(t, w.carol, evidence.Approve)
+	file := filepath.Join(w.Catalog, "policies", "storage.cedar")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := "\n@id(\"short\")\n@reason(\"short\")\nforbid (principal, action == Valetkey::Action::\"s3-bucket-rebuild\", resource) when { context.ttl_seconds > 60 };\n"
+	if err := os.WriteFile(file, append(raw, more...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.OperatorClient().ReloadCatalog(t.Context(), &valetkeyv1.ReloadCatalogRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.mint(t, "mint-key-1")
+	wantReason(t, err, codes.PermissionDenied, "DENIED")
+	wantRecord(t, w.Harness, "issuance.refused", "DENIED")
+}
+
+// Who approves again with another key, since the first is no longer listed, counts.
+func TestApprovingAgainWithAnotherKey(t *testing.T) {
+	w := waiting(t, brokertest.Config{})
+	w.decide(t, w.bob, evidence.Approve)
+	w.Stop()
+	bob := brokertest.NewPerson(t, "bob", "sre")
+	w.SetPeople(bob, w.carol)
+	w.Start()
+	w.agent = w.AgentClient(brokertest.Agent)
+	w.decide(t, w.carol, evidence.Approve)
+	w.decide(t, bob, evidence.Approve)
+	if _, err := w.mint(t, "mint-key-1"); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(w.Records(), " "); strings.Count(got, `"approver_keys":{"bob":["SHA256:`) != 2 {
+		t.Error("the record does not say whose keys counted when")
+	}
+}
+
+// What was asked for while the clock was ahead does not wait for longer.
+func TestRequestOfAClockThatWasAhead(t *testing.T) {
+	w := waiting(t, brokertest.Config{})
+	w.Clock.Add(2 * time.Minute)
+	r := rebuild(w.task, "ahead-key-1")
+	r.Parameters["bucket"] = vals("ahead")
+	resp, err := w.agent.RequestGrant(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Clock.Add(-2 * time.Minute)
+	_, err = w.Decide(w.bob, resp.GetGrant().GetId(), evidence.Approve)
+	wantReason(t, err, codes.FailedPrecondition, "NOT_PENDING")
+}
+
+// Whoever decides does not ask.
+func TestApproversAreNoAgents(t *testing.T) {
+	w := waiting(t, brokertest.Config{})
+	_, err := w.AgentClient(w.bob.ID).OpenTask(t.Context(), &valetkeyv1.OpenTaskRequest{IdempotencyKey: "task-key-1", Purpose: "test", Environment: "production"})
+	wantReason(t, err, codes.PermissionDenied, "CALLER_NOT_ALLOWED")
+}
+
+// A list comes in pages, and no page is too long for a message.
+func TestManyRequests(t *testing.T) {
+	w := waiting(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1000, Burst: 1000}, Board: approval.Config{Pending: 150}})
+	for i := range 120 {
+		w.Clock.Add(time.Millisecond) // ids sort by it
+		r := rebuild(w.task, fmt.Sprintf("many-key-%d", i))
+		r.Parameters["bucket"], r.Justification = vals(fmt.Sprintf("bucket-%d", i)), strings.Repeat("x", 2048)
+		if _, err := w.agent.RequestGrant(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := w.ApproverClient(w.bob)
+	first, err := c.ListPendingGrants(t.Context(), &valetkeyv1.ListPendingGrantsRequest{})
+	if err != nil || len(first.GetPending()) != 100 || first.GetPending()[0].GetGrant().GetId() != w.grant.GetId() || first.GetPending()[0].GetJustification() != "" {
+		t.Fatalf("%d, %v", len(first.GetPending()), err)
+	}
+	last, err := c.ListPendingGrants(t.Context(), &valetkeyv1.ListPendingGrantsRequest{PageToken: first.GetNextPageToken()})
+	if err != nil || len(last.GetPending()) != 21 || last.GetNextPageToken() != "" {
+		t.Errorf("%d, %v", len(last.GetPending()), err)
 	}
 }

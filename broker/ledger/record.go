@@ -79,6 +79,9 @@ type Record struct {
 	ApproverID        string `json:"approver_spiffe_id,omitempty"`
 	ApprovalStatement string `json:"approval_statement,omitempty"`
 	ApprovalSignature string `json:"approval_signature,omitempty"`
+	// ApproverKeys are the people who may approve from here on, with the fingerprints
+	// of their keys.
+	ApproverKeys map[string][]string `json:"approver_keys,omitempty"`
 	// Approvals are how many distinct people of each group a clearance or an
 	// issuance rests on.
 	Approvals map[string]int `json:"approvals,omitempty"`

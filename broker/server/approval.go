@@ -14,15 +14,15 @@ type approvalServer struct {
 	b *broker.Broker
 }
 
-func (s *approvalServer) ListPendingGrants(ctx context.Context, _ *valetkeyv1.ListPendingGrantsRequest) (*valetkeyv1.ListPendingGrantsResponse, error) {
-	waiting, err := s.b.PendingGrants(ctx, callerOf(ctx))
+func (s *approvalServer) ListPendingGrants(ctx context.Context, r *valetkeyv1.ListPendingGrantsRequest) (*valetkeyv1.ListPendingGrantsResponse, error) {
+	waiting, next, err := s.b.PendingGrants(ctx, callerOf(ctx), r.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
-	out := &valetkeyv1.ListPendingGrantsResponse{}
+	out := &valetkeyv1.ListPendingGrantsResponse{NextPageToken: next}
 	for _, p := range waiting {
 		one := pendingOut(p)
-		one.Envelope = "" // a list of them would not fit a message
+		one.Envelope, one.Justification, one.Task.Purpose = "", "", "" // a list of them would not fit a message
 		out.Pending = append(out.Pending, one)
 	}
 	return out, nil
@@ -47,7 +47,7 @@ func (s *approvalServer) SubmitApproval(ctx context.Context, r *valetkeyv1.Submi
 func pendingOut(p broker.Pending) *valetkeyv1.PendingGrant {
 	out := &valetkeyv1.PendingGrant{
 		Grant: grantOut(p.Grant), Task: taskOut(p.Task), Justification: p.Grant.Case.Justification, Envelope: p.Grant.Case.Envelope,
-		Broker: p.Broker, Nonce: p.Grant.Case.Nonce, Person: p.Person, Lacking: needsOut(p.Lacking),
+		Broker: p.Broker, Nonce: p.Grant.Case.Nonce, Person: p.Person, Lacking: needsOut(p.Lacking), Barred: p.Barred,
 	}
 	for _, v := range p.Votes {
 		out.Approvals = append(out.Approvals, &valetkeyv1.Approval{Person: v.Person, Decision: v.Decision, Comment: v.Comment, DecidedAt: stamp(v.At)})

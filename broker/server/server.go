@@ -39,6 +39,7 @@ const (
 	// maxConnectionAge makes callers shake hands again, with their newest SVID.
 	maxConnectionAge = 30 * time.Minute
 	healthPrefix     = "/grpc.health.v1.Health/"
+	agentPrefix      = "/valetkey.v1.AgentService/"
 	operatorPrefix   = "/valetkey.v1.OperatorService/"
 	approvalPrefix   = "/valetkey.v1.ApprovalService/"
 )
@@ -125,6 +126,9 @@ func (e *edge) enter(ctx context.Context, method string) (context.Context, broke
 		return ctx, c, err
 	}
 	c.Agent = agent
+	if strings.HasPrefix(method, agentPrefix) && e.approvers[agent.ID().String()] {
+		return ctx, c, errNotAllowed // who decides does not ask
+	}
 	if listed := e.listFor(method); listed != nil && (!listed[agent.ID().String()] || !agent.Delegate().IsZero()) {
 		return ctx, c, errNotAllowed
 	}

@@ -60,6 +60,11 @@ type Reader interface {
 	Issuances(f IssuanceFilter) ([]Issuance, error)
 	// Approvals returns the votes on a grant, by person.
 	Approvals(grantID string) ([]Approval, error)
+	// Waiting counts the pending grants: all, those of the guard's key, and those
+	// that delegate asked for; 0 for an empty delegate.
+	Waiting(key, delegate string) (Waiting, error)
+	// Cooling returns when the cool-down under a key ends; zero for none.
+	Cooling(key string) (until time.Time, err error)
 	// DueWork returns up to limit rows that are due at now. One that is due later
 	// than MaxPutOff after now is too: a clock was ahead, and was put right.
 	DueWork(now time.Time, limit int) ([]Work, error)
@@ -82,6 +87,7 @@ type Tx interface {
 	PutGrant(Grant) error
 	PutIssuance(Issuance) error
 	PutApproval(Approval) error
+	PutCooling(key string, until time.Time) error
 	PutWork(Work) error
 	PutIdempotency(Idempotency) error
 	SetFrozen(agent, cause string, frozen bool) error
@@ -165,10 +171,17 @@ type Case struct {
 	Envelope      string
 	Nonce         string
 	Justification string
-	// Chain names who asks; Key is the guard's name for them.
-	Chain []string
-	Key   string
+	// Identity names who asks, by what was verified of them; Claim is on whose behalf
+	// they say they do.
+	Identity []string
+	Claim    string
+	// Key is the guard's name for the agent; Delegate asked for it, if one did.
+	Key      string
+	Delegate string `json:",omitempty"`
 }
+
+// Waiting counts pending grants.
+type Waiting struct{ All, Key, Delegate int }
 
 // Approval is one person's signed decision on one grant; a second one of theirs
 // takes the place of the first.
@@ -184,10 +197,15 @@ type GrantFilter struct {
 	TaskID, Agent string
 	// Open selects those that have not ended, Pending those of them that wait for people.
 	Open, Pending bool
+	// Key selects pending ones by their Case's.
+	Key string
 	// ExpiredBy selects grants whose life ended at or before it.
 	ExpiredBy time.Time
 	// Before is the id to continue after, exclusive.
 	Before string
+	// OldestFirst turns the order around; After is then the id to continue after.
+	OldestFirst bool
+	After       string
 	// Limit is 100 when zero, and none when negative.
 	Limit int
 }
@@ -239,7 +257,7 @@ type Work struct {
 // Prune says what is old. A zero time keeps what it is about. Times count in whole
 // seconds: a row may be kept for one more.
 type Prune struct {
-	// Now is when a rate bucket must be full again to go.
+	// Now is when a rate bucket must be full again, and a cool-down over, to go.
 	Now time.Time
 	// Keys is before when what an idempotency key is about must have ended, or,
 	// where it is about nothing that there is, before when it must have been

@@ -1,14 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/clients/valetkey"
@@ -31,19 +33,26 @@ func (c *approvalsCmd) Run(ctx context.Context, g *globals, out *output) error {
 			}
 			return printPending(out, p)
 		}
-		resp, err := cl.Approver.ListPendingGrants(ctx, &valetkeyv1.ListPendingGrantsRequest{})
-		if err != nil {
-			return err
+		all := &valetkeyv1.ListPendingGrantsResponse{}
+		for more := true; more; more = all.GetNextPageToken() != "" {
+			resp, err := cl.Approver.ListPendingGrants(ctx, &valetkeyv1.ListPendingGrantsRequest{PageToken: all.GetNextPageToken()})
+			if err != nil {
+				return err
+			}
+			all.Pending, all.NextPageToken = append(all.Pending, resp.GetPending()...), resp.GetNextPageToken()
 		}
 		if out.json() {
-			return out.message(resp)
+			return out.message(all)
 		}
 		rows := [][]string{{"GRANT", "TIER", "SCOPE", "PARAMETERS", "AGENT", "LACKS", "LAPSES"}}
-		for _, p := range resp.GetPending() {
+		for _, p := range all.GetPending() {
 			gr := p.GetGrant()
+			lacks := needsText(p.GetLacking())
+			if slices.Contains(p.GetBarred(), p.GetPerson()) {
+				lacks += " (yours to reject)"
+			}
 			rows = append(rows, []string{
-				gr.GetId(), tierName(gr.GetTier()), gr.GetScope(), valuesText(gr.GetParameters()), clean(gr.GetAgentSpiffeId()),
-				needsText(p.GetLacking()), when(gr.GetDecideBy()),
+				gr.GetId(), tierName(gr.GetTier()), gr.GetScope(), valuesText(gr.GetParameters()), clean(gr.GetAgentSpiffeId()), lacks, when(gr.GetDecideBy()),
 			})
 		}
 		return out.table(rows)
@@ -67,8 +76,11 @@ func pendingGrant(ctx context.Context, cl *valetkey.Client, id string) (*valetke
 	return p, nil
 }
 
-// envelope is what an approval is of, as far as people read it.
+// envelope is what an approval is of. A field that is not here is refused: it
+// would be signed unseen.
 type envelope struct {
+	V           int                 `json:"v"`
+	Delegate    string              `json:"delegate"`
 	Agent       string              `json:"agent"`
 	Task        string              `json:"task"`
 	Environment string              `json:"environment"`
@@ -77,15 +89,23 @@ type envelope struct {
 	Role        string              `json:"role"`
 	Tier        string              `json:"tier"`
 	Parameters  map[string][]string `json:"parameters"`
-	Permissions json.RawMessage     `json:"permissions"`
+	Permissions jsontext.Value      `json:"permissions"`
 	SourceCIDRs []string            `json:"source_cidrs"`
 	Regions     []string            `json:"regions"`
 	TTLSeconds  int64               `json:"ttl_seconds"`
 }
 
 func envelopeOf(p *valetkeyv1.PendingGrant) (e envelope, err error) {
-	if err := json.Unmarshal([]byte(p.GetEnvelope()), &e); err != nil {
-		return e, fmt.Errorf("reading the envelope: %w", err)
+	canonical := jsontext.Value(p.GetEnvelope())
+	if err := canonical.Canonicalize(); err != nil || string(canonical) != p.GetEnvelope() {
+		return e, errors.Join(errors.New("the envelope is not RFC 8785 JSON; nothing was signed"), err)
+	}
+	// Unlike encoding/json, this takes names as they are written.
+	if err := json.Unmarshal(canonical, &e, json.RejectUnknownMembers(true)); err != nil {
+		return e, fmt.Errorf("reading the envelope (is there a newer valetkey? nothing was signed): %w", err)
+	}
+	if e.V != 1 {
+		return e, fmt.Errorf("the envelope is of version %d, and this valetkey knows 1: get a newer one; nothing was signed", e.V)
 	}
 	return e, nil
 }
@@ -101,10 +121,14 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 	rows := [][]string{
 		{"grant", gr.GetId()},
 		{"state", stateName(gr.GetState())},
+		{"broker", clean(p.GetBroker())},
 		{"agent", clean(e.Agent)},
 		{"scope", clean(e.Scope)},
 		{"role", clean(e.Role)},
 		{"tier", clean(e.Tier)},
+	}
+	if e.Delegate != "" {
+		rows = append(rows, []string{"asked by", clean(e.Delegate)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Parameters)) {
 		rows = append(rows, []string{"parameter", clean(name + "=" + strings.Join(e.Parameters[name], ","))})
@@ -118,8 +142,11 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 	)
 	for _, said := range [][2]string{{"on behalf of", e.OnBehalfOf}, {"task:", p.GetTask().GetPurpose()}, {"request:", p.GetJustification()}} {
 		if said[1] != "" {
-			rows = append(rows, []string{"the agent says", clean(said[0] + " " + said[1])})
+			rows = append(rows, quoted("the agent says", said[0]+" "+said[1])...)
 		}
+	}
+	if len(p.GetBarred()) > 0 {
+		rows = append(rows, []string{"may not approve", clean(strings.Join(p.GetBarred(), ", "))})
 	}
 	for _, r := range gr.GetTierReasons() {
 		rows = append(rows, []string{"tier because", clean(r)})
@@ -128,7 +155,7 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 		rows = append(rows, []string{"because", clean(r)})
 	}
 	for _, a := range p.GetApprovals() {
-		rows = append(rows, []string{a.GetDecision(), clean(strings.TrimSpace(a.GetPerson() + " " + a.GetComment()))})
+		rows = append(rows, quoted(clean(a.GetDecision()), a.GetPerson()+" "+a.GetComment())...)
 	}
 	if len(p.GetLacking()) > 0 {
 		rows = append(rows, []string{"lacks", needsText(p.GetLacking())})
@@ -142,19 +169,44 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 	if err := out.table(rows); err != nil {
 		return err
 	}
-	var pretty bytes.Buffer
-	if err := json.Indent(&pretty, e.Permissions, "", "  "); err != nil {
+	if err := e.Permissions.Indent(jsontext.WithIndent("  ")); err != nil {
 		return fmt.Errorf("reading the permissions: %w", err)
 	}
 	if _, err := fmt.Fprintln(out.stdout, "permissions"); err != nil {
 		return fmt.Errorf("printing: %w", err)
 	}
-	for line := range strings.Lines(pretty.String()) {
+	for line := range strings.Lines(string(e.Permissions)) {
 		if _, err := fmt.Fprintln(out.stdout, clean(strings.TrimSuffix(line, "\n"))); err != nil {
 			return fmt.Errorf("printing: %w", err)
 		}
 	}
 	return nil
+}
+
+// quoteWidth is short enough for a terminal of 80 columns: what the terminal broke
+// into lines by itself could look like rows of ours.
+const quoteWidth = 56
+
+// quoted puts somebody's words into rows, behind a bar.
+func quoted(name, text string) (rows [][]string) {
+	line := ""
+	flush := func() {
+		if line != "" {
+			rows, name, line = append(rows, []string{name, "| " + line}), "", ""
+		}
+	}
+	for word := range strings.FieldsSeq(clean(text)) {
+		if len(line)+len(word) >= quoteWidth {
+			flush()
+		}
+		for ; len(word) > quoteWidth; flush() {
+			cut := strings.ToValidUTF8(word[:quoteWidth], "")
+			line, word = cut, word[len(cut):]
+		}
+		line = strings.TrimSpace(line + " " + word)
+	}
+	flush()
+	return rows
 }
 
 func orAny(list []string) string {

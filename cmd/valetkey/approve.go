@@ -20,6 +20,7 @@ import (
 type decideFlags struct {
 	Grant  string `arg:"" help:"The request's id."`
 	Key    string `required:"" env:"VALETKEY_APPROVER_KEY" help:"Your SSH key: a private key's file, a security key's, or the .pub of one that ssh-agent holds." type:"existingfile" placeholder:"FILE"`
+	Ledger string `name:"ledger-key" env:"VALETKEY_LEDGER_KEY" help:"The key of the broker's ledger, or a file that holds it: what is signed for another broker is refused." placeholder:"VKEY"`
 	Yes    bool   `short:"y" help:"Do not ask whether you are sure."`
 	Keygen string `name:"ssh-keygen" help:"The program that signs." default:"ssh-keygen" placeholder:"PROGRAM"`
 }
@@ -54,6 +55,9 @@ func (c *decideFlags) decide(ctx context.Context, g *globals, out *output, d evi
 		return err
 	}
 	if err := printPending(&output{stdout: out.stderr, stderr: out.stderr}, p); err != nil {
+		return err
+	}
+	if err := c.rightBroker(p); err != nil {
 		return err
 	}
 	if err := c.sure(d, p, out); err != nil {
@@ -94,6 +98,21 @@ func limited[T any](ctx context.Context, g *globals, f func(context.Context) (T,
 	return f(ctx)
 }
 
+// rightBroker holds the name that would be signed against that of the ledger's key.
+func (c *decideFlags) rightBroker(p *valetkeyv1.PendingGrant) error {
+	if c.Ledger == "" {
+		return nil // it is shown
+	}
+	key, err := verifierKey(c.Ledger)
+	if err != nil {
+		return err
+	}
+	if name, _, _ := strings.Cut(key, "+"); name != p.GetBroker() {
+		return fmt.Errorf("the broker has the name %q, and your ledger key is of %q: is this the right broker? Nothing was signed", p.GetBroker(), name)
+	}
+	return nil
+}
+
 // errNotSure is a person who thought better of it.
 var errNotSure = errors.New("nothing was signed")
 
@@ -122,7 +141,7 @@ func (c *decideFlags) sure(d evidence.Decision, p *valetkeyv1.PendingGrant, out 
 // passphrase, ssh-agent, and security keys.
 func (c *decideFlags) sign(ctx context.Context, text []byte, out *output) (string, error) {
 	var signature bytes.Buffer
-	cmd := exec.CommandContext(ctx, c.Keygen, "-Y", "sign", "-n", evidence.Namespace, "-f", c.Key) //nolint:gosec // the person's own program and key
+	cmd := exec.CommandContext(ctx, c.Keygen, "-q", "-Y", "sign", "-n", evidence.Namespace, "-f", c.Key) //nolint:gosec // the person's own program and key
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(text), &signature, out.stderr
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("signing with %s: %w (OpenSSH 8.2 or newer is needed)", c.Keygen, err)

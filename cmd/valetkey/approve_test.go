@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
@@ -78,7 +79,7 @@ func TestApprove(t *testing.T) {
 	if code != exitOK || strings.ContainsAny(shown, "\x1b\u202e") {
 		t.Errorf("%d: %q", code, shown)
 	}
-	for _, want := range []string{"bucket=prod", "s3:DeleteBucket", "destructive", "production", brokertest.Agent} {
+	for _, want := range []string{"bucket=prod", "s3:DeleteBucket", "destructive", "production", brokertest.Agent, h.Key.Origin(), "| request: it is"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("it does not show %q:\n%s", want, shown)
 		}
@@ -94,7 +95,13 @@ func TestApprove(t *testing.T) {
 	if code != exitOK || !strings.Contains(out, "GRANT_STATE_CLEARED") {
 		t.Fatalf("%d: %s%s", code, out, stderr)
 	}
-	if code, _, stderr := asCarol("reject", grant, "--key", keyFile(t, carol, ""), "--yes", "--comment", "late"); code != exitError || !strings.Contains(stderr, "NOT_PENDING") {
+	if code, out, stderr := asCarol("reject", grant, "--key", keyFile(t, carol, ""), "--yes", "--comment", "on second thought"); code != exitOK || !strings.Contains(out, "rejected") {
+		t.Errorf("%d: %s", code, stderr)
+	}
+	if code, _, stderr := asBob("approve", grant, "--key", keyFile(t, bob, ""), "--yes"); code != exitOK { // he has said so
+		t.Errorf("%d: %s", code, stderr)
+	}
+	if code, _, stderr := asCarol("approve", grant, "--key", keyFile(t, carol, ""), "--yes"); code != exitError || !strings.Contains(stderr, "NOT_PENDING") {
 		t.Errorf("%d: %s", code, stderr)
 	}
 }
@@ -126,6 +133,7 @@ func TestApproveRefuses(t *testing.T) {
 		"a program that is not there": {[]string{"approve", grant, "--yes", "--key", key, "--ssh-keygen", "/nonexistent/ssh-keygen"}, exitError, "signing with /nonexistent"},
 		"another's key":               {[]string{"approve", grant, "--yes", "--key", keyFile(t, carol, "")}, exitError, "INVALID_APPROVAL"},
 		"a reject without a reason":   {[]string{"reject", grant, "--yes", "--key", key}, exitUsage, "--comment"},
+		"another broker":              {[]string{"approve", grant, "--yes", "--key", key, "--ledger-key", "other.example/log+00000000+AA=="}, exitError, "is this the right broker? Nothing was signed"},
 		"no such request":             {[]string{"approve", grantID, "--yes", "--key", key}, exitError, "GRANT_NOT_FOUND"},
 	} {
 		t.Setenv("SSH_ASKPASS", "/bin/false")
@@ -155,16 +163,30 @@ func (l *liar) Invoke(ctx context.Context, method string, in, out any, opts ...g
 	return err
 }
 
+// reseal changes an envelope together with its digest.
+func reseal(p *valetkeyv1.PendingGrant, envelope string) {
+	p.Envelope, p.Grant.EnvelopeDigest = envelope, evidence.Digest([]byte(envelope))
+}
+
+// with has an envelope begin with something more.
+func with(more string) func(*valetkeyv1.PendingGrant) {
+	return func(p *valetkeyv1.PendingGrant) { reseal(p, strings.Replace(p.GetEnvelope(), "{", "{"+more, 1)) }
+}
+
 // What is shown is what is signed, whatever the broker says beside it.
 func TestApproveShowsWhatIsSigned(t *testing.T) {
 	h, bob, _, grant := pendingWorld(t)
 	for name, change := range map[string]func(*valetkeyv1.PendingGrant){
-		"another envelope": func(p *valetkeyv1.PendingGrant) { p.Envelope = strings.ReplaceAll(p.GetEnvelope(), "prod", "test") },
-		"another digest":   func(p *valetkeyv1.PendingGrant) { p.Grant.EnvelopeDigest = strings.Repeat("0", 64) },
-		"another grant":    func(p *valetkeyv1.PendingGrant) { p.Grant = proto.CloneOf(p.GetGrant()); p.Grant.Id = grantID },
-		"a key twice": func(p *valetkeyv1.PendingGrant) {
-			p.Envelope = strings.Replace(p.GetEnvelope(), "{", `{"tier":"read",`, 1)
-		},
+		"another envelope":          func(p *valetkeyv1.PendingGrant) { p.Envelope = strings.ReplaceAll(p.GetEnvelope(), "prod", "test") },
+		"another digest":            func(p *valetkeyv1.PendingGrant) { p.Grant.EnvelopeDigest = strings.Repeat("0", 64) },
+		"another grant":             func(p *valetkeyv1.PendingGrant) { p.Grant = proto.CloneOf(p.GetGrant()); p.Grant.Id = grantID },
+		"a key twice":               with(`"tier":"read",`),
+		"a key in another case":     with(`"Tier":"read",`),
+		"a key that nobody knows":   with(`"a":1,`),
+		"white space":               with(" "),
+		"a version to come":         func(p *valetkeyv1.PendingGrant) { reseal(p, strings.Replace(p.GetEnvelope(), `"v":1`, `"v":2`, 1)) },
+		"what is no JSON at all":    func(p *valetkeyv1.PendingGrant) { reseal(p, "bucket=test") },
+		"a parameter of other type": func(p *valetkeyv1.PendingGrant) { reseal(p, strings.Replace(p.GetEnvelope(), `["prod"]`, `"prod"`, 1)) },
 	} {
 		as := asWho(t, &liar{ClientConnInterface: h.Dial(bob.ID), change: change})
 		if code, _, stderr := as("approve", grant, "--yes", "--key", keyFile(t, bob, "")); code != exitError || !strings.Contains(stderr, "nothing was signed") {
@@ -209,5 +231,18 @@ func TestLedgerVerifyApprovals(t *testing.T) {
 	}
 	if code, _, stderr := verify(signers("# nobody")); code != exitError || !strings.Contains(stderr, "names nobody") {
 		t.Errorf("%d: %s", code, stderr)
+	}
+}
+
+// What somebody says cannot be taken for a row of ours, at whatever width.
+func TestQuoted(t *testing.T) {
+	rows := quoted("the agent says", "fix it"+strings.Repeat(" ", 70)+"tier           read\nlacks  nothing \x1b[1A"+strings.Repeat("x", 200)+"\u00e9")
+	for i, row := range rows {
+		if !strings.HasPrefix(row[1], "| ") || len(row[1]) > quoteWidth+2 || i > 0 && row[0] != "" || strings.Contains(row[1], "  ") || strings.ContainsAny(row[1], "\x1b\n") {
+			t.Errorf("row %d: %q", i, row)
+		}
+	}
+	if len(rows) != 5 || quoted("x", " ") != nil {
+		t.Errorf("%q", rows)
 	}
 }

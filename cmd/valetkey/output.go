@@ -90,7 +90,7 @@ func when(t *timestamppb.Timestamp) string {
 func needsText(needs []*valetkeyv1.Need) string {
 	var out []string
 	for _, n := range needs {
-		out = append(out, fmt.Sprintf("%d of group %s", n.GetApprovals(), n.GetGroup()))
+		out = append(out, fmt.Sprintf("%d of group %s", n.GetApprovals(), clean(n.GetGroup())))
 	}
 	return strings.Join(out, ", ")
 }

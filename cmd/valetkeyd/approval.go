@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/valetkey/valetkey/broker/approval"
 	"github.com/valetkey/valetkey/broker/identity"
@@ -19,9 +22,13 @@ type ApprovalConfig struct {
 	// Pending is how many requests of one agent may wait at once; 0 for 8. Agents
 	// are told apart as guard.rate_by says.
 	Pending int `yaml:"pending"`
-	// Hardware are the tiers that are approved with a security key that asks for a
-	// PIN or a fingerprint. Unset for [admin]; [] for none.
-	Hardware []string `yaml:"hardware"`
+	// CoolDown is how long a request that people rejected is refused when the same
+	// agent asks for the same again. Unset for 15m; 0s for not at all.
+	CoolDown *time.Duration `yaml:"cool_down"`
+	// Hardware is the lowest tier that is approved with a security key that asks for a
+	// PIN or a fingerprint: read, write, destructive or admin. Unset for admin; "none"
+	// for none.
+	Hardware string `yaml:"hardware"`
 }
 
 // PersonConfig is one human who may approve.
@@ -42,18 +49,18 @@ type PersonConfig struct {
 // board is who may approve, for the broker whose ledger is called name; nil for nobody.
 func (c Config) board(name string) (*approval.Board, error) {
 	if len(c.Approval.People) == 0 {
-		if a := c.Approval; a.Wait != 0 || a.Pending != 0 || a.Hardware != nil {
+		if a := c.Approval; a.Wait != 0 || a.Pending != 0 || a.CoolDown != nil || a.Hardware != "" {
 			return nil, errors.New("approval: says how people approve, but approval.people names nobody")
 		}
 		return nil, nil
 	}
-	conf := approval.Config{Broker: name, Wait: c.Approval.Wait, Pending: c.Approval.Pending, Hardware: c.Approval.Hardware}
+	conf := approval.Config{Broker: name, Wait: c.Approval.Wait, Pending: c.Approval.Pending, CoolDown: c.Approval.CoolDown, Hardware: c.Approval.Hardware}
 	var errs []error
 	for _, p := range c.Approval.People {
 		conf.People = append(conf.People, approval.Person{Name: p.Name, IDs: p.IDs, Groups: p.Groups, Keys: p.Keys, Aliases: p.Aliases})
 		for _, id := range p.IDs {
 			// An agent that holds such an SVID would be asked what agents may do.
-			errs = append(errs, identity.CheckNoAgent(id, c.Identity.PathTemplates))
+			errs = append(errs, identity.CheckNoAgent(id, c.Identity.PathTemplates), c.trusted(id))
 		}
 	}
 	b, err := approval.NewBoard(conf)
@@ -61,6 +68,15 @@ func (c Config) board(name string) (*approval.Board, error) {
 		return nil, fmt.Errorf("approval: %w", err)
 	}
 	return b, nil
+}
+
+// trusted is an error where an ID's trust domain is not listed.
+func (c Config) trusted(id string) error {
+	parsed, err := spiffeid.FromString(id)
+	if err != nil || slices.Contains(c.Identity.TrustDomains, parsed.TrustDomain().Name()) {
+		return nil // what is no ID is somebody else's to say
+	}
+	return fmt.Errorf("people: the trust domain of %s is not in identity.trust_domains", id)
 }
 
 func (c Config) approvers() (ids []string) {

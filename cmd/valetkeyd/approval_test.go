@@ -27,7 +27,7 @@ func people(t *testing.T, section string) string {
 }
 
 func TestApprovalConfig(t *testing.T) {
-	with := people(t, "  wait: 30m\n  pending: 2\n  hardware: []\n")
+	with := people(t, "  wait: 30m\n  pending: 2\n  hardware: none\n  cool_down: 0s\n")
 	file := filepath.Join(t.TempDir(), "c.yaml")
 	if err := os.WriteFile(file, []byte(with), 0o600); err != nil {
 		t.Fatal(err)
@@ -36,10 +36,7 @@ func TestApprovalConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Approval.Hardware == nil {
-		t.Error("no tiers, in so many words, is taken for the default")
-	}
-	if b, err := c.board("log.example.org"); err != nil || b.Pending() != 2 || b.CheckGroups([]string{"any", "sre"}) != nil || b.CheckGroups([]string{"any"}) == nil {
+	if b, err := c.board("log.example.org"); err != nil || b.Pending() != 2 || b.CoolDown() != 0 || b.CheckGroups([]string{"any", "sre"}) != nil || b.CheckGroups([]string{"any"}) == nil {
 		t.Errorf("%+v, %v", b, err)
 	}
 	if b, err := (Config{}).board("x"); b != nil || err != nil {
@@ -51,6 +48,9 @@ func TestApprovalConfig(t *testing.T) {
 		"reading SPIFFE ID":            strings.Replace(with, "spiffe://example.org/person/bob", "bob", 1),
 		"wait: 48h0m0s is not":         strings.Replace(with, "30m", "48h", 1),
 		"people.bob: key":              strings.Replace(with, "ssh-ed25519", "ssh-ed25518", 1),
+		"the trust domain of":          strings.Replace(with, "spiffe://example.org/person", "spiffe://other.example/person", 1),
+		"comes twice":                  strings.Replace(with, "[sre]", "[sre, sre]", 1),
+		"hardware: \"pin\" is not":     strings.Replace(with, "hardware: none", "hardware: pin", 1),
 		"quorum":                       with + "  quorum: 1\n",
 	} {
 		if err := load(t, text); err == nil || !strings.Contains(err.Error(), want) {

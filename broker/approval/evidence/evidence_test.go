@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/valetkey/valetkey/broker/approval/evidence"
@@ -84,6 +85,14 @@ func TestOpenSSH(t *testing.T) {
 				if _, err := evidence.Check(changed, string(armored), []ssh.PublicKey{key}); !errors.Is(err, evidence.ErrSignature) {
 					t.Errorf("of %s changed: %v", what, err)
 				}
+			}
+			parsed, err := sshsig.Unarmor(armored)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed.Signature.Rest = []byte("more")
+			if _, err := evidence.Check(text, string(sshsig.Armor(parsed)), []ssh.PublicKey{key}); !errors.Is(err, evidence.ErrSignature) {
+				t.Errorf("with something behind it: %v", err)
 			}
 			other, err := sshKeygen(t, text, "-Y", "sign", "-n", "file", "-f", file)
 			if err != nil {

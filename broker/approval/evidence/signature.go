@@ -82,6 +82,9 @@ func Check(statement []byte, armored string, keys []ssh.PublicKey) (Signer, erro
 	if at < 0 {
 		return Signer{}, fmt.Errorf("%w: %s is none of this person's keys", ErrSignature, ssh.FingerprintSHA256(sig.PublicKey))
 	}
+	if !Hardware(keys[at]) && len(sig.Signature.Rest) > 0 {
+		return Signer{}, fmt.Errorf("%w: there is something behind it", ErrSignature)
+	}
 	if err := sshsig.Verify(bytes.NewReader(statement), sig, keys[at], sig.HashAlgorithm, Namespace); err != nil {
 		return Signer{}, fmt.Errorf("%w: %w", ErrSignature, err)
 	}

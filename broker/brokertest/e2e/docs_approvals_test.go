@@ -99,3 +99,10 @@ func (p *docs) approvalsOnRecord(t *testing.T, text string) {
 		t.Errorf("it prints:\n%s", out.stdout)
 	}
 }
+
+func (p *docs) freezing(t *testing.T, text string) {
+	out := p.shell(t, p.person("operator"), replaced(t, text, map[string]string{"ID": "spiffe://example.org/person/dave", "TEXT": "lost"}))
+	if !strings.Contains(out.stdout, "frozen") {
+		t.Errorf("it prints:\n%s", out.stdout)
+	}
+}

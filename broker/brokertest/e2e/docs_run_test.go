@@ -50,6 +50,7 @@ func (p *docs) readers() map[string]reader {
 		"docs/approvals.md, Who may approve, 1":                                approvalConfig,
 		"docs/approvals.md, Approving, 1":                                      p.approving,
 		"docs/approvals.md, `valetkey reject GRANT --key FILE --comment TEXT`": p.rejecting,
+		"docs/approvals.md, `valetkey freeze ID --cause TEXT`":                 p.freezing,
 		"docs/approvals.md, What is signed, 1":                                 p.statement,
 		"docs/approvals.md, What is signed, 2":                                 p.approvalsOnRecord,
 

@@ -23,6 +23,7 @@ func pruneSteps() []pruneStep {
 	return []pruneStep{
 		{"keys", (*tx).pruneKeys}, {"work", (*tx).pruneWork}, {"grants", (*tx).pruneGrants},
 		{"tasks", (*tx).pruneTasks}, {"buckets", (*tx).pruneBuckets},
+		{"cooling", (*tx).pruneCooling},
 	}
 }
 
@@ -186,6 +187,17 @@ func (t *tx) pruneBuckets(p store.Prune, after string, limit int) (string, error
 		return "", err
 	}
 	return to, t.exec("DELETE FROM buckets WHERE key > ? AND key <= ? AND tat <= ?", after, upTo(to, end), p.Now.UnixNano())
+}
+
+func (t *tx) pruneCooling(p store.Prune, after string, limit int) (string, error) {
+	if p.Now.IsZero() {
+		return "", nil
+	}
+	to, _, end, err := t.last("SELECT key, '' FROM cooling WHERE key > ? ORDER BY key", limit, after)
+	if err != nil {
+		return "", err
+	}
+	return to, t.exec("DELETE FROM cooling WHERE key > ? AND key <= ? AND until <= ?", after, upTo(to, end), p.Now.UnixNano())
 }
 
 // list returns the ids of a query as a JSON array, for json_each, and how many

@@ -94,7 +94,10 @@ func (r *reader) Grant(id string) (store.Grant, error) {
 }
 
 func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
-	where, order, args := "1 = 1", "id", []any{}
+	where, order, args := "1 = 1", "id DESC", []any{}
+	if f.OldestFirst {
+		order = "id"
+	}
 	add := func(cond string, arg any) { where += " AND " + cond; args = append(args, arg) }
 	if f.TaskID != "" {
 		add("task = ?", f.TaskID)
@@ -106,19 +109,25 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 		where += " AND live = 1"
 	}
 	if f.Pending {
-		where += " AND pending = 1"
+		where += " AND waiter IS NOT NULL"
+	}
+	if f.Key != "" {
+		add("waiter = ?", f.Key)
 	}
 	if !f.ExpiredBy.IsZero() {
 		add("expires <= ?", f.ExpiredBy.UnixNano())
-		order = "+id" // few are due: without the plus SQLite goes over all grants, to have them in order
+		order = "+id DESC" // few are due: without the plus SQLite goes over all grants, to have them in order
 	}
 	if f.Before != "" {
 		add("id < ?", f.Before)
 	}
+	if f.After != "" {
+		add("id > ?", f.After)
+	}
 	if f.Limit == 0 {
 		f.Limit = 100
 	}
-	return many[store.Grant](r, "SELECT body FROM grants WHERE "+where+" ORDER BY "+order+" DESC LIMIT ?", append(args, f.Limit)...)
+	return many[store.Grant](r, "SELECT body FROM grants WHERE "+where+" ORDER BY "+order+" LIMIT ?", append(args, f.Limit)...)
 }
 
 func (t *tx) PutGrant(v store.Grant) error {
@@ -126,10 +135,38 @@ func (t *tx) PutGrant(v store.Grant) error {
 	if err != nil {
 		return fmt.Errorf("encoding a row: %w", err)
 	}
-	open, pending, expires := v.State.Open(), v.State == store.GrantPending, v.ExpiresAt.UnixNano()
-	return t.exec(`INSERT INTO grants (id, task, agent, live, pending, expires, body) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET live = excluded.live, pending = excluded.pending, expires = excluded.expires, body = excluded.body`,
-		v.ID, v.TaskID, v.Agent, open, pending, expires, string(body))
+	open, expires := v.State.Open(), v.ExpiresAt.UnixNano()
+	var waiter, delegate any // NULL where nobody is waited for
+	if v.State == store.GrantPending && v.Case != nil {
+		waiter, delegate = v.Case.Key, v.Case.Delegate
+	}
+	return t.exec(`INSERT INTO grants (id, task, agent, live, waiter, delegate, expires, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET live = excluded.live, waiter = excluded.waiter, delegate = excluded.delegate, expires = excluded.expires, body = excluded.body`,
+		v.ID, v.TaskID, v.Agent, open, waiter, delegate, expires, string(body))
+}
+
+func (r *reader) Waiting(key, delegate string) (w store.Waiting, err error) {
+	err = r.row(`SELECT count(*), coalesce(sum(waiter = ?), 0), coalesce(sum(delegate = ? AND delegate <> ''), 0) FROM grants WHERE waiter IS NOT NULL`,
+		func(s *sqlite.Stmt) error {
+			w = store.Waiting{All: s.ColumnInt(0), Key: s.ColumnInt(1), Delegate: s.ColumnInt(2)}
+			return nil
+		}, key, delegate)
+	return w, err
+}
+
+func (r *reader) Cooling(key string) (until time.Time, err error) {
+	err = r.row("SELECT until FROM cooling WHERE key = ?", func(s *sqlite.Stmt) error {
+		until = time.Unix(0, s.ColumnInt64(0)).UTC()
+		return nil
+	}, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	return until, err
+}
+
+func (t *tx) PutCooling(key string, until time.Time) error {
+	return t.exec("INSERT INTO cooling (key, until) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET until = excluded.until", key, until.UnixNano())
 }
 
 func (r *reader) Approvals(grantID string) ([]store.Approval, error) {

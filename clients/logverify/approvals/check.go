@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
@@ -112,9 +113,8 @@ func (c *Checker) vote(r record) (problem string) {
 		return fmt.Sprintf("%s decides %s, which nobody was asked about", r.Approver, r.Grant)
 	}
 	var s statement
-	dec := json.NewDecoder(bytes.NewReader([]byte(r.Statement)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&s); err != nil {
+	// Unlike encoding/json, this takes names as they are written, each once.
+	if err := jsonv2.Unmarshal([]byte(r.Statement), &s, jsonv2.RejectUnknownMembers(true)); err != nil {
 		return fmt.Sprintf("its statement cannot be read: %v", err)
 	}
 	want := map[string]string{"approval.given": "approve", "approval.refused": "reject"}[r.Type]

@@ -32,7 +32,7 @@ type PendingGrant struct {
 	Task *Task `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
 	// Why, in the agent's words. Nothing decides on it.
 	Justification string `protobuf:"bytes,3,opt,name=justification,proto3" json:"justification,omitempty"`
-	// All that was asked for, in RFC 8785 JSON. Its SHA-256, in hex, is grant.envelope_digest: check it before you sign. Empty in a list.
+	// All that was asked for, in RFC 8785 JSON. Its SHA-256, in hex, is grant.envelope_digest: check it before you sign. Empty in a list, as are the justification and the task's purpose.
 	Envelope string `protobuf:"bytes,4,opt,name=envelope,proto3" json:"envelope,omitempty"`
 	// What a statement has to say in "broker".
 	Broker string `protobuf:"bytes,5,opt,name=broker,proto3" json:"broker,omitempty"`
@@ -43,7 +43,9 @@ type PendingGrant struct {
 	// What is still needed.
 	Lacking []*Need `protobuf:"bytes,8,rep,name=lacking,proto3" json:"lacking,omitempty"`
 	// What people have said, by name.
-	Approvals     []*Approval `protobuf:"bytes,9,rep,name=approvals,proto3" json:"approvals,omitempty"`
+	Approvals []*Approval `protobuf:"bytes,9,rep,name=approvals,proto3" json:"approvals,omitempty"`
+	// People of the needed groups who may reject this and not approve it: they stand in the chain that asks, or the agent names them.
+	Barred        []string `protobuf:"bytes,10,rep,name=barred,proto3" json:"barred,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -141,6 +143,13 @@ func (x *PendingGrant) GetApprovals() []*Approval {
 	return nil
 }
 
+func (x *PendingGrant) GetBarred() []string {
+	if x != nil {
+		return x.Barred
+	}
+	return nil
+}
+
 // Approval is what one person has said.
 type Approval struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -214,9 +223,11 @@ func (x *Approval) GetDecidedAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// ListPendingGrantsRequest is empty.
+// ListPendingGrantsRequest asks for a page.
 type ListPendingGrantsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the last page ended.
+	PageToken     string `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -251,11 +262,20 @@ func (*ListPendingGrantsRequest) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_approval_proto_rawDescGZIP(), []int{2}
 }
 
+func (x *ListPendingGrantsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 // ListPendingGrantsResponse is what waits.
 type ListPendingGrantsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Oldest first.
-	Pending       []*PendingGrant `protobuf:"bytes,1,rep,name=pending,proto3" json:"pending,omitempty"`
+	// Oldest first, 100 at most, which may be none: go on while there is a token.
+	Pending []*PendingGrant `protobuf:"bytes,1,rep,name=pending,proto3" json:"pending,omitempty"`
+	// For the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -295,6 +315,13 @@ func (x *ListPendingGrantsResponse) GetPending() []*PendingGrant {
 		return x.Pending
 	}
 	return nil
+}
+
+func (x *ListPendingGrantsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // GetPendingGrantRequest names a request.
@@ -503,7 +530,7 @@ var File_valetkey_v1_approval_proto protoreflect.FileDescriptor
 
 const file_valetkey_v1_approval_proto_rawDesc = "" +
 	"\n" +
-	"\x1avaletkey/v1/approval.proto\x12\vvaletkey.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17valetkey/v1/types.proto\"\xc9\x02\n" +
+	"\x1avaletkey/v1/approval.proto\x12\vvaletkey.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17valetkey/v1/types.proto\"\xe1\x02\n" +
 	"\fPendingGrant\x12(\n" +
 	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\x12%\n" +
 	"\x04task\x18\x02 \x01(\v2\x11.valetkey.v1.TaskR\x04task\x12$\n" +
@@ -513,16 +540,21 @@ const file_valetkey_v1_approval_proto_rawDesc = "" +
 	"\x05nonce\x18\x06 \x01(\tR\x05nonce\x12\x16\n" +
 	"\x06person\x18\a \x01(\tR\x06person\x12+\n" +
 	"\alacking\x18\b \x03(\v2\x11.valetkey.v1.NeedR\alacking\x123\n" +
-	"\tapprovals\x18\t \x03(\v2\x15.valetkey.v1.ApprovalR\tapprovals\"\x93\x01\n" +
+	"\tapprovals\x18\t \x03(\v2\x15.valetkey.v1.ApprovalR\tapprovals\x12\x16\n" +
+	"\x06barred\x18\n" +
+	" \x03(\tR\x06barred\"\x93\x01\n" +
 	"\bApproval\x12\x16\n" +
 	"\x06person\x18\x01 \x01(\tR\x06person\x12\x1a\n" +
 	"\bdecision\x18\x02 \x01(\tR\bdecision\x12\x18\n" +
 	"\acomment\x18\x03 \x01(\tR\acomment\x129\n" +
 	"\n" +
-	"decided_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\"\x1a\n" +
-	"\x18ListPendingGrantsRequest\"P\n" +
+	"decided_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\"B\n" +
+	"\x18ListPendingGrantsRequest\x12&\n" +
+	"\n" +
+	"page_token\x18\x01 \x01(\tB\a\xbaH\x04r\x02(@R\tpageToken\"x\n" +
 	"\x19ListPendingGrantsResponse\x123\n" +
-	"\apending\x18\x01 \x03(\v2\x19.valetkey.v1.PendingGrantR\apending\"P\n" +
+	"\apending\x18\x01 \x03(\v2\x19.valetkey.v1.PendingGrantR\apending\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"P\n" +
 	"\x16GetPendingGrantRequest\x126\n" +
 	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\"N\n" +
 	"\x17GetPendingGrantResponse\x123\n" +

@@ -34,11 +34,11 @@ const (
 // JSON under an OpenSSH signature (PROTOCOL.sshsig) in the namespace
 // "approval@valetkey.dev", by a key that the config lists for this person.
 type ApprovalServiceClient interface {
-	// Lists what waits for the caller, oldest first: requests that need a group of theirs, and that do not come from them. Approvers. Records nothing.
+	// Lists what waits for the caller, oldest first: requests that need a group of theirs. Approvers. Records nothing.
 	ListPendingGrants(ctx context.Context, in *ListPendingGrantsRequest, opts ...grpc.CallOption) (*ListPendingGrantsResponse, error)
 	// Shows one of them, or one that was decided. Approvers. Records nothing. GRANT_NOT_FOUND, NOT_ELIGIBLE.
 	GetPendingGrant(ctx context.Context, in *GetPendingGrantRequest, opts ...grpc.CallOption) (*GetPendingGrantResponse, error)
-	// Takes the caller's signed decision. A reject ends the request; an approve that is the last that was needed clears it, and its life begins. The same decision sent again is one; a reject after an approve is a reject. Approvers. Records approval.given or approval.refused, with the statement and the signature, then grant.cleared or grant.rejected. GRANT_NOT_FOUND, NOT_ELIGIBLE, INVALID_APPROVAL, NOT_PENDING.
+	// Takes the caller's signed decision. An approve that is the last that was needed clears the request, and its life begins. A reject ends it, also after that, with what was minted from it. The same decision sent again is one; a reject after an approve is a reject. Approvers. Records approval.given or approval.refused, with the statement and the signature, then grant.cleared or grant.rejected. GRANT_NOT_FOUND, NOT_ELIGIBLE, INVALID_APPROVAL, NOT_PENDING, FROZEN, RATE_LIMITED.
 	SubmitApproval(ctx context.Context, in *SubmitApprovalRequest, opts ...grpc.CallOption) (*SubmitApprovalResponse, error)
 }
 
@@ -90,11 +90,11 @@ func (c *approvalServiceClient) SubmitApproval(ctx context.Context, in *SubmitAp
 // JSON under an OpenSSH signature (PROTOCOL.sshsig) in the namespace
 // "approval@valetkey.dev", by a key that the config lists for this person.
 type ApprovalServiceServer interface {
-	// Lists what waits for the caller, oldest first: requests that need a group of theirs, and that do not come from them. Approvers. Records nothing.
+	// Lists what waits for the caller, oldest first: requests that need a group of theirs. Approvers. Records nothing.
 	ListPendingGrants(context.Context, *ListPendingGrantsRequest) (*ListPendingGrantsResponse, error)
 	// Shows one of them, or one that was decided. Approvers. Records nothing. GRANT_NOT_FOUND, NOT_ELIGIBLE.
 	GetPendingGrant(context.Context, *GetPendingGrantRequest) (*GetPendingGrantResponse, error)
-	// Takes the caller's signed decision. A reject ends the request; an approve that is the last that was needed clears it, and its life begins. The same decision sent again is one; a reject after an approve is a reject. Approvers. Records approval.given or approval.refused, with the statement and the signature, then grant.cleared or grant.rejected. GRANT_NOT_FOUND, NOT_ELIGIBLE, INVALID_APPROVAL, NOT_PENDING.
+	// Takes the caller's signed decision. An approve that is the last that was needed clears the request, and its life begins. A reject ends it, also after that, with what was minted from it. The same decision sent again is one; a reject after an approve is a reject. Approvers. Records approval.given or approval.refused, with the statement and the signature, then grant.cleared or grant.rejected. GRANT_NOT_FOUND, NOT_ELIGIBLE, INVALID_APPROVAL, NOT_PENDING, FROZEN, RATE_LIMITED.
 	SubmitApproval(context.Context, *SubmitApprovalRequest) (*SubmitApprovalResponse, error)
 	mustEmbedUnimplementedApprovalServiceServer()
 }
