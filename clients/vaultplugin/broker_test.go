@@ -50,6 +50,16 @@ func TestOtherBroker(t *testing.T) {
 	m.clean(t)
 }
 
+// TestBrokersClock has the broker take the plugin's SVID for one that is over.
+func TestBrokersClock(t *testing.T) {
+	m := newMount(t, nil)
+	m.Clock.Add(48 * time.Hour)
+	_, err := m.creds(t.Context(), nil)
+	answered(t, err, http.StatusBadGateway, "the broker refuses the plugin's own SVID; tell Vault's operator: ")
+	answered(t, err, http.StatusBadGateway, "SVID_EXPIRED")
+	m.clean(t)
+}
+
 func TestRateLimited(t *testing.T) {
 	m := newLimited(t, guard.Config{RatePerMinute: 1, Burst: 2}, nil)
 	resp, err := m.creds(t.Context(), nil)
@@ -146,10 +156,18 @@ func TestSVIDInFiles(t *testing.T) {
 	must(t, err)
 	must(t, m.rollback())
 	m.clean(t)
+	// Of an SVID that is over the broker is not told.
+	records := len(m.Records())
+	svid(delegateID, -time.Second)
+	_, err = m.creds(t.Context(), nil)
+	answered(t, err, http.StatusBadGateway, "that of "+delegateID+" ended at ")
+	answered(t, err, http.StatusBadGateway, "and "+cert+" gives no newer one")
+	if n := len(m.Records()); n != records {
+		t.Errorf("there are %d records more", n-records)
+	}
 	// A restart has nothing to go on with.
 	must(t, os.Remove(cert))
 	m.crash(t)
-	if _, err := m.creds(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "cert.pem") {
-		t.Errorf("without an SVID: %v", err)
-	}
+	_, err = m.creds(t.Context(), nil)
+	answered(t, err, http.StatusBadGateway, "cert.pem")
 }
