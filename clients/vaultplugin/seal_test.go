@@ -144,7 +144,7 @@ func TestKilledWhileMinting(t *testing.T) {
 	must(t, w.root.Sys().SealWithContext(t.Context()))
 	unseal()
 	t.Parallel() // only now, so that the other tests run in this minute and not before it
-	eventually(t, 4*time.Minute, "Vault rolls it back, and the broker has ended it upstream", func() bool {
+	eventually(t, 2*time.Minute, "Vault rolls it back, and the broker has ended it upstream", func() bool {
 		// The plugin that comes back has a new SVID, which a clock that stands still does not know.
 		w.Clock.Add(time.Since(w.Clock.Now()))
 		return w.count("task.closed") == 1 && w.count("revocation.concluded") == 1
