@@ -76,10 +76,11 @@ var errNotConfigured = errors.New("this mount is not configured: write its broke
 // link is a client of the broker, and what it was made of. Who has it from open
 // says done when the calls are over.
 type link struct {
-	cfg    *config
-	client *valetkey.Client
-	owned  io.Closer // what client stands on, if we opened it
-	users  sync.WaitGroup
+	cfg      *config
+	client   *valetkey.Client
+	identity valetkey.Identity // the plugin's own
+	owned    io.Closer         // what client stands on, if we opened it
+	users    sync.WaitGroup
 }
 
 func (l *link) done() { l.users.Done() }
@@ -92,7 +93,8 @@ func (l *link) close() error {
 	return err
 }
 
-// open returns the mount's link, which it makes when there is none.
+// open returns the mount's link, which it makes when there is none. It fails with
+// errOwnSVID where the broker would refuse the plugin itself.
 func (b *backend) open(ctx context.Context, s logical.Storage) (*link, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,6 +109,9 @@ func (b *backend) open(ctx context.Context, s logical.Storage) (*link, error) {
 		if b.link, err = cfg.connect(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.link.identified(time.Now()); err != nil {
+		return nil, err
 	}
 	b.link.users.Add(1)
 	return b.link, nil

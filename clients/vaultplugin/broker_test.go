@@ -30,6 +30,7 @@ func answered(t *testing.T, err error, code int, says string) {
 
 // TestForgedReceipt has a broker whose ledger is not the one that was pinned.
 func TestForgedReceipt(t *testing.T) {
+	t.Parallel()
 	name := filepath.Join(t.TempDir(), "other.key")
 	must(t, ledger.GenerateKey(name, "valetkey.test/log"))
 	other, err := ledger.LoadKey(name)
@@ -41,6 +42,7 @@ func TestForgedReceipt(t *testing.T) {
 }
 
 func TestOtherBroker(t *testing.T) {
+	t.Parallel()
 	m := newMount(t, map[string]any{"broker_id": "spiffe://example.org/somebody"})
 	_, err := m.creds(t.Context(), nil)
 	answered(t, err, http.StatusBadGateway, "another identity")
@@ -50,7 +52,19 @@ func TestOtherBroker(t *testing.T) {
 	m.clean(t)
 }
 
+// TestBrokersClock has the broker take the plugin's SVID for one that is over.
+func TestBrokersClock(t *testing.T) {
+	t.Parallel()
+	m := newMount(t, nil)
+	m.Clock.Add(48 * time.Hour)
+	_, err := m.creds(t.Context(), nil)
+	answered(t, err, http.StatusBadGateway, "the broker refuses the plugin's own SVID; tell Vault's operator: ")
+	answered(t, err, http.StatusBadGateway, "SVID_EXPIRED")
+	m.clean(t)
+}
+
 func TestRateLimited(t *testing.T) {
+	t.Parallel()
 	m := newLimited(t, guard.Config{RatePerMinute: 1, Burst: 2}, nil)
 	resp, err := m.creds(t.Context(), nil)
 	must(t, err)
@@ -66,6 +80,7 @@ func TestRateLimited(t *testing.T) {
 
 // TestMany asks for much at once, with somebody reconfiguring in between.
 func TestMany(t *testing.T) {
+	t.Parallel()
 	m := newMount(t, nil)
 	var all sync.WaitGroup
 	got := make(chan *logical.Response, 64)
@@ -97,6 +112,7 @@ func TestMany(t *testing.T) {
 
 // TestSVIDInFiles rotates the plugin's own SVID under it.
 func TestSVIDInFiles(t *testing.T) {
+	t.Parallel()
 	m := newMount(t, nil)
 	dir := t.TempDir()
 	write := func(name, kind string, raw ...[]byte) string {
@@ -146,10 +162,18 @@ func TestSVIDInFiles(t *testing.T) {
 	must(t, err)
 	must(t, m.rollback())
 	m.clean(t)
+	// Of an SVID that is over the broker is not told.
+	refusals := m.count("refusal.recorded")
+	svid(delegateID, -time.Second)
+	_, err = m.creds(t.Context(), nil)
+	answered(t, err, http.StatusBadGateway, "that of "+delegateID+" ended at ")
+	answered(t, err, http.StatusBadGateway, "and "+cert+" gives no newer one")
+	if n := m.count("refusal.recorded"); n != refusals {
+		t.Errorf("the broker was asked: it has refused %d times more", n-refusals)
+	}
 	// A restart has nothing to go on with.
 	must(t, os.Remove(cert))
 	m.crash(t)
-	if _, err := m.creds(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "cert.pem") {
-		t.Errorf("without an SVID: %v", err)
-	}
+	_, err = m.creds(t.Context(), nil)
+	answered(t, err, http.StatusBadGateway, "cert.pem")
 }

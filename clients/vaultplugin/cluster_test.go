@@ -48,6 +48,8 @@ func TestCluster(t *testing.T) {
 	w.register(t, "v0.1.0", pluginName)
 	w.users(t)
 	w.enable(t, "valetkey", nil)
+	// A new server has to be healthy for 10 s by default before it has a vote.
+	w.write(t, w.root, "sys/storage/raft/autopilot/configuration", map[string]any{"server_stabilization_time": "1s"})
 
 	w.vault = second
 	var alice *api.Client

@@ -9,7 +9,6 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	"github.com/spiffe/go-spiffe/v2/workloadapi"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
@@ -97,17 +96,17 @@ func (c *config) connect(ctx context.Context) (*link, error) {
 	if c.WorkloadAPI == "" {
 		files := &fileIdentity{certFile: c.CertFile, keyFile: c.KeyFile, bundleFile: c.BundleFile}
 		if _, err := files.GetX509SVID(); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errOwnSVID, err)
 		}
-		opts = append(opts, valetkey.WithIdentity(files))
+		l.identity = files
 	} else {
-		source, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(workloadapi.WithAddr(c.WorkloadAPI)))
+		source, err := c.fetch(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("fetching the plugin's own SVID from %s: %w", c.WorkloadAPI, err)
+			return nil, fmt.Errorf("%w: %w", errOwnSVID, err)
 		}
-		l.owned, opts = source, append(opts, valetkey.WithIdentity(source))
+		l.owned, l.identity = source, source
 	}
-	if l.client, err = valetkey.New(ctx, opts...); err != nil {
+	if l.client, err = valetkey.New(ctx, append(opts, valetkey.WithIdentity(l.identity))...); err != nil {
 		if l.owned != nil {
 			err = errors.Join(err, l.owned.Close())
 		}

@@ -24,8 +24,13 @@ func answer(mount string, err error) error {
 	switch {
 	case errors.Is(err, valetkey.ErrNeedsApproval) && errors.As(err, &refused):
 		return logical.CodedError(http.StatusForbidden, needed(mount, refused))
+	case errors.Is(err, valetkey.ErrUnauthenticated), errors.Is(err, valetkey.ErrSVIDExpired), errors.Is(err, valetkey.ErrUnknownTrustDomain):
+		// The one SVID that the broker has seen is the plugin's.
+		return logical.CodedError(http.StatusBadGateway, "the broker refuses the plugin's own SVID; tell Vault's operator: "+err.Error())
 	case errors.As(err, &refused):
 		return logical.CodedError(codeOf(refused), refused.Error())
+	case errors.Is(err, errOwnSVID):
+		return logical.CodedError(http.StatusBadGateway, "nothing was asked of the broker; tell Vault's operator: "+err.Error())
 	case errors.Is(err, errNoEntity):
 		return logical.CodedError(http.StatusForbidden, err.Error())
 	case errors.Is(err, errNotConfigured):
@@ -52,8 +57,7 @@ func codeOf(e *valetkey.Error) int {
 			valetkey.ErrPolicyTooLarge, valetkey.ErrTaskClosed, valetkey.ErrGrantEnded, valetkey.ErrIdempotencyConflict, valetkey.ErrAlreadyIssued,
 		}},
 		{http.StatusForbidden, []error{
-			valetkey.ErrDenied, valetkey.ErrPolicyFailed, valetkey.ErrFrozen, valetkey.ErrCallerNotAllowed, valetkey.ErrUnknownTrustDomain,
-			valetkey.ErrUnauthenticated, valetkey.ErrSVIDExpired,
+			valetkey.ErrDenied, valetkey.ErrPolicyFailed, valetkey.ErrFrozen, valetkey.ErrCallerNotAllowed,
 		}},
 	} {
 		for _, reason := range row.reasons {

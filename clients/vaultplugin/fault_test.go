@@ -135,15 +135,12 @@ func (m *mount) clean(t *testing.T) {
 	if len(keys) > 0 {
 		t.Errorf("%d entries are left in the write-ahead log", len(keys))
 	}
-	opened, closed := 0, 0
-	for _, r := range m.Records() {
-		opened += strings.Count(r, `"type":"task.opened"`)
-		closed += strings.Count(r, `"type":"task.closed"`)
-	}
-	if opened != closed {
+	if opened, closed := m.count("task.opened"), m.count("task.closed"); opened != closed {
 		t.Errorf("%d tasks were opened and %d closed", opened, closed)
 	}
 }
+
+func (m *mount) count(kind string) int { return count(m.Records(), kind) }
 
 var errFault = errors.New("a fault")
 
@@ -152,6 +149,7 @@ var errKilled = errors.New("killed")
 
 // TestFaults fails each step of getting a credential.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	onWAL := func(err error) func(string) error {
 		return func(key string) error {
 			if strings.HasPrefix(key, "wal/") {
@@ -196,6 +194,7 @@ func TestFaults(t *testing.T) {
 // TestKilled ends the plugin's process at each step, and has its successor roll
 // back what was left.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	for name, kill := range map[string]func(m *mount, die func()){
 		"before the task": func(m *mount, die func()) {
 			m.store.hook(func(s *storage) {
@@ -271,6 +270,7 @@ func lastOf(s *storage, key string) string {
 // TestReadOnly has a performance standby ask for nothing, so that the active node
 // is the one that does.
 func TestReadOnly(t *testing.T) {
+	t.Parallel()
 	m := newMount(t, nil)
 	before := len(m.Records())
 	m.view.ReplicationStateVal = consts.ReplicationPerformanceStandby
@@ -294,6 +294,7 @@ func TestReadOnly(t *testing.T) {
 
 // TestNoSecretIsStored greps all that was ever put into storage, and into leases.
 func TestNoSecretIsStored(t *testing.T) {
+	t.Parallel()
 	m := newMount(t, nil)
 	var leases []*logical.Response
 	own, err := m.creds(t.Context(), map[string]any{"lease": "60s"})
@@ -332,6 +333,7 @@ func TestNoSecretIsStored(t *testing.T) {
 // TestAgentTemplate is who callers are, and that no name of theirs is more than one
 // segment.
 func TestAgentTemplate(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{
 		"alice": "", "alice.smith-1": "", "alice/s1": "SPIFFE ID", "..": "SPIFFE ID", "alice/../root": "SPIFFE ID", "alice smith": "SPIFFE ID",
 		"älice": "SPIFFE ID", "a@b": "SPIFFE ID", "": "making an agent",

@@ -16,6 +16,7 @@ import (
 
 // TestVault is all that a user does, on one real Vault.
 func TestVault(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	w.enable(t, "valetkey", nil)
 	alice, bob := w.login(t, "alice"), w.login(t, "bob")

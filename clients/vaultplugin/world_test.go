@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"flag"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -58,6 +60,12 @@ var binaries = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	// These tests wait for servers' timers more than they work, so more of them run at
+	// once than there are processors. A -parallel on the command line goes before.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		fmt.Fprintln(os.Stderr, "setting -parallel:", err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	if dir, err := binaries(); err == nil {
 		_ = os.RemoveAll(dir) // a temporary folder of the machine's
@@ -301,6 +309,14 @@ func refused(t *testing.T, err error, code int, says ...string) {
 			t.Errorf("it says %q, want %q in it", answer.Error(), text)
 		}
 	}
+}
+
+// count is how many records are of a type.
+func count(records []string, kind string) (n int) {
+	for _, r := range records {
+		n += strings.Count(r, `"type":"`+kind+`"`)
+	}
+	return n
 }
 
 func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {

@@ -25,6 +25,7 @@ type entry struct {
 	AccessKeyID string `json:"access_key_id"`
 	Accessor    string `json:"vault_accessor"`
 	Agent       string `json:"agent_spiffe_id"`
+	Delegate    string `json:"delegate_spiffe_id"`
 	Task        string `json:"task_id"`
 	Outcome     string `json:"outcome"`
 	Reason      string `json:"reason"`

@@ -46,7 +46,8 @@ func build(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator),
-		"github.com/valetkey/valetkey/cmd/valetkeyd", "github.com/valetkey/valetkey/cmd/valetkey")
+		"github.com/valetkey/valetkey/cmd/valetkeyd", "github.com/valetkey/valetkey/cmd/valetkey",
+		"github.com/valetkey/valetkey/cmd/"+pluginName)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}

@@ -55,13 +55,19 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := newWorldWithoutVault(t)
-	w.vault = servers.Vault(t)
+	w.startVault(t)
+	return w
+}
+
+// startVault starts it with more flags, and what every world has in it.
+func (w *world) startVault(t *testing.T, flags ...string) {
+	t.Helper()
+	w.vault = servers.Vault(t, flags...)
 	w.root = vaultClient(t, w.vault)
 	w.set(t, "sys/policies/acl/broker", map[string]any{"policy": brokerPolicy})
 	for _, team := range []string{"web", "ads"} {
 		w.set(t, "secret/data/"+team+"/db", map[string]any{"data": map[string]any{"password": team}})
 	}
-	return w
 }
 
 func newWorldWithoutVault(t *testing.T) *world {

@@ -172,6 +172,13 @@ func (p *process) tail() string {
 // gets as many free ports as asked for; ready asks the server itself.
 func launch(t TB, name, dir string, ports int, build func(ports []int) launchPlan) []int {
 	t.Helper()
+	_, chosen := launchProcess(t, name, dir, ports, build)
+	return chosen
+}
+
+// launchProcess is launch for who stops the server before the clean-up does.
+func launchProcess(t TB, name, dir string, ports int, build func(ports []int) launchPlan) (*process, []int) {
+	t.Helper()
 	var last error
 	for range startTries {
 		free, err := freePorts(ports)
@@ -189,7 +196,7 @@ func launch(t TB, name, dir string, ports int, build func(ports []int) launchPla
 					t.Logf("%v", err)
 				}
 			})
-			return free
+			return p, free
 		}
 		if err := p.stop(); err != nil {
 			t.Logf("%v", err)
@@ -199,7 +206,7 @@ func launch(t TB, name, dir string, ports int, build func(ports []int) launchPla
 		}
 	}
 	t.Fatalf("starting %s: %v", name, last)
-	return nil
+	return nil, nil
 }
 
 type launchPlan struct {

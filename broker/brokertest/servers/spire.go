@@ -20,7 +20,9 @@ type SPIREServer struct {
 
 	t            TB
 	serverSocket string
+	serverPort   int
 	agentID      string
+	agent        *process
 }
 
 // WorkloadAPI is the address that a SPIFFE client takes.
@@ -101,8 +103,8 @@ func SPIREWithIssuer(t TB, trustDomain, issuer string) *SPIREServer {
 		serverSocket: filepath.Join(dir, "server.sock"),
 		agentID:      "spiffe://" + trustDomain + "/test-node",
 	}
-	ports := s.startServer(issuer)
-	s.startAgent(ports[0])
+	s.serverPort = s.startServer(issuer)[0]
+	s.StartAgent()
 	return s
 }
 
@@ -121,7 +123,9 @@ func (s *SPIREServer) startServer(issuer string) []int {
 	})
 }
 
-func (s *SPIREServer) startAgent(serverPort int) {
+// StartAgent is for after StopAgent. The new agent attests itself anew, and serves
+// the same entries at the same socket.
+func (s *SPIREServer) StartAgent() {
 	s.t.Helper()
 	bundle := s.write("bundle.pem", s.server("bundle", "show"))
 	// Its answer is "Token: 0f3c...", or that line with more below it.
@@ -131,8 +135,8 @@ func (s *SPIREServer) startAgent(serverPort int) {
 		s.t.Fatalf("reading SPIRE's join token: unexpected answer")
 	}
 	token, _, _ = strings.Cut(token, "\n")
-	conf := fmt.Sprintf(spireAgentConf, filepath.Join(s.Dir, "agent"), serverPort, s.AgentSocket, bundle, s.TrustDomain)
-	launch(s.t, "spire-agent", s.Dir, 0, func([]int) launchPlan {
+	conf := fmt.Sprintf(spireAgentConf, filepath.Join(s.Dir, "agent"), s.serverPort, s.AgentSocket, bundle, s.TrustDomain)
+	s.agent, _ = launchProcess(s.t, "spire-agent", s.Dir, 0, func([]int) launchPlan {
 		return launchPlan{
 			args: []string{"run", "-config", s.write("agent.conf", conf), "-joinToken", token},
 			once: true, // as a join token is
@@ -142,6 +146,15 @@ func (s *SPIREServer) startAgent(serverPort int) {
 			},
 		}
 	})
+}
+
+// StopAgent ends the agent, and with it the Workload API: what it gave lives on to
+// its own end, and nothing new comes.
+func (s *SPIREServer) StopAgent() {
+	s.t.Helper()
+	if err := s.agent.stop(); err != nil {
+		s.t.Fatalf("%v", err)
+	}
 }
 
 // Entry registers a workload. Without selectors it is any process of this user.
@@ -154,7 +167,8 @@ func (s *SPIREServer) Entry(spiffeID string, selectors ...string) {
 }
 
 // EntryWith is Entry with flags of "spire-server entry create", such as
-// "-federatesWith" or "-jwtSVIDTTL" and its seconds.
+// "-federatesWith", or "-x509SVIDTTL" and its seconds. "-entryID" names it for
+// DeleteEntry.
 func (s *SPIREServer) EntryWith(spiffeID string, flags []string, selectors ...string) {
 	s.t.Helper()
 	if len(selectors) == 0 {
@@ -165,6 +179,13 @@ func (s *SPIREServer) EntryWith(spiffeID string, flags []string, selectors ...st
 		args = append(args, "-selector", selector)
 	}
 	s.server(args...)
+}
+
+// DeleteEntry takes back what a workload was registered for. The agent learns of it
+// within about a second.
+func (s *SPIREServer) DeleteEntry(entryID string) {
+	s.t.Helper()
+	s.server("entry", "delete", "-entryID", entryID)
 }
 
 // Bundle is the server's own, as a SPIFFE bundle document: X.509 and JWT keys.

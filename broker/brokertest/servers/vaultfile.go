@@ -31,7 +31,9 @@ func VaultRaft(t TB, plugins, join string) VaultServer {
 		if err := os.MkdirAll(data, 0o700); err != nil {
 			t.Fatalf("making Vault's folder: %v", err)
 		}
-		return fmt.Sprintf("storage \"raft\" {\n  path = %q\n  node_id = \"n%d\"\n%s}\n", data, ports[0], retry)
+		// Autopilot looks every 10 s by default, and only then gives a new server its vote.
+		return fmt.Sprintf("storage \"raft\" {\n  path = %q\n  node_id = \"n%d\"\n%s"+
+			"  autopilot_reconcile_interval = \"1s\"\n  autopilot_update_interval = \"1s\"\n}\n", data, ports[0], retry)
 	})
 }
 
