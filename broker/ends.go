@@ -294,7 +294,7 @@ func (b *Broker) workOne(ctx context.Context, w store.Work) error {
 	}
 	if failed != nil {
 		w.Attempts++
-		w.NextAt = b.cfg.Now().Add(min(tick<<min(w.Attempts, 16), maxBackoff))
+		w.NextAt = nextTry(b.cfg.Now(), w.Attempts, h.NotAfter)
 		_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
 			if newest, err := isNewest(t, w); err != nil || !newest {
 				return err
