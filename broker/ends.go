@@ -184,14 +184,15 @@ const (
 	maxBackoff  = store.MaxPutOff
 )
 
-// background expires grants, closes stale intents, sums refusals up, finds
-// out whether the store takes writes, and prunes it.
+// background expires grants, closes stale intents, takes back what was not
+// delivered, sums refusals up, finds out whether the store takes writes, and
+// prunes it.
 func (b *Broker) background(ctx context.Context) {
 	every := time.NewTicker(tick)
 	defer every.Stop()
 	var s sweep
 	for {
-		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.flushDueRefusals(ctx), b.probe(ctx), b.prune(ctx, &s)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.takeBack(ctx), b.flushDueRefusals(ctx), b.probe(ctx), b.prune(ctx, &s)); err != nil && ctx.Err() == nil {
 			b.cfg.Log.ErrorContext(ctx, "background work; it is tried again", slogErr(err))
 		}
 		select {
