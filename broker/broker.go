@@ -80,6 +80,8 @@ type Broker struct {
 	ledger  *ledger.Ledger
 	rules   atomic.Pointer[Rules]
 	refused refusals
+	// undelivered is what takeBack is to look at.
+	undelivered undelivered
 
 	watches watches
 	watched *watchedStore // what cfg.Store is wrapped in
@@ -276,7 +278,10 @@ func (b *Broker) issue(ctx context.Context, g store.Grant, intent ledger.Intent)
 	if err = errors.Join(mintErr, ended, err); err != nil {
 		// Not delivered. What may exist is in the work table; or is an open intent,
 		// where that could not be written, and is revoked when it is stale; or is on
-		// the record as issued, where only its proof failed, and ends with its grant.
+		// the record as issued, where only its proof failed, and is taken back.
+		if cred.Valid() {
+			b.undelivered.add(intent.Issuance().ID)
+		}
 		b.wake()
 		return Issued{Grant: g}, err
 	}

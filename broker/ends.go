@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -188,14 +189,15 @@ const (
 	maxBackoff  = store.MaxPutOff
 )
 
-// background expires grants, closes stale intents, sums refusals up, finds
-// out whether the store takes writes, and prunes it.
+// background expires grants, closes stale intents, takes back what was not
+// delivered, sums refusals up, finds out whether the store takes writes, and
+// prunes it.
 func (b *Broker) background(ctx context.Context) {
 	every := time.NewTicker(tick)
 	defer every.Stop()
 	var s sweep
 	for {
-		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.flushDueRefusals(ctx), b.probe(ctx), b.prune(ctx, &s)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(b.expire(ctx), b.orphanStale(ctx), b.takeBack(ctx), b.flushDueRefusals(ctx), b.probe(ctx), b.prune(ctx, &s)); err != nil && ctx.Err() == nil {
 			b.cfg.Log.ErrorContext(ctx, "background work; it is tried again", slogErr(err))
 		}
 		select {
@@ -264,29 +266,30 @@ func (b *Broker) expire(ctx context.Context) error {
 
 // work carries ends upstream. The row is done only when the answer is on the
 // record; until then a crash repeats the call, which upstreams take as one.
-// more says that there may be more due than was taken.
+// more says that there may be more due than was taken. It is false where a row
+// could not be written: that one is still due, and is not to be tried in a hurry.
 func (b *Broker) work(ctx context.Context) (more bool, err error) {
 	var due []store.Work
 	err = b.cfg.Store.View(ctx, func(r store.Reader) (err error) {
 		due, err = r.DueWork(b.cfg.Now(), workBatch)
 		return err
 	})
-	errs := make([]error, len(due))
+	more = err == nil && len(due) == workBatch
+	errs, written := make([]error, len(due)), make([]bool, len(due))
 	var wg sync.WaitGroup
 	places := make(chan struct{}, workers)
 	for i, w := range due {
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
-			errs[i] = b.workOne(ctx, w)
+			written[i], errs[i] = b.workOne(ctx, w)
 		})
 	}
 	wg.Wait()
-	err = errors.Join(err, errors.Join(errs...))
-	return err == nil && len(due) == workBatch, err
+	return more && !slices.Contains(written, false), errors.Join(err, errors.Join(errs...))
 }
 
-func (b *Broker) workOne(ctx context.Context, w store.Work) error {
+func (b *Broker) workOne(ctx context.Context, w store.Work) (written bool, err error) {
 	var h mint.Handle
 	var outcome mint.RevokeOutcome
 	began := b.cfg.Now()
@@ -298,16 +301,16 @@ func (b *Broker) workOne(ctx context.Context, w store.Work) error {
 	}
 	if failed != nil {
 		w.Attempts++
-		w.NextAt = b.cfg.Now().Add(min(tick<<min(w.Attempts, 16), maxBackoff))
+		w.NextAt = nextTry(b.cfg.Now(), w.Attempts, h.NotAfter)
 		_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
 			if newest, err := isNewest(t, w); err != nil || !newest {
 				return err
 			}
 			return t.PutWork(w)
 		})
-		return errors.Join(fmt.Errorf("revoking %s upstream, attempt %d: %w", w.ID, w.Attempts, failed), err)
+		return err == nil, errors.Join(fmt.Errorf("revoking %s upstream, attempt %d: %w", w.ID, w.Attempts, failed), err)
 	}
-	_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
+	_, err = b.ledger.Commit(ctx, func(t *ledger.Tx) error {
 		if newest, err := isNewest(t, w); err != nil || !newest {
 			return err
 		}
@@ -322,7 +325,7 @@ func (b *Broker) workOne(ctx context.Context, w store.Work) error {
 		})
 		return err
 	})
-	return err
+	return err == nil, err
 }
 
 // isNewest says whether w still is what its issuance is to be revoked by. A late

@@ -11,11 +11,13 @@ import (
 )
 
 // Refusals are cheap to cause, so only so many a window are recorded one by
-// one; the rest are counted, and each reason's count is one record.
+// one; the rest are counted, and each count is one record: by caller and reason
+// for as many as counts tells apart, by reason for the rest.
 //
 // Each caller has a share of its own, so that a noisy one pushes nobody else's
 // refusals into the count. All of it is bounded: by the window, at most
-// budget.all and one more for each of budget.callers are recorded one by one.
+// budget.all and one more for each of budget.callers are recorded one by one, and
+// namedKnown, namedStrangers and the number of reasons are the most summaries.
 const refusalWindow = time.Minute
 
 type budget struct {
@@ -43,10 +45,10 @@ const others = ""
 
 type refusals struct {
 	mu        sync.Mutex
-	began     time.Time        // of the window; guarded by mu
-	known     share            // guarded by mu
-	strangers share            // guarded by mu
-	counts    map[string]int64 // by reason, of those not recorded one by one; guarded by mu
+	began     time.Time // of the window; guarded by mu
+	known     share     // guarded by mu
+	strangers share     // guarded by mu
+	counts    counts    // of those not recorded one by one; guarded by mu
 }
 
 // share is what one kind of caller has used of its budget.
@@ -74,27 +76,31 @@ func (s *share) take(key string, b budget) bool {
 }
 
 // count says whether a refusal is to be recorded by itself.
-func (r *refusals) count(now time.Time, known bool, key, reason string) bool {
+func (r *refusals) count(now time.Time, c counted) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now.Sub(r.began).Abs() >= refusalWindow && len(r.counts) == 0 {
 		r.began, r.known, r.strangers = now, share{}, share{}
 	}
 	s := &r.strangers
-	if known {
+	if c.known {
 		s = &r.known
 	}
-	if s.take(key, budgetOf(known)) {
+	if s.take(c.key, budgetOf(c.known)) {
 		return true
 	}
-	if r.counts == nil {
-		r.counts = map[string]int64{}
-	}
-	r.counts[reason]++
+	r.addLocked(c, 1)
 	return false
 }
 
-func (r *refusals) take() map[string]int64 {
+func (r *refusals) addLocked(c counted, n int64) {
+	if r.counts == nil {
+		r.counts = counts{}
+	}
+	r.counts.add(c, n)
+}
+
+func (r *refusals) take() counts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := r.counts
@@ -103,13 +109,12 @@ func (r *refusals) take() map[string]int64 {
 }
 
 // putBack keeps what could not be recorded for the next try.
-func (r *refusals) putBack(counts map[string]int64) {
+func (r *refusals) putBack(all counts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for reason, n := range r.counts {
-		counts[reason] += n
+	for c, n := range all {
+		r.addLocked(c, n)
 	}
-	r.counts = counts
 }
 
 func (r *refusals) due(now time.Time) bool {
@@ -138,7 +143,8 @@ func (b *Broker) Refuse(ctx context.Context, who Caller, claimed Claim, method, 
 	case !claimed.Agent.IsZero():
 		agent = claimed.Agent.String()
 	}
-	if !b.refused.count(b.cfg.Now(), known, key, reason) {
+	c := counted{known: known, key: key, reason: reason}
+	if !b.refused.count(b.cfg.Now(), c) {
 		return
 	}
 	_, err := b.ledger.Commit(context.WithoutCancel(ctx), func(t *ledger.Tx) error {
@@ -150,7 +156,7 @@ func (b *Broker) Refuse(ctx context.Context, who Caller, claimed Claim, method, 
 	if err != nil {
 		// The call is refused all the same; that is the safe side. The record says
 		// so with the next sum.
-		b.refused.putBack(map[string]int64{reason: 1})
+		b.refused.putBack(counts{c: 1})
 		b.cfg.Log.ErrorContext(ctx, "recording a refusal", slogErr(err))
 	}
 }
@@ -163,20 +169,20 @@ func (b *Broker) flushDueRefusals(ctx context.Context) error {
 }
 
 func (b *Broker) flushRefusals(ctx context.Context) error {
-	counts := b.refused.take()
-	if len(counts) == 0 {
+	all := b.refused.take()
+	if len(all) == 0 {
 		return nil
 	}
 	_, err := b.ledger.Commit(ctx, func(t *ledger.Tx) error {
-		for reason, n := range counts {
-			if _, err := t.Record(ledger.Record{Type: ledger.RefusalSummary, Reason: reason, Count: n, Decision: "deny"}); err != nil {
+		for c, n := range all {
+			if _, err := t.Record(c.record(n)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		b.refused.putBack(counts)
+		b.refused.putBack(all)
 	}
 	return err
 }

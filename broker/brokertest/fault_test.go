@@ -250,6 +250,9 @@ func TestRefusalFloodIsCounted(t *testing.T) {
 	var counted int64
 	for _, r := range recordsOf(t, h) {
 		counted += r.Count
+		if r.Count > 0 && (r.CallerKey != "" || r.ClaimedDomain != brokertest.TrustDomain) {
+			t.Errorf("it counts the refusals of %q, or %q", r.CallerKey, r.ClaimedDomain)
+		}
 	}
 	if one+int(counted) != 200 || one > 20 {
 		t.Errorf("%d recorded and %d counted of 200", one, counted)
@@ -280,6 +283,13 @@ func TestNoisyCallerHidesNobody(t *testing.T) {
 	}
 	if by[quiet] != 5 || by[noisy[:len(noisy)-1]] != 20 {
 		t.Errorf("recorded one by one: %v", by)
+	}
+	h.Clock.Add(2 * time.Minute)
+	brokertest.Eventually(t, "the rest is counted", func() bool { return has(t, h, "refusal.summary", "TASK_NOT_FOUND") })
+	for _, r := range recordsOf(t, h) {
+		if r.Count > 0 && (r.Count != 180 || r.CallerKey != "spiffe://"+brokertest.TrustDomain+"?user=mallory" || r.ClaimedDomain != "") {
+			t.Errorf("%d refusals of %q, or %q", r.Count, r.CallerKey, r.ClaimedDomain)
+		}
 	}
 }
 

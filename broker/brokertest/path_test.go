@@ -64,6 +64,8 @@ type record struct {
 	Grant                 string `json:"grant_id"`
 	Issuance              string `json:"issuance_id"`
 	Count                 int64
+	CallerKey             string `json:"caller_key"`
+	ClaimedDomain         string `json:"claimed_trust_domain"`
 }
 
 func recordsOf(t *testing.T, h *brokertest.Harness) []record {

@@ -116,8 +116,12 @@ type Record struct {
 	// Outcome and LatencyMS are of an upstream revocation.
 	Outcome   string `json:"outcome,omitempty"`
 	LatencyMS int64  `json:"latency_ms,omitempty"`
-	// Count is how many refusals a summary stands for.
-	Count int64 `json:"count,omitempty"`
+	// Count is how many refusals a summary stands for, for its reason: those of the
+	// callers with the key that their limits are kept under, or of unauthenticated
+	// ones that claimed the trust domain; of all others where neither is set.
+	Count         int64  `json:"count,omitempty"`
+	CallerKey     string `json:"caller_key,omitempty"`
+	ClaimedDomain string `json:"claimed_trust_domain,omitempty"`
 	// Catalog is the content hash of the catalog that serves from here on.
 	Catalog string `json:"catalog_version,omitempty"`
 }

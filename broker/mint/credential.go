@@ -27,6 +27,8 @@ type Handle struct {
 	LeaseTag string `json:"lease_tag,omitempty"`
 	// VaultAccessor identifies the token; revoking it also ends leases the token holds.
 	VaultAccessor string `json:"vault_accessor,omitempty"`
+	// VaultWrapping is the accessor of the wrapping token that the dynamic secret is in.
+	VaultWrapping string `json:"vault_wrapping_accessor,omitempty"`
 	// VaultLeaseID is the dynamic secret's lease.
 	VaultLeaseID string `json:"vault_lease_id,omitempty"`
 	// VaultPolicy is this issuance's ACL policy; without it the token can do nothing.

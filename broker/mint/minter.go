@@ -13,7 +13,7 @@ const (
 	RevokeUnspecified RevokeOutcome = iota
 	// RevokedUpstream says that the upstream confirmed that it no longer works.
 	RevokedUpstream
-	// DeadlineOnly says that the upstream cannot end it early; it works until its deadline.
+	// DeadlineOnly says that the upstream cannot end it early, or did not: it works until its deadline.
 	DeadlineOnly
 	// RoleDeny says that the role's policy now denies this one session. AWS applies it within
 	// seconds, at most a few minutes.

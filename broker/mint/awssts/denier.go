@@ -11,12 +11,19 @@ import (
 	"github.com/valetkey/valetkey/broker/mint"
 )
 
-// sweepAgain is the wait after a sweep that failed.
-const sweepAgain = time.Minute
+const (
+	// sweepAgain is the wait after a sweep that failed.
+	sweepAgain = time.Minute
+	// askAgain is the wait after IAM refused, or the policy was full. Every session that is to be
+	// revoked meanwhile gets the same answer, so that many of them neither have IAM throttle the
+	// broker nor keep other roles' revocations waiting.
+	askAgain = 15 * time.Second
+)
 
 // denier keeps the deny entries of one role in its inline policy. Laws:
 //
-//  1. An entry is removed only once its session is over. A full policy refuses new entries.
+//  1. An entry is removed only once its session is over. A full policy refuses new entries, until
+//     there is room.
 //  2. "Denied" is said only after a read showed the entry in the policy, so that a crash, a
 //     lost answer or another writer costs a repeat and nothing else.
 //  3. A policy with foreign content is not written; a role with another ARN is not touched.
@@ -41,6 +48,7 @@ type denier struct {
 	waiting []*pending // guarded by mu
 	roleID  string     // guarded by mu
 	told    string     // the last cause that was logged; guarded by mu
+	refused refusal    // guarded by mu
 	sweepAt time.Time  // when something in the policy is over; zero: unknown; guarded by mu
 
 	// seen are all live entries ever read since the last cut. Whoever has the turn owns it.
@@ -55,6 +63,12 @@ type pending struct {
 	done    chan struct{}
 }
 
+// refusal is why nothing can be denied, and when that was found. The zero value is none.
+type refusal struct {
+	cause error
+	at    time.Time
+}
+
 // learn keeps the role's id from an answer of STS. It is safe on a nil denier.
 func (d *denier) learn(roleID string) {
 	if d == nil || roleID == "" {
@@ -65,8 +79,8 @@ func (d *denier) learn(roleID string) {
 	d.roleID = roleID
 }
 
-// revoke denies the handle's session. Without the permission, or without room, the outcome is
-// DeadlineOnly and the log says why; every error is worth a repeat until the deadline.
+// revoke denies the handle's session. Every error is worth a repeat, also that the permission or
+// the room is missing: somebody may give it. DeadlineOnly is said once the deadline is over.
 func (d *denier) revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
 	if h.SessionName == "" || h.NotAfter.IsZero() {
 		return mint.RevokeUnspecified, fmt.Errorf("handle has no session name or no deadline: %w", mint.ErrRefused)
@@ -75,10 +89,12 @@ func (d *denier) revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome,
 		d.sweep(ctx)
 		return mint.DeadlineOnly, nil
 	}
+	if err := d.stillRefused(); err != nil {
+		return mint.RevokeUnspecified, err
+	}
 	roleID, err := d.idOf(ctx, h)
-	if errors.Is(err, errNotPermitted) {
-		d.complain(ctx, err)
-		return mint.DeadlineOnly, nil
+	if errors.Is(err, mint.ErrRefused) {
+		d.refuse(ctx, err)
 	}
 	if err != nil {
 		return mint.RevokeUnspecified, err
@@ -137,32 +153,47 @@ func (d *denier) pass(ctx context.Context) {
 		return
 	}
 	err := d.settle(ctx, batch)
-	if errors.Is(err, errNotPermitted) {
-		d.complain(ctx, err)
-		finish(open(batch), mint.DeadlineOnly)
-		err = nil
+	if errors.Is(err, mint.ErrRefused) {
+		d.refuse(ctx, err)
 	}
+	fail(open(batch), err)
 	for _, p := range batch {
-		if p.outcome == mint.RevokeUnspecified {
-			p.err = err
-		}
 		close(p.done)
 	}
 }
 
 func open(batch []*pending) (out []*pending) {
 	for _, p := range batch {
-		if p.outcome == mint.RevokeUnspecified {
+		if p.outcome == mint.RevokeUnspecified && p.err == nil {
 			out = append(out, p)
 		}
 	}
 	return out
 }
 
-func finish(batch []*pending, outcome mint.RevokeOutcome) {
+func fail(batch []*pending, cause error) {
 	for _, p := range batch {
-		p.outcome = outcome
+		p.err = cause
 	}
+}
+
+// refuse has IAM left alone for a while.
+func (d *denier) refuse(ctx context.Context, cause error) {
+	d.complain(ctx, cause)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused = refusal{cause: cause, at: d.now()}
+}
+
+// stillRefused is the last refusal while it is fresh. One of a time to come is not: the clock was
+// put back.
+func (d *denier) stillRefused() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.now().Sub(d.refused.at).Abs() < askAgain {
+		return d.refused.cause
+	}
+	return nil
 }
 
 // sweepNext says when something in the policy is over; for an empty one, that another broker
@@ -205,7 +236,7 @@ func (d *denier) sweep(ctx context.Context) {
 // complain logs a cause once, until things go well again or another cause comes up.
 func (d *denier) complain(ctx context.Context, cause error) {
 	if !d.complained(cause.Error()) {
-		d.log.ErrorContext(ctx, "sessions of a role cannot be revoked and live to their deadline",
+		d.log.ErrorContext(ctx, "sessions of a role cannot be revoked; it is tried again until their deadline",
 			slog.String("role", d.role), slog.String("iam_role", d.policy.role), slog.Any("error", cause))
 	}
 }

@@ -113,20 +113,19 @@ func TestIAMFailures(t *testing.T) {
 		return func(w http.ResponseWriter, r *http.Request) { fails(status, code)(w, r, nil) }
 	}
 	for name, tc := range map[string]struct {
-		answer  func(http.ResponseWriter, *http.Request)
-		outcome mint.RevokeOutcome
-		want    error
+		answer func(http.ResponseWriter, *http.Request)
+		want   error
 	}{
-		"denied":          {fault(http.StatusForbidden, "AccessDenied"), mint.DeadlineOnly, nil},
-		"service's role":  {fault(http.StatusBadRequest, "UnmodifiableEntity"), mint.DeadlineOnly, nil},
-		"bad signature":   {fault(http.StatusForbidden, "SignatureDoesNotMatch"), 0, mint.ErrRefused},
-		"throttled":       {fault(http.StatusBadRequest, "Throttling"), 0, mint.ErrUnavailable},
-		"broken":          {fault(http.StatusInternalServerError, "ServiceFailure"), 0, mint.ErrUnavailable},
-		"changing":        {fault(http.StatusConflict, "ConcurrentModification"), 0, mint.ErrUnavailable},
-		"hangs":           {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 0, mint.ErrUnavailable},
-		"cut off":         {func(w http.ResponseWriter, r *http.Request) { cuts(w, r, nil) }, 0, mint.ErrUnavailable},
-		"a proxy's page":  {func(w http.ResponseWriter, r *http.Request) { raw(http.StatusBadGateway, marker)(w, r, nil) }, 0, mint.ErrUnavailable},
-		"secrets as code": {fault(http.StatusBadRequest, marker), 0, mint.ErrRefused},
+		"denied":          {fault(http.StatusForbidden, "AccessDenied"), mint.ErrRefused},
+		"service's role":  {fault(http.StatusBadRequest, "UnmodifiableEntity"), mint.ErrRefused},
+		"bad signature":   {fault(http.StatusForbidden, "SignatureDoesNotMatch"), mint.ErrRefused},
+		"throttled":       {fault(http.StatusBadRequest, "Throttling"), mint.ErrUnavailable},
+		"broken":          {fault(http.StatusInternalServerError, "ServiceFailure"), mint.ErrUnavailable},
+		"changing":        {fault(http.StatusConflict, "ConcurrentModification"), mint.ErrUnavailable},
+		"hangs":           {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, mint.ErrUnavailable},
+		"cut off":         {func(w http.ResponseWriter, r *http.Request) { cuts(w, r, nil) }, mint.ErrUnavailable},
+		"a proxy's page":  {func(w http.ResponseWriter, r *http.Request) { raw(http.StatusBadGateway, marker)(w, r, nil) }, mint.ErrUnavailable},
+		"secrets as code": {fault(http.StatusBadRequest, marker), mint.ErrRefused},
 	} {
 		for _, action := range []string{"GetRole", "GetRolePolicy", "PutRolePolicy"} {
 			for _, late := range []bool{false, true} {
@@ -144,16 +143,18 @@ func TestIAMFailures(t *testing.T) {
 					} else {
 						f.before = hook
 					}
-					m, log := denyMinter(t, f, func(c *awssts.Config) { c.Timeout = 300 * time.Millisecond })
+					var clock movedClock
+					m, log := denyMinter(t, f, func(c *awssts.Config) { c.Timeout, c.Now = 300*time.Millisecond, clock.now })
 					h := aHandle(5 * time.Minute)
 					outcome, err := m.Revoke(t.Context(), h)
-					if outcome != tc.outcome || !errors.Is(err, tc.want) {
-						t.Errorf("got %v %v, want %v %v", outcome, err, tc.outcome, tc.want)
+					if outcome != mint.RevokeUnspecified || !errors.Is(err, tc.want) {
+						t.Errorf("got %v %v, want %v", outcome, err, tc.want)
 					}
 					if err != nil && strings.Contains(err.Error(), marker) || strings.Contains(log.String(), marker) {
 						t.Errorf("a secret shows: %v %s", err, log)
 					}
 					f.set(func() { f.before, f.after = nil, nil })
+					clock.move(askAgain)
 					mustDeny(t, m, h)
 					if got := f.denied(t, denyPolicy); !slices.Equal(got, []string{userOf(h)}) {
 						t.Errorf("denied %v", got)
@@ -183,31 +184,12 @@ func TestTornReadIsRepeated(t *testing.T) {
 	mustDeny(t, m, aHandle(5*time.Minute))
 }
 
-func TestMissingPermissionIsToldOnce(t *testing.T) {
-	f := newFakeIAM(t)
-	f.before = func(action string, w http.ResponseWriter, r *http.Request) bool {
-		if action == "PutRolePolicy" {
-			fails(http.StatusForbidden, "AccessDenied")(w, r, nil)
-			return true
-		}
-		return false
-	}
-	m, log := denyMinter(t, f, nil)
-	for range 3 {
-		if outcome, err := m.Revoke(t.Context(), aHandle(time.Minute)); err != nil || outcome != mint.DeadlineOnly {
-			t.Errorf("revoke: %v %v", outcome, err)
-		}
-	}
-	if n := strings.Count(log.String(), "cannot be revoked"); n != 1 || !strings.Contains(log.String(), "AccessDenied") {
-		t.Errorf("told %d times: %s", n, log)
-	}
-}
-
 func TestForeignContentIsNotTouched(t *testing.T) {
 	const foreign = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}`
 	f := newFakeIAM(t)
 	f.policies[denyPolicy], f.policies["allow"] = foreign, foreign
-	m, _ := denyMinter(t, f, nil)
+	var clock movedClock
+	m, _ := denyMinter(t, f, func(c *awssts.Config) { c.Now = clock.now })
 	h := aHandle(5 * time.Minute)
 	outcome, err := m.Revoke(t.Context(), h)
 	if !errors.Is(err, awssts.ErrForeign) || outcome != mint.RevokeUnspecified || !strings.Contains(err.Error(), denyPolicy) {
@@ -216,6 +198,7 @@ func TestForeignContentIsNotTouched(t *testing.T) {
 	if f.policy(denyPolicy) != foreign || f.count("PutRolePolicy")+f.count("DeleteRolePolicy") != 0 {
 		t.Error("foreign content was written over")
 	}
+	clock.move(askAgain)
 	f.set(func() { delete(f.policies, denyPolicy) })
 	mustDeny(t, m, h)
 	if f.policy("allow") != foreign {
@@ -235,22 +218,19 @@ func TestAnotherRoleOfThatName(t *testing.T) {
 	}
 }
 
-// fill revokes until a session gets another outcome.
-func fill(t *testing.T, m *awssts.Minter) (denied []mint.Handle, last mint.Handle, outcome mint.RevokeOutcome) {
+// fill revokes until a session gets another answer.
+func fill(t *testing.T, m *awssts.Minter) (denied []mint.Handle, last mint.Handle, outcome mint.RevokeOutcome, err error) {
 	t.Helper()
 	for range 300 {
 		h := aHandle(5 * time.Minute)
 		outcome, err := m.Revoke(t.Context(), h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if outcome != mint.RoleDeny {
-			return denied, h, outcome
+		if err != nil || outcome != mint.RoleDeny {
+			return denied, h, outcome, err
 		}
 		denied = append(denied, h)
 	}
 	t.Fatal("the policy is never full")
-	return nil, mint.Handle{}, 0
+	return nil, mint.Handle{}, 0, nil
 }
 
 func TestFullPolicy(t *testing.T) {
@@ -260,9 +240,9 @@ func TestFullPolicy(t *testing.T) {
 			f.policies["allow"] = strings.Repeat("x", other)
 		}
 		m, log := denyMinter(t, f, nil)
-		denied, last, outcome := fill(t, m)
-		if outcome != mint.DeadlineOnly {
-			t.Errorf("outcome %v", outcome)
+		denied, last, outcome, err := fill(t, m)
+		if outcome != mint.RevokeUnspecified || !errors.Is(err, mint.ErrRefused) {
+			t.Errorf("got %v %v", outcome, err)
 		}
 		got := f.denied(t, denyPolicy)
 		if room := (10240 - other) / 56; len(denied) < room-2 || len(got) != len(denied) {
@@ -286,10 +266,10 @@ func TestFullPolicyCutsWhereAllowed(t *testing.T) {
 			f.policies["allow"] = strings.Repeat("x", other)
 		}
 		m, log := denyMinter(t, f, func(c *awssts.Config) { c.RoleDeny.Cut = true })
-		_, last, outcome := fill(t, m)
+		_, last, outcome, err := fill(t, m)
 		text := f.policy(denyPolicy)
-		if outcome != mint.RoleCut || len(f.denied(t, denyPolicy)) != 0 || !strings.Contains(text, `"DateLessThan":{"aws:TokenIssueTime":"`) {
-			t.Fatalf("%v, %s", outcome, text)
+		if err != nil || outcome != mint.RoleCut || len(f.denied(t, denyPolicy)) != 0 || !strings.Contains(text, `"DateLessThan":{"aws:TokenIssueTime":"`) {
+			t.Fatalf("%v, %v, %s", outcome, err, text)
 		}
 		if !strings.Contains(log.String(), "all sessions of a role were cut") {
 			t.Errorf("the log: %s", log)
@@ -456,7 +436,7 @@ func TestNoRoomToPutBack(t *testing.T) {
 	mustDeny(t, m, h)
 	f.set(func() { f.policies = map[string]string{"allow": strings.Repeat("x", 10200)} })
 	writes := f.count("PutRolePolicy")
-	if outcome, err := m.Revoke(t.Context(), h); err != nil || outcome != mint.DeadlineOnly {
+	if outcome, err := m.Revoke(t.Context(), h); !errors.Is(err, mint.ErrRefused) || outcome != mint.RevokeUnspecified {
 		t.Errorf("revoke: %v %v", outcome, err)
 	}
 	if n := f.count("PutRolePolicy") - writes; n != 1 {

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 	"github.com/valetkey/valetkey/broker/mint"
@@ -128,28 +129,89 @@ func TestRadosGW(t *testing.T) {
 		t.Errorf("the session died of something else: %v", err)
 	}
 
-	// A policy without room: every session so far ends, and later ones live.
+	revokesOncePermitted(t, gw, roles, trust, func(cred aws.CredentialsProvider, now func() time.Time) *awssts.Minter {
+		return broker(false, now, func(c *awssts.Config) { c.Credentials = cred })
+	})
+
+	// A policy without room: a session lives on until there is some.
 	var users []string
 	for i := range 187 {
 		users = append(users, fmt.Sprintf("AROA%017d:vk-%026d", i, i))
 	}
-	full := `{"Version":"2012-10-17","Statement":[{"Sid":"VK209901010000","Effect":"Deny","Action":"*","Resource":"*",` +
+	full := `{"Version":"2012-10-17","Statement":[{"Sid":"VK%s","Effect":"Deny","Action":"*","Resource":"*",` +
 		`"Condition":{"StringEquals":{"aws:userid":["` + strings.Join(users, `","`) + `"]}}}]}`
-	if _, err := roles.PutRolePolicy(ctx, &awsiam.PutRolePolicyInput{
-		RoleName: aws.String("test"), PolicyName: aws.String(denyPolicy), PolicyDocument: aws.String(full),
-	}); err != nil {
-		t.Fatal(err)
+	fillUp := func(until time.Time) {
+		t.Helper()
+		if _, err := roles.PutRolePolicy(ctx, &awsiam.PutRolePolicyInput{
+			RoleName: aws.String("test"), PolicyName: aws.String(denyPolicy), PolicyDocument: aws.String(fmt.Sprintf(full, until.UTC().Format("200601021504"))),
+		}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	fillUp(time.Now().Add(20 * time.Minute))
+	var clock movedClock
+	waiting := broker(false, clock.now, func(c *awssts.Config) { c.RoleDeny.Endpoint = undated(t, gw.Endpoint) })
+	c, putC := issue(minttest.Order(prefixPermissions(), 50*time.Minute))
+	mustRefuse(t, waiting, c, "are full")
+	if err := putC("a/four"); err != nil {
+		t.Errorf("a session that found no room: %v", err)
+	}
+	clock.move(30 * time.Minute)
+	mustDeny(t, waiting, c)
+	refused("the session that there is room for now", putC("a/five"))
+
+	// Where it is allowed, every session so far ends, and later ones live.
+	fillUp(time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
 	if outcome, err := broker(true, nil).Revoke(ctx, a); err != nil || outcome != mint.RoleCut {
 		t.Fatalf("a full policy of %d characters: %v %v", len(full), outcome, err)
 	}
 	refused("the session that found no room", putA("a/four"))
 	refused("another session before the cut", putB("a/four"))
 	minttest.Eventually(t, 10*time.Second, "a session from after the cut works", func() bool {
-		_, putC := issue(order())
-		return putC("a/four") == nil
+		_, putD := issue(order())
+		return putD("a/four") == nil
 	})
 	refused("another session before the cut", putB("a/five"))
+}
+
+// revokesOncePermitted: a broker whose own role may not change the other one is refused, and
+// goes on once it may.
+func revokesOncePermitted(
+	t *testing.T, gw servers.RadosGWServer, roles *awsiam.Client, trust string, broker func(aws.CredentialsProvider, func() time.Time) *awssts.Minter,
+) {
+	t.Helper()
+	ctx := t.Context()
+	own, err := roles.CreateRole(ctx, &awsiam.CreateRoleInput{
+		RoleName:                 aws.String("broker"),
+		AssumeRolePolicyDocument: aws.String(trust + gw.UserARN + `"]},"Action":["sts:AssumeRole","sts:TagSession"]}]}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	may := func(what string) {
+		t.Helper()
+		if _, err := roles.PutRolePolicy(ctx, &awsiam.PutRolePolicyInput{
+			RoleName: aws.String("broker"), PolicyName: aws.String("may"),
+			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"` + what + `","Resource":"*"}]}`),
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	may("s3:*")
+	api := sts.New(sts.Options{
+		BaseEndpoint: aws.String(gw.Endpoint), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(gw.AccessKey, gw.SecretKey, ""),
+	})
+	out, err := api.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: own.Role.Arn, RoleSessionName: aws.String("broker")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := credentials.NewStaticCredentialsProvider(aws.ToString(out.Credentials.AccessKeyId), aws.ToString(out.Credentials.SecretAccessKey), aws.ToString(out.Credentials.SessionToken))
+	var clock movedClock
+	m, h := broker(key, clock.now), aHandle(5*time.Minute)
+	mustRefuse(t, m, h, "IAM answered 403")
+	may("iam:*")
+	clock.move(askAgain)
+	mustDeny(t, m, h)
 }
 
 // undated is a server in front of another, whose answers do not tell the time.

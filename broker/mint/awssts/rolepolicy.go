@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	// errNotPermitted: the broker's own credentials may not do this. A repeat will not help.
+	// errNotPermitted: the broker's own credentials may not do this, until somebody lets them.
 	errNotPermitted = fmt.Errorf("awssts: IAM does not permit the broker to change the role: %w", mint.ErrRefused)
 	// errNoRoom: the role's inline policies would be too long together.
 	errNoRoom = fmt.Errorf("awssts: over the role's inline policy quota: %w", mint.ErrRefused)

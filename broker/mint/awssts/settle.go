@@ -20,7 +20,7 @@ const (
 
 var (
 	errLost = fmt.Errorf("awssts: another writer keeps changing the revocation policy: %w", mint.ErrUnavailable)
-	errFull = errors.New("the role's inline policies are full")
+	errFull = fmt.Errorf("awssts: the role's inline policies are full; wait for entries to end, or make room: %w", mint.ErrRefused)
 )
 
 // settle reads, changes and writes the policy until every entry of the batch is in it, or is
@@ -84,8 +84,8 @@ func (d *denier) change(ctx context.Context, now denyList, at time.Time, batch [
 			want, placed, left = denyList{cut: cut}, entries, nil
 		}
 		if len(left) > 0 {
-			d.complain(ctx, errFull)
-			finish(only(batch, left), mint.DeadlineOnly)
+			d.refuse(ctx, errFull)
+			fail(only(batch, left), errFull)
 			entries = placed
 		}
 		err = d.write(ctx, now, want)
@@ -95,8 +95,8 @@ func (d *denier) change(ctx context.Context, now denyList, at time.Time, batch [
 				limit = next
 				continue
 			}
-			d.complain(ctx, errFull)
-			finish(open(batch), mint.DeadlineOnly)
+			d.refuse(ctx, errFull)
+			fail(open(batch), errFull)
 			return cut, limit, nil
 		case err == nil && !cut.before.IsZero():
 			d.log.ErrorContext(ctx, "all sessions of a role were cut, since its policy is full",

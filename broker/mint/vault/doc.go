@@ -10,8 +10,9 @@
 //  3. A secret without a lease does not end, and is refused.
 //  4. A failure half way takes back what was written. What cannot be taken back is reported
 //     as possibly there (mint.Maybe). A token that outlives its policy can do nothing.
-//  5. A wrapped secret is never seen by the broker: it gets the wrapping token, and ends
-//     the secret by the accessor of the token it was read with.
+//  5. A wrapped secret is never seen by the broker: it gets the wrapping token, and ends both
+//     by accessor: the wrapping, and the secret with the token that it was read with. Vault
+//     ends that token at once, and takes its secret's account back soon after.
 //
 // The broker's own Vault policy needs, and nothing else:
 //

@@ -37,6 +37,8 @@ type fakeVault struct {
 	fault map[string]http.HandlerFunc
 	// auth changes the token's answer.
 	auth func(map[string]any)
+	// wrap changes the wrapping's.
+	wrap func(map[string]any)
 
 	mu       sync.Mutex
 	policies map[string]bool // guarded by mu
@@ -101,6 +103,13 @@ func (f *fakeVault) serve(w http.ResponseWriter, r *http.Request) {
 		f.tokens["acc"] = true
 		answer["auth"] = auth
 	case callRead:
+		if asked, err := time.ParseDuration(r.Header.Get("X-Vault-Wrap-TTL")); err == nil {
+			info := map[string]any{"token": "hvs." + marker, "accessor": "wrap", "ttl": int(asked.Seconds())}
+			f.tokens["wrap"] = true
+			f.wrap(info)
+			answer["wrap_info"] = info
+			break
+		}
 		answer["lease_id"], answer["lease_duration"], answer["data"] = "engine/creds/r/1", 3600, map[string]any{"p": marker}
 	}
 	_ = json.NewEncoder(w).Encode(answer)
@@ -164,7 +173,7 @@ func TestFailures(t *testing.T) {
 		t.Run(tc.call+" "+tc.how, func(t *testing.T) {
 			f := newFakeVault(t)
 			f.fault[tc.call] = tc.fault
-			checkMint(t, f, tc.want, tc.maybe)
+			checkMint(t, f, false, tc.want, tc.maybe)
 			f.empty(t)
 		})
 	}
@@ -179,28 +188,45 @@ func TestFailures(t *testing.T) {
 		t.Run("token with "+name, func(t *testing.T) {
 			f := newFakeVault(t)
 			f.auth = change
-			checkMint(t, f, mint.ErrInvalid, false)
+			checkMint(t, f, false, mint.ErrInvalid, false)
 			f.empty(t)
 		})
 	}
+	for name, change := range map[string]func(map[string]any){
+		"longer life": func(w map[string]any) { w["ttl"] = 3600 },
+		"endless":     func(w map[string]any) { w["ttl"] = 0 },
+		"no token":    func(w map[string]any) { w["token"] = "" },
+	} {
+		t.Run("wrapping with "+name, func(t *testing.T) {
+			f := newFakeVault(t)
+			f.wrap = change
+			checkMint(t, f, true, mint.ErrInvalid, false)
+			f.empty(t)
+		})
+	}
+	t.Run("wrapping that cannot be ended", func(t *testing.T) {
+		f := newFakeVault(t)
+		f.wrap = func(w map[string]any) { w["accessor"] = "" }
+		checkMint(t, f, true, mint.ErrInvalid, false)
+	})
 	// What cannot be taken back is said to be there, whatever the cause was.
 	for _, undo := range []string{callRevoke, callDelete} {
 		t.Run("taking back fails: "+undo, func(t *testing.T) {
 			f := newFakeVault(t)
 			f.fault[callRead], f.fault[undo] = status(http.StatusBadRequest), status(http.StatusInternalServerError)
-			checkMint(t, f, mint.ErrRefused, true)
+			checkMint(t, f, false, mint.ErrRefused, true)
 		})
 	}
 }
 
-func checkMint(t *testing.T, f *fakeVault, want error, maybe bool) {
+func checkMint(t *testing.T, f *fakeVault, wrap bool, want error, maybe bool) {
 	t.Helper()
 	w := &world{address: f.url, desk: minttest.NewDesk(t)}
 	m := w.minter(t, func(c *vault.Config) {
 		c.Timeout = 300 * time.Millisecond
 		c.Auth.JWT = func(context.Context, string) (string, error) { return "svid", nil }
 	})
-	cred, err := m.Mint(t.Context(), w.desk.Permit(minttest.Order(scopes.Permissions{VaultRead: "engine/creds/r"}, time.Minute)))
+	cred, err := m.Mint(t.Context(), w.desk.Permit(minttest.Order(scopes.Permissions{VaultRead: "engine/creds/r", VaultWrap: wrap}, time.Minute)))
 	check(t, err, want, maybe)
 	if err != nil && strings.Contains(err.Error(), marker) {
 		t.Errorf("the error holds a secret: %v", err)

@@ -191,7 +191,7 @@ func (m *Minter) readDynamic(ctx context.Context, pl plan, token string, h *mint
 		return 0, fmt.Errorf("reading dynamic secret %q: %w", path, err)
 	}
 	if pl.wrap > 0 {
-		if out.WrappingToken, err = wrapped(s, pl.wrap); err != nil {
+		if out.WrappingToken, err = wrapped(s, pl.wrap, h); err != nil {
 			return 0, fmt.Errorf("reading dynamic secret %q: %w", path, err)
 		}
 		return pl.ttl, nil
@@ -206,15 +206,23 @@ func (m *Minter) readDynamic(ctx context.Context, pl plan, token string, h *mint
 	return time.Duration(s.LeaseDuration) * time.Second, nil
 }
 
-// wrapped returns the wrapping token of an answer whose content must not be visible.
-func wrapped(s *api.Secret, asked time.Duration) (string, error) {
-	if s == nil || s.WrapInfo == nil || s.WrapInfo.Token == "" || s.Auth != nil || len(s.Data) != 0 {
+// wrapped returns the wrapping token of an answer whose content must not be visible, noting
+// its accessor first.
+func wrapped(s *api.Secret, asked time.Duration, h *mint.Handle) (string, error) {
+	if s == nil || s.WrapInfo == nil {
 		return "", fmt.Errorf("answer is not wrapped: %w", mint.ErrInvalid)
 	}
-	if life := time.Duration(s.WrapInfo.TTL) * time.Second; life <= 0 || life > asked {
+	w := s.WrapInfo
+	h.VaultWrapping = w.Accessor
+	switch life := time.Duration(w.TTL) * time.Second; {
+	case s.Auth != nil || len(s.Data) != 0:
+		return "", fmt.Errorf("answer is not wrapped alone: %w", mint.ErrInvalid)
+	case w.Token == "" || w.Accessor == "":
+		return "", fmt.Errorf("wrapping lacks a field: %w", mint.ErrInvalid)
+	case life <= 0 || life > asked:
 		return "", fmt.Errorf("wrapping lives %v, asked for %v: %w", life, asked, mint.ErrInvalid)
 	}
-	return s.WrapInfo.Token, nil
+	return w.Token, nil
 }
 
 // undo takes back what a failed minting left. When that worked the cause is harmless: the

@@ -325,6 +325,33 @@ func TestVaultDynamicSecret(t *testing.T) {
 		}
 		minttest.Eventually(t, 10*time.Second, "the lease is gone", func() bool { return users() == 0 })
 	})
+	t.Run("revoked in its wrapping", func(t *testing.T) {
+		wrapping := perms
+		wrapping.VaultWrap = true
+		cred, err := m.Mint(ctx, w.desk.Permit(minttest.Order(wrapping, time.Minute)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := m.Mint(ctx, w.desk.Permit(minttest.Order(wrapping, time.Minute)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // repeating is safe
+			if outcome, err := m.Revoke(ctx, cred.Handle()); err != nil || outcome != mint.RevokedUpstream {
+				t.Fatalf("revoke: %v %v", outcome, err)
+			}
+		}
+		if s, err := w.client(t, cred.Reveal().Vault.WrappingToken).Logical().UnwrapWithContext(ctx, ""); err == nil {
+			t.Errorf("a revoked wrapping opens, with %d fields in it", len(s.Data))
+		}
+		if s, err := w.client(t, other.Reveal().Vault.WrappingToken).Logical().UnwrapWithContext(ctx, ""); err != nil || s.Data["username"] == "" {
+			t.Errorf("another one does not: %v", err)
+		}
+		if _, err := m.Revoke(ctx, other.Handle()); err != nil {
+			t.Error(err)
+		}
+		minttest.Eventually(t, 10*time.Second, "the leases are gone", func() bool { return users() == 0 })
+	})
 	t.Run("a secret without a lease is refused and leaves nothing", func(t *testing.T) {
 		_, err := m.Mint(ctx, w.desk.Permit(minttest.Order(scopes.Permissions{VaultRead: "secret/data/a/one"}, time.Minute)))
 		check(t, err, mint.ErrInvalid, false)

@@ -9,7 +9,7 @@ import (
 	"github.com/valetkey/valetkey/broker/mint"
 )
 
-// Revoke implements mint.Minter: the lease, then the token, then the policy. Without an
+// Revoke implements mint.Minter: the wrapping, the lease, the token, then the policy. Without an
 // accessor the policy alone can be taken away: a token is powerless then, but a dynamic
 // secret that was read with it lives until the token's deadline, hence DeadlineOnly.
 func (m *Minter) Revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
@@ -36,15 +36,23 @@ func (m *Minter) end(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, er
 			errs = append(errs, fmt.Errorf("%s: %w", what, err))
 		}
 	}
+	byAccessor := func(what, accessor string) {
+		try(what, request{
+			method: http.MethodPut, path: "auth/token/revoke-accessor", body: map[string]any{"accessor": accessor},
+		})
+	}
+	if h.VaultWrapping != "" {
+		// It has no parent, and would give out what it holds until its own end. One that was
+		// unwrapped is gone.
+		byAccessor("revoking wrapping token by accessor", h.VaultWrapping)
+	}
 	if h.VaultLeaseID != "" {
 		try("revoking lease", request{
 			method: http.MethodPut, path: "sys/leases/revoke", body: map[string]any{"lease_id": h.VaultLeaseID, "sync": true},
 		})
 	}
 	if h.VaultAccessor != "" {
-		try("revoking token by accessor", request{
-			method: http.MethodPut, path: "auth/token/revoke-accessor", body: map[string]any{"accessor": h.VaultAccessor},
-		})
+		byAccessor("revoking token by accessor", h.VaultAccessor)
 	}
 	if h.VaultPolicy != "" {
 		try("deleting policy", request{method: http.MethodDelete, path: "sys/policies/acl/" + h.VaultPolicy})
