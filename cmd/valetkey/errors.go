@@ -83,6 +83,9 @@ func writeError(w io.Writer, err error) {
 		if status.Code(err) == codes.Unavailable {
 			_, _ = fmt.Fprintln(w, "Next: check --broker and --broker-id, and that the broker is running.")
 		}
+		if errors.Is(err, valetkey.ErrReceipt) {
+			_, _ = fmt.Fprintln(w, "Next: check --ledger-key. If it is right, use nothing of this broker and tell its operator; valetkey release ends the grant.")
+		}
 		return
 	}
 	_, _ = fmt.Fprintf(w, "valetkey: %s: %s\n", reasonName(r.Reason), r.Message)

@@ -169,8 +169,8 @@ func (c *shellCmd) Run(ctx context.Context, g *globals, out *output) error {
 	return c.run(ctx, g, out, []string{shell})
 }
 
-// receiptFlags say how receipts are checked, by the commands that keep credentials
-// for others.
+// receiptFlags say how receipts are checked, by the commands that are given
+// credentials.
 type receiptFlags struct {
 	LedgerKey string `name:"ledger-key" help:"The ledger's verifier key, or a file that holds it." env:"VALETKEY_LEDGER_KEY" placeholder:"VKEY"`
 	Unchecked bool   `name:"no-receipt-checks" help:"Take the broker's word that what it issues is on the record."`
