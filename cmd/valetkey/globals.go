@@ -34,14 +34,24 @@ func (g *globals) call(ctx context.Context, f func(context.Context, *valetkey.Cl
 
 // callWith is call with these options.
 func (g *globals) callWith(ctx context.Context, opts []valetkey.Option, f func(context.Context, *valetkey.Client) error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
+	ctx, cancel := g.limit(ctx)
 	defer cancel()
 	client, err := g.dialWith(ctx, opts...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	return f(ctx, client)
+	err = f(ctx, client)
+	// The generated clients do not say why a context was over.
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, valetkey.ErrUnavailable) && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// limit bounds what a broker is waited for.
+func (g *globals) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, g.Timeout, fmt.Errorf("%w within %s", valetkey.ErrUnavailable, g.Timeout))
 }
 
 // dial makes a client for what mints nothing.

@@ -106,7 +106,7 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 	for i := range f.Scope {
 		f.Scope[i].TTL, f.Scope[i].Wait = f.TTL, f.Wait
 	}
-	limited, cancel := context.WithTimeout(ctx, g.Timeout)
+	limited, cancel := g.limit(ctx)
 	defer cancel()
 	client, err := g.dialWith(limited, f.options()...)
 	if err != nil {
