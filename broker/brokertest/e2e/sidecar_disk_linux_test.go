@@ -31,13 +31,16 @@ const onDisk = `tasks:
 // TestAgentOnFullDisk fills the file system that an agent writes a Vault token and a
 // database login to, before there is a file and when there is one. What is there
 // stays whole, the status says why, and when there is room the agent goes on by itself.
+// What it cannot take out of the user's own file at its end, the next one does.
 func TestAgentOnFullDisk(t *testing.T) {
 	s := newSidecar(t).withVault(t).start(t)
 	k := newDisk(t, filepath.Join(s.mkdir(t, "agent"), "disk"), "64k")
 	token, login := k.outside("vault-token"), k.outside("pgpass")
-	const own = "db.example:5432:app:me:mine\n"
+	// Of more pages than the token's file gives back when it goes.
+	own := strings.Repeat("# a line of the user's own\n", 400) + "db.example:5432:app:me:mine\n"
 	must(t, os.WriteFile(login, []byte(own), 0o600))
-	a := s.agent(t, "tasks: [{name: first, purpose: p, environment: staging, scopes: [{scope: s3-prefix-read, params: {bucket: prod, prefix: reports/}, outputs: {container: {token_file: t}}}]}]\n")
+	const first = "tasks: [{name: first, purpose: p, environment: staging, scopes: [{scope: s3-prefix-read, params: {bucket: prod, prefix: reports/}, outputs: {container: {token_file: t}}}]}]\n"
+	a := s.agent(t, first)
 	told := func() {
 		t.Helper()
 		eventually(t, 30*time.Second, "the status says that the disk is full", func() bool {
@@ -102,8 +105,23 @@ func TestAgentOnFullDisk(t *testing.T) {
 	if text(t, token) == was || text(t, login) == logged {
 		t.Error("a file is the one before still")
 	}
+
+	// A line can be taken out of a file only where there is room for the rest of it.
+	k.fill(t)
+	left := text(t, login)
+	a.stop(t)
+	k.holds(t, "filler", "pgpass")
+	if text(t, login) != left {
+		t.Error("the user's own file is not the one before")
+	}
+	must(t, os.Remove(k.outside("filler")))
+	a = s.agent(t, first)
+	eventually(t, 10*time.Second, "the next agent takes the line out", func() bool { return text(t, login) == own })
 	a.stop(t)
 	k.holds(t, "pgpass")
+	if _, err := os.Stat(a.socket() + ".journal"); !os.IsNotExist(err) {
+		t.Errorf("the journal of an agent that ended well: %v", err)
+	}
 	if got := text(t, login); got != own {
 		t.Errorf("the user's own file has %d bytes and not %d", len(got), len(own))
 	}
