@@ -109,7 +109,7 @@ func TestExecEnds(t *testing.T) {
 			began := time.Now()
 			env := append(append(s.operators(t), s.env...), "VALETKEY_ADDR="+silent.Addr().String())
 			out, code := run(t, env, program(t, "valetkey"), strings.Fields("--timeout 2s "+command)...)
-			if code != 1 || !strings.Contains(out.stderr, "the broker does not answer within 2s") || !strings.Contains(out.stderr, "Next: check --broker") || time.Since(began) > 5*time.Second {
+			if code != 1 || !strings.Contains(out.stderr, "the broker does not answer within 2s") || !strings.Contains(out.stderr, "Next: check --broker") || strings.Contains(out.stderr, "this shell has") || time.Since(began) > 5*time.Second {
 				t.Errorf("%s exits %d after %v: %s", name, code, time.Since(began), out.stderr)
 			}
 		}

@@ -234,6 +234,7 @@ func TestShellAtATerminal(t *testing.T) {
 	for _, shell := range []string{"/bin/bash", "/bin/sh"} {
 		t.Run(filepath.Base(shell), func(t *testing.T) {
 			x := s.terminal(t, []string{"SHELL=" + shell, "PS1=" + prompt}, program(t, "valetkey"), append([]string{"shell", "-e", "staging"}, strings.Fields(readScope)...)...)
+			x.shows(t, "this shell has the task's credentials")
 			x.shows(t, prompt)
 			x.types(t, ctrlC)
 			x.shows(t, prompt)
