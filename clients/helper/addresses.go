@@ -151,7 +151,7 @@ func (d *addresses) part(path string, content []byte, front bool) error {
 	if err := setBlock(path, d.o.block(), content, front); err != nil {
 		return err
 	}
-	d.gone[path] = func() error { return setBlock(path, d.o.block(), nil, false) }
+	d.gone[path] = func() error { return d.o.a.journal.remove(blockName{path, d.o.block()}) }
 	return nil
 }
 

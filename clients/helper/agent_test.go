@@ -128,6 +128,23 @@ func TestReloadChangesWhatChanged(t *testing.T) {
 	}
 }
 
+func TestAScopeThatGoesIsGivenBack(t *testing.T) {
+	k, dir := newKit(t), t.TempDir()
+	task := taskOf("one", dir)
+	task.Scopes = append(task.Scopes, taskOf("more", dir).Scopes[0])
+	task.Scopes[1].Name = "more"
+	a := k.agent(t, Config{Tasks: []TaskConfig{task}})
+	for _, f := range []string{"one.txt", "more.txt"} {
+		eventually(t, f+" is written", func() bool { return exists(filepath.Join(dir, f)) })
+	}
+	task.Scopes = task.Scopes[:1]
+	must(t, a.Reload(Config{Tasks: []TaskConfig{task}}, nil))
+	if exists(filepath.Join(dir, "more.txt")) || !exists(filepath.Join(dir, "one.txt")) {
+		t.Error("the files are not those of what is left")
+	}
+	eventually(t, "one credential lives", func() bool { return k.h.Minter.Live() == 1 })
+}
+
 func TestWatchFollowsTheFile(t *testing.T) {
 	k, dir := newKit(t), t.TempDir()
 	path := filepath.Join(dir, "agent.yaml")

@@ -2,6 +2,7 @@ package helper
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -28,14 +29,19 @@ type job struct {
 
 	mu      sync.Mutex
 	scopes  []ScopeConfig      // locked by mu
-	task    *valetkey.Task     // nil until it is open; locked by mu
-	err     error              // why it is not; locked by mu
+	task    *valetkey.Task     // nil until it is open, and once it is ended; locked by mu
+	err     error              // why it is not open; locked by mu
 	outlets map[string]*outlet // by name; locked by mu
+
+	releases sync.WaitGroup // of outlets that are gone; begun under mu
 }
+
+// errNoAnswer is why a task is not open when nothing has failed.
+var errNoAnswer = errors.New("the broker has not answered yet")
 
 func (a *Agent) begin(conf TaskConfig) *job {
 	ctx, cancel := context.WithCancel(context.Background())
-	j := &job{a: a, conf: conf, cancel: cancel, done: make(chan struct{}), scopes: conf.Scopes, outlets: map[string]*outlet{}}
+	j := &job{a: a, conf: conf, cancel: cancel, done: make(chan struct{}), scopes: conf.Scopes, err: errNoAnswer, outlets: map[string]*outlet{}}
 	go func() {
 		defer close(j.done)
 		j.run(ctx)
@@ -95,7 +101,8 @@ func (j *job) opened(task *valetkey.Task) {
 }
 
 // change takes other scopes, or other outputs of them. What is as it was is
-// written again, since its templates may be others.
+// written again, since its templates may be others. What is gone is given back in
+// the background: mu is also what the status waits for.
 func (j *job) change(scopes []ScopeConfig) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -106,7 +113,8 @@ func (j *job) change(scopes []ScopeConfig) {
 	for name, o := range j.outlets {
 		i := slices.IndexFunc(scopes, func(s ScopeConfig) bool { return s.spec().name() == name })
 		if i < 0 || !reflect.DeepEqual(o.conf, scopes[i]) {
-			o.end(true)
+			o.end()
+			j.releases.Go(o.release)
 			delete(j.outlets, name)
 		}
 	}
@@ -125,19 +133,22 @@ func (j *job) end() error {
 	j.cancel()
 	<-j.done
 	j.mu.Lock()
-	defer j.mu.Unlock()
+	task := j.task
+	j.task = nil
 	for _, o := range j.outlets {
-		o.end(false)
+		o.end()
 	}
 	clear(j.outlets)
-	if j.task == nil {
+	j.mu.Unlock()
+	defer j.releases.Wait()
+	if task == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	if err := j.task.Close(ctx); err != nil && !over(err) {
+	if err := task.Close(ctx); err != nil && !over(err) {
 		return err
 	}
-	j.a.note(j.a.journal.closed(j.task.ID()))
+	j.a.note(j.a.journal.closed(task.ID()))
 	return nil
 }

@@ -14,14 +14,16 @@ import (
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
 
-// journal is what an agent would leave behind if it were killed, in a file beside
-// its socket, for the next one to end. It holds no secret.
+// journal is what an agent would leave behind if it were killed, and what it could
+// not tidy up, in a file beside its socket, for the next one to end. It holds no
+// secret.
 type journal struct {
 	path string // empty for none
 
 	mu    sync.Mutex
 	tasks map[string]bool // open, by id; locked by mu
 	left  leftovers       // all but its Tasks; locked by mu
+	stuck []blockName     // which could not be taken out; locked by mu
 }
 
 // leftovers is the file.
@@ -44,7 +46,7 @@ func newJournal(socket string) *journal {
 	return j
 }
 
-// read is what another has left; nothing where none was killed.
+// read is what another has left; nothing where it ended well.
 func (j *journal) read() (left leftovers, err error) {
 	raw, err := os.ReadFile(j.path)
 	if j.path == "" || errors.Is(err, os.ErrNotExist) {
@@ -98,12 +100,28 @@ func (j *journal) closed(id string) error {
 	return j.saveLocked()
 }
 
+// remove takes a block out of its file, or leaves that to the next agent: it needs
+// room for the rest of the file, which a full disk does not have.
+func (j *journal) remove(b blockName) error {
+	err := setBlock(b.File, b.Name, nil, false)
+	if err == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !slices.Contains(j.stuck, b) {
+		j.stuck = append(j.stuck, b)
+	}
+	return errors.Join(err, j.saveLocked())
+}
+
 func (j *journal) saveLocked() error {
 	if j.path == "" {
 		return nil
 	}
-	j.left.Tasks = slices.Sorted(maps.Keys(j.tasks))
-	raw, err := json.Marshal(j.left)
+	all := j.left
+	all.Tasks, all.Blocks = slices.Sorted(maps.Keys(j.tasks)), slices.Concat(all.Blocks, j.stuck)
+	raw, err := json.Marshal(all)
 	if err != nil {
 		return err
 	}
@@ -114,7 +132,7 @@ func (j *journal) saveLocked() error {
 func (j *journal) end() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.path == "" || len(j.tasks) > 0 {
+	if j.path == "" || len(j.tasks) > 0 || len(j.stuck) > 0 {
 		return nil
 	}
 	return removeFile(j.path)
@@ -129,7 +147,7 @@ func (a *Agent) tidy(ctx context.Context, left leftovers) {
 	}
 	for _, b := range left.Blocks {
 		if _, err := os.Stat(b.File); err == nil {
-			errs = append(errs, setBlock(b.File, b.Name, nil, false))
+			errs = append(errs, a.journal.remove(b))
 		}
 	}
 	for _, k := range left.Kubeconfigs {

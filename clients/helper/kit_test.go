@@ -45,14 +45,21 @@ func newKit(t *testing.T) *kit {
 		k.minted.Add(1)
 		return nil
 	}
-	c, err := valetkey.New(t.Context(),
-		valetkey.WithAddr(k.h.Addr()), valetkey.WithLedgerKey(k.h.Key.VerifierKey()), valetkey.WithRetryFor(2*time.Second),
-		valetkey.WithIdentity(identity{k.h.Authority.Source(spiffeid.RequireFromString(brokertest.Agent)), k.h.Authority.X509Bundle()}),
-		valetkey.WithBrokerID(spiffeid.RequireFromString("spiffe://example.org/valetkeyd")), valetkey.WithLogger(slog.New(slog.DiscardHandler)))
-	must(t, err)
-	k.client = c
-	t.Cleanup(func() { _ = c.Close() }) // some tests end the broker first
+	k.client = k.dial(t)
 	return k
+}
+
+// dial makes a client of the kit's broker. opts come after.
+func (k *kit) dial(t *testing.T, opts ...valetkey.Option) *valetkey.Client {
+	t.Helper()
+	c, err := valetkey.New(t.Context(), append([]valetkey.Option{
+		valetkey.WithAddr(k.h.Addr()), valetkey.WithLedgerKey(k.h.Key.VerifierKey()), valetkey.WithRetryFor(2 * time.Second),
+		valetkey.WithIdentity(identity{k.h.Authority.Source(spiffeid.RequireFromString(brokertest.Agent)), k.h.Authority.X509Bundle()}),
+		valetkey.WithBrokerID(spiffeid.RequireFromString("spiffe://example.org/valetkeyd")), valetkey.WithLogger(slog.New(slog.DiscardHandler)),
+	}, opts...)...)
+	must(t, err)
+	t.Cleanup(func() { _ = c.Close() }) // some tests end the broker first
+	return c
 }
 
 // session opens one that reads a prefix.

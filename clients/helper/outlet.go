@@ -156,17 +156,21 @@ func (o *outlet) pause(err error, failed int) time.Duration {
 // fresh says whether a file holds the credential itself.
 func (o *Outputs) fresh() bool { return o.VaultSink != nil || o.PGPass != nil || len(o.Templates) > 0 }
 
-// end shuts the addresses and removes the files; with release it gives the grant
-// back, too.
-func (o *outlet) end(release bool) {
+// end shuts the addresses and removes the files. No broker is asked.
+func (o *outlet) end() {
 	o.cancel()
 	<-o.done
-	err := errors.Join(o.addr.close(), o.addr.removeFiles())
-	if release {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
-		err = errors.Join(err, o.src.Release(ctx))
-	}
+	o.tidied(errors.Join(o.addr.close(), o.addr.removeFiles()))
+}
+
+// release gives back what was granted, which takes 5 seconds at most.
+func (o *outlet) release() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	o.tidied(o.src.Release(ctx))
+}
+
+func (o *outlet) tidied(err error) {
 	if err != nil {
 		o.a.cfg.Log.WarnContext(context.Background(), "tidying up after a scope failed",
 			slog.String("task", o.task.Name), slog.String("scope", o.name()), slog.String("error", err.Error()))

@@ -16,9 +16,9 @@ type front struct {
 	listener net.Listener
 
 	mu    sync.Mutex
-	to    string // empty for nobody; locked by mu
-	conns map[net.Conn]bool
-	tries int // connections taken; locked by mu
+	to    string            // empty for nobody; locked by mu
+	conns map[net.Conn]bool // whether bytes pass; locked by mu
+	tries int               // connections taken; locked by mu
 }
 
 func newFront(t *testing.T, to string) *front {
@@ -64,10 +64,10 @@ func (f *front) serve(in net.Conn) {
 	f.conns[in], f.conns[out] = true, true
 	f.mu.Unlock()
 	go func() {
-		_, _ = io.Copy(out, in)
+		_, _ = io.Copy(passing{out, in, f}, in)
 		_ = out.Close()
 	}()
-	_, _ = io.Copy(in, out)
+	_, _ = io.Copy(passing{in, out, f}, out)
 	f.mu.Lock()
 	delete(f.conns, in)
 	delete(f.conns, out)
@@ -82,6 +82,32 @@ func (f *front) point(to string) {
 	for c := range f.conns {
 		_ = c.Close()
 	}
+}
+
+// stall has every connection that there is swallow what is sent on it.
+func (f *front) stall() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		f.conns[c] = false
+	}
+}
+
+// passing writes to a connection what comes from another, unless that is stalled.
+type passing struct {
+	io.Writer
+	from net.Conn
+	f    *front
+}
+
+func (p passing) Write(b []byte) (int, error) {
+	p.f.mu.Lock()
+	passes := p.f.conns[p.from]
+	p.f.mu.Unlock()
+	if !passes {
+		return len(b), nil
+	}
+	return p.Writer.Write(b)
 }
 
 // meddler is a connection that changes what comes back.

@@ -37,7 +37,7 @@ type link struct {
 
 	mu      sync.Mutex
 	conn    *grpc.ClientConn                 // locked by mu
-	leaf    []byte                           // the SVID that conn is for; locked by mu
+	leaf    []byte                           // the SVID that conn is for; nil where conn is distrusted; locked by mu
 	retired map[*grpc.ClientConn]*time.Timer // locked by mu
 	closed  bool                             // locked by mu
 	wrong   error                            // why the last handshake was refused; locked by mu
@@ -114,6 +114,18 @@ func (l *link) id() spiffeid.ID {
 		return spiffeid.ID{}
 	}
 	return svid.ID
+}
+
+// distrust has the next call go over a connection of its own. One that was lost
+// without a word, as when a firewall has forgotten it, swallows all that is sent: TCP
+// finds out after a quarter of an hour, which is longer than credentials live.
+func (l *link) distrust() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leaf = nil
 }
 
 // watched forgets the last verdict when a handshake begins, since the next may

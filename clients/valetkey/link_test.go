@@ -132,6 +132,21 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+// TestStalledConnection has the connection swallow what is sent on it: the call is sent
+// again over another.
+func TestStalledConnection(t *testing.T) {
+	h := start(t)
+	f := newFront(t, h.Addr())
+	task := open(t, dial(t, h, valetkey.WithAddr(f.addr()), valetkey.WithTryFor(2*time.Second), valetkey.WithRetryFor(20*time.Second)))
+	must(t, mintOne(t, task))
+	f.stall()
+	began := time.Now()
+	must(t, mintOne(t, task))
+	if took := time.Since(began); took > 6*time.Second {
+		t.Errorf("that took %v", took)
+	}
+}
+
 // stub is an edge with mTLS that keeps what a call brings.
 type stub struct {
 	valetkeyv1.UnimplementedAgentServiceServer

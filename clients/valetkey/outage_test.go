@@ -1,13 +1,16 @@
 package valetkey_test
 
 import (
+	"bytes"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/clients/valetkey"
@@ -118,6 +121,62 @@ func TestRefusalIsRemembered(t *testing.T) {
 	ask()
 	if n := len(h.Records()) - before; n != 2 {
 		t.Errorf("a minute later there are %d records", n)
+	}
+}
+
+// TestLogs reads what a source logs in the background: that it waits for people when
+// that begins, and failures, each once however many tries there are.
+func TestLogs(t *testing.T) {
+	bob, carol := brokertest.NewPerson(t, "bob", "sre"), brokertest.NewPerson(t, "carol", "sre")
+	for record, c := range map[string]struct {
+		people []brokertest.Person
+		times  int
+	}{
+		"grant.needs_approval": {nil, 6}, // each try is refused
+		"grant.pending":        {[]brokertest.Person{bob, carol}, 1},
+	} {
+		t.Run(record, func(t *testing.T) {
+			h := brokertest.New(t, brokertest.Config{People: c.people})
+			clock, between := &clock{now: time.Now()}, &meddler{ClientConnInterface: h.Dial(brokertest.Agent)}
+			var logged bytes.Buffer
+			client := dial(t, h, valetkey.WithConn(between), valetkey.WithClock(clock.Now), valetkey.WithLogger(logTo(&logged)))
+			src := open(t, client).Source("s3-bucket-rebuild", valetkey.Params{"bucket": {"prod"}})
+			broken := errors.New("broken")
+			ask := func(lost, want error, level, says string) {
+				t.Helper()
+				between.set(func(m *meddler) { m.before = func(string, proto.Message) error { return lost } })
+				logged.Reset()
+				for range 3 {
+					if _, err := src.Credential(t.Context()); !errors.Is(err, want) {
+						t.Fatal(err)
+					}
+					clock.add(61 * time.Second) // a refusal is remembered for a minute
+				}
+				lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
+				if len(lines) != 1 || !strings.Contains(lines[0], `"level":"`+level+`"`) || !strings.Contains(lines[0], says) || !strings.Contains(lines[0], "s3-bucket-rebuild") {
+					t.Errorf("three tries that end with %v are logged as %q", want, lines)
+				}
+			}
+			ask(nil, valetkey.ErrNeedsApproval, "INFO", "waits for people")
+			if c.people == nil { // else the broker is asked over a stream, which goes on
+				ask(broken, broken, "WARN", "broken")
+				ask(nil, valetkey.ErrNeedsApproval, "INFO", "waits for people")
+			}
+			if n := strings.Count(strings.Join(h.Records(), "\n"), `"`+record+`"`); n != c.times {
+				t.Errorf("there are %d records, want %d", n, c.times)
+			}
+			logged.Reset()
+			for _, p := range c.people {
+				_, err := h.Decide(p, src.Status().GrantID, evidence.Approve)
+				must(t, err)
+			}
+			if _, err := src.Credential(t.Context()); (err == nil) != (c.people != nil) {
+				t.Errorf("people have approved, and it says %v", err)
+			}
+			if logged.Len() > 0 {
+				t.Errorf("a credential is logged as %s", logged.String())
+			}
+		})
 	}
 }
 

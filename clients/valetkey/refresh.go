@@ -54,9 +54,7 @@ func (s *Source) fly(ctx context.Context, f *flight) {
 func (s *Source) land(ctx context.Context, f *flight, g *Grant, cred Credential, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil && s.lastErr == nil && s.t.c.ctx.Err() == nil { // the first in a row; Status has the others
-		s.t.c.cfg.log.WarnContext(ctx, "getting a credential failed", slog.String("scope", s.req.scope), slog.String("task", s.t.id), slog.String("error", err.Error()))
-	}
+	s.tellLocked(ctx, err)
 	s.flight = nil
 	if g != nil && g != s.grant {
 		s.leaveLocked()
@@ -76,6 +74,44 @@ func (s *Source) land(ctx context.Context, f *flight, g *Grant, cred Credential,
 	}
 	// By the wall clock, which goes on while a machine sleeps.
 	s.renewAt = cred.came.Round(0).Add(renewAfter(cred.expires.Sub(cred.came)))
+}
+
+// outcome is how a refresh went.
+type outcome int
+
+const (
+	brought outcome = iota // a credential
+	waits                  // for people
+	failed
+)
+
+func outcomeOf(err error) outcome {
+	switch {
+	case err == nil:
+		return brought
+	case errors.Is(err, ErrNeedsApproval):
+		return waits
+	default:
+		return failed
+	}
+}
+
+// tellLocked logs the first of several alike in a row; Status has the others. To
+// wait for people is no failure.
+func (s *Source) tellLocked(ctx context.Context, err error) {
+	now := outcomeOf(err)
+	if now == s.told || s.t.c.ctx.Err() != nil {
+		return
+	}
+	s.told = now
+	scope, task := slog.String("scope", s.req.scope), slog.String("task", s.t.id)
+	switch now {
+	case waits:
+		s.t.c.cfg.log.InfoContext(ctx, "a credential waits for people to approve", scope, task, slog.String("reason", err.Error()))
+	case failed:
+		s.t.c.cfg.log.WarnContext(ctx, "getting a credential failed", scope, task, slog.String("error", err.Error()))
+	default: // all is well
+	}
 }
 
 // followLocked watches a grant in place of the one before.

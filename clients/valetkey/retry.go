@@ -56,9 +56,13 @@ func call[T any](ctx context.Context, c *Client, doing string, f func(context.Co
 }
 
 func try[T any](ctx context.Context, c *Client, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.tryFor)
+	limited, cancel := context.WithTimeout(ctx, c.cfg.tryFor)
 	defer cancel()
-	return f(ctx)
+	out, err := f(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		c.link.distrust()
+	}
+	return out, err
 }
 
 // errTransient marks a failure that says nothing about what became of the call.

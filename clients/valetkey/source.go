@@ -30,6 +30,7 @@ type Source struct {
 	notTill time.Time  // no try before; locked by mu
 	failed  int        // tries in a row; locked by mu
 	lastErr error      // of the last try; nil after a success; locked by mu
+	told    outcome    // of the last try, as it was logged; locked by mu
 	flight  *flight    // locked by mu
 	// followed is the grant that is watched, until unfollow; nil for none. Locked by mu.
 	followed *Grant

@@ -98,7 +98,7 @@ func (c *agentRunCmd) config(ctx context.Context, g *globals, client *valetkey.C
 	if c.Config != "" {
 		return helper.Load(c.Config)
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
+	ctx, cancel := g.limit(ctx)
 	defer cancel()
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return helper.Config{}, fmt.Errorf("making the agent's folder: %w", err)

@@ -41,8 +41,8 @@ func asWho(t *testing.T, conn grpc.ClientConnInterface) func(args ...string) (in
 	return func(args ...string) (int, string, string) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
-		code := run(t.Context(), args, &stdout, &stderr, func() (*valetkey.Client, error) {
-			return valetkey.New(t.Context(), valetkey.WithConn(conn), valetkey.WithoutReceiptChecks())
+		code := run(t.Context(), args, &stdout, &stderr, func(opts ...valetkey.Option) (*valetkey.Client, error) {
+			return valetkey.New(t.Context(), append(opts, valetkey.WithConn(conn))...)
 		})
 		return code, stdout.String(), stderr.String()
 	}

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -17,6 +19,32 @@ type processCredential struct {
 	SecretAccessKey string
 	SessionToken    string
 	Expiration      string
+}
+
+// onTheWire is a credential and its receipt as the broker sent them, for printing.
+// The end is by this machine's clock, which is the one that whoever reads it has.
+func onTheWire(c valetkey.Credential) (*valetkeyv1.Credential, *valetkeyv1.Receipt) {
+	wire := &valetkeyv1.Credential{ExpiresAt: timestamppb.New(c.ExpiresAt())}
+	if s := c.Reveal(); s.AWS != nil {
+		wire.Kind = &valetkeyv1.Credential_Aws{Aws: &valetkeyv1.AwsCredential{
+			AccessKeyId: s.AWS.AccessKeyID, SecretAccessKey: s.AWS.SecretAccessKey, SessionToken: s.AWS.SessionToken,
+			Region: s.AWS.Region, EndpointUrl: s.AWS.Endpoint,
+		}}
+	} else if s.Vault != nil {
+		wire.Kind = &valetkeyv1.Credential_Vault{Vault: &valetkeyv1.VaultCredential{
+			Token: s.Vault.Token, Accessor: s.Vault.Accessor, Address: s.Vault.Address, Namespace: s.Vault.Namespace,
+			DataJson: string(s.Vault.DataJSON), LeaseId: s.Vault.LeaseID, WrappingToken: s.Vault.WrappingToken,
+		}}
+	}
+	r := c.Receipt()
+	return wire, &valetkeyv1.Receipt{Index: r.Index, Record: r.Record, InclusionProof: r.InclusionProof, Checkpoint: string(r.Checkpoint)}
+}
+
+// sayUnchecked tells people that nobody has looked at the receipt, if so.
+func sayUnchecked(out *output, c valetkey.Credential) {
+	if !c.Receipt().Verified {
+		out.say("valetkey: the receipt is not checked: only the broker's word says that this credential is on the record.")
+	}
 }
 
 // printCredential is the one place that writes a secret out. whole is the

@@ -80,8 +80,11 @@ func writeError(w io.Writer, err error) {
 	r, ok := valetkey.RefusalOf(err)
 	if !ok {
 		_, _ = fmt.Fprintf(w, "valetkey: %v\n", plain(err))
-		if status.Code(err) == codes.Unavailable {
+		if status.Code(err) == codes.Unavailable || errors.Is(err, valetkey.ErrUnavailable) {
 			_, _ = fmt.Fprintln(w, "Next: check --broker and --broker-id, and that the broker is running.")
+		}
+		if errors.Is(err, valetkey.ErrReceipt) {
+			_, _ = fmt.Fprintln(w, "Next: check --ledger-key. If it is right, use nothing of this broker and tell its operator; valetkey release ends the grant.")
 		}
 		return
 	}

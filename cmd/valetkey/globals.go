@@ -23,30 +23,47 @@ type globals struct {
 	connect connector
 }
 
-// connector makes the connection to a broker.
-type connector func() (*valetkey.Client, error)
+// connector makes a client of a broker, with what else a command wants of it.
+type connector func(...valetkey.Option) (*valetkey.Client, error)
 
-// call connects, runs f with a deadline, and closes.
-func (g *globals) call(ctx context.Context, f func(context.Context, *valetkey.Client) error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
+// call connects, runs f with a deadline, and closes. It is for what mints nothing,
+// so that there is no receipt to check.
+func (g *globals) call(ctx context.Context, f func(context.Context, *valetkey.Client) error) error {
+	return g.callWith(ctx, []valetkey.Option{valetkey.WithoutReceiptChecks()}, f)
+}
+
+// callWith is call with these options.
+func (g *globals) callWith(ctx context.Context, opts []valetkey.Option, f func(context.Context, *valetkey.Client) error) (err error) {
+	ctx, cancel := g.limit(ctx)
 	defer cancel()
-	client, err := g.dial(ctx)
+	client, err := g.dialWith(ctx, opts...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	return f(ctx, client)
+	err = f(ctx, client)
+	// The generated clients do not say why a context was over.
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, valetkey.ErrUnavailable) && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
 }
 
+// limit bounds what a broker is waited for.
+func (g *globals) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, g.Timeout, fmt.Errorf("%w within %s", valetkey.ErrUnavailable, g.Timeout))
+}
+
+// dial makes a client for what mints nothing.
 func (g *globals) dial(ctx context.Context) (*valetkey.Client, error) {
-	// The commands print receipts as they come; "valetkey ledger verify" checks.
 	return g.dialWith(ctx, valetkey.WithoutReceiptChecks())
 }
 
-// dialWith is dial with more options.
+// dialWith makes a client of the broker that the flags name.
 func (g *globals) dialWith(ctx context.Context, more ...valetkey.Option) (*valetkey.Client, error) {
 	if g.connect != nil {
-		return g.connect()
+		client, err := g.connect(more...)
+		return client, asUsage(err)
 	}
 	if g.Broker == "" {
 		return nil, &usageError{"no broker: give --broker ADDR or set VALETKEY_ADDR"}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,8 @@ import (
 )
 
 type requestCmd struct {
+	receiptFlags
+
 	Scope   string        `arg:"" help:"The scope's name."`
 	Params  []string      `arg:"" optional:"" name:"k=v" help:"Parameters. Repeat a name for a list."`
 	Task    string        `required:"" help:"Your open task's id."`
@@ -24,35 +27,59 @@ type requestCmd struct {
 }
 
 func (c *requestCmd) Run(ctx context.Context, g *globals, out *output) error {
-	params, err := parameters(c.Params)
+	params, err := pairs(c.Params)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading parameters: %w", err)
 	}
-	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
-		resp, err := cl.Agent.RequestGrant(ctx, &valetkeyv1.RequestGrantRequest{
-			IdempotencyKey: valetkey.NewIdempotencyKey(), TaskId: c.Task, Scope: c.Scope, ScopeVersion: c.Version,
-			Parameters: params, Ttl: wireTTL(c.TTL), Justification: c.Why, Mint: c.Mint,
+	if !c.Mint {
+		return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
+			grant, err := cl.Task(c.Task).Request(ctx, c.Scope, params, c.asking()...)
+			if err != nil {
+				return err
+			}
+			return c.printGrant(out, grant.Info())
 		})
-		if err != nil {
+	}
+	return g.callWith(ctx, c.options(), func(ctx context.Context, cl *valetkey.Client) error {
+		grant, cred, err := cl.Task(c.Task).RequestCredential(ctx, c.Scope, params, c.asking()...)
+		switch {
+		case err == nil:
+			return c.printCredential(out, grant.Info(), cred)
+		case grant != nil && (errors.Is(err, valetkey.ErrNeedsApproval) || errors.Is(err, valetkey.ErrDenied)):
+			return c.printGrant(out, grant.Info())
+		default:
 			return err
 		}
-		if err := c.print(out, resp); err != nil {
-			return err
-		}
-		return outcome(resp.GetGrant())
 	})
 }
 
-func (c *requestCmd) print(out *output, resp *valetkeyv1.RequestGrantResponse) error {
-	switch {
-	case out.json():
-		return out.message(resp)
-	case resp.GetCredential() != nil:
-		out.say("grant %s until %s, record %d", resp.GetGrant().GetId(), when(resp.GetGrant().GetExpiresAt()), resp.GetReceipt().GetIndex())
-		return printCredential(out, c.Format, resp.GetCredential(), resp)
-	default:
-		return printGrant(out, resp.GetGrant())
+func (c *requestCmd) asking() []valetkey.RequestOption {
+	return []valetkey.RequestOption{valetkey.WithScopeVersion(c.Version), valetkey.WithTTL(c.TTL), valetkey.WithJustification(c.Why)}
+}
+
+// printGrant prints a grant without a credential, and says whether it can be used.
+func (c *requestCmd) printGrant(out *output, grant *valetkeyv1.Grant) error {
+	var err error
+	if out.json() {
+		err = out.message(&valetkeyv1.RequestGrantResponse{Grant: grant})
+	} else {
+		err = printGrant(out, grant)
 	}
+	if err != nil {
+		return err
+	}
+	return outcome(grant)
+}
+
+func (c *requestCmd) printCredential(out *output, grant *valetkeyv1.Grant, cred valetkey.Credential) error {
+	wire, receipt := onTheWire(cred)
+	resp := &valetkeyv1.RequestGrantResponse{Grant: grant, Credential: wire, Receipt: receipt}
+	sayUnchecked(out, cred)
+	if out.json() {
+		return out.message(resp)
+	}
+	out.say("grant %s until %s, record %d", grant.GetId(), when(grant.GetExpiresAt()), receipt.GetIndex())
+	return printCredential(out, c.Format, wire, resp)
 }
 
 // outcome makes a grant that cannot be used an error, so that scripts stop.
@@ -103,23 +130,30 @@ func valuesText(params map[string]*valetkeyv1.Value) string {
 }
 
 type mintCmd struct {
+	receiptFlags
+
 	Grant  string `arg:"" help:"The grant's id."`
 	Format string `help:"How to print it: env, json or credential-process." enum:"env,json,credential-process" default:"env"`
 }
 
 func (c *mintCmd) Run(ctx context.Context, g *globals, out *output) error {
-	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
-		resp, err := cl.Agent.MintCredential(ctx, &valetkeyv1.MintCredentialRequest{
-			IdempotencyKey: valetkey.NewIdempotencyKey(), GrantId: c.Grant,
-		})
+	return g.callWith(ctx, c.options(), func(ctx context.Context, cl *valetkey.Client) error {
+		grant, err := cl.Grant(ctx, c.Grant)
 		if err != nil {
 			return err
 		}
+		cred, err := grant.Mint(ctx)
+		if err != nil {
+			return err
+		}
+		wire, receipt := onTheWire(cred)
+		resp := &valetkeyv1.MintCredentialResponse{Credential: wire, Receipt: receipt}
+		sayUnchecked(out, cred)
 		if out.json() {
 			return out.message(resp)
 		}
-		out.say("until %s, record %d", when(resp.GetCredential().GetExpiresAt()), resp.GetReceipt().GetIndex())
-		return printCredential(out, c.Format, resp.GetCredential(), resp)
+		out.say("until %s, record %d", when(wire.GetExpiresAt()), receipt.GetIndex())
+		return printCredential(out, c.Format, wire, resp)
 	})
 }
 

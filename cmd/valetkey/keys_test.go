@@ -23,7 +23,7 @@ func TestChangesSendFreshKeys(t *testing.T) {
 		if k, ok := req.(interface{ GetIdempotencyKey() string }); ok {
 			keys = append(keys, k.GetIdempotencyKey())
 		}
-		return nil, status.Error(codes.Unavailable, "enough")
+		return nil, status.Error(codes.FailedPrecondition, "enough")
 	}))
 	valetkeyv1.RegisterAgentServiceServer(srv, &edge{})
 	valetkeyv1.RegisterOperatorServiceServer(srv, &edge{})
@@ -38,7 +38,7 @@ func TestChangesSendFreshKeys(t *testing.T) {
 		{"task", "open", "p", "-e", "production"},
 		{"task", "close", taskID},
 		{"request", "s3-read", "--task", taskID},
-		{"mint", grantID},
+		{"mint", grantID, "--no-receipt-checks"},
 		{"release", grantID},
 		{"revoke", grantID, "--cause", "c"},
 		{"revoke", taskID, "--cause", "c"},
@@ -49,13 +49,13 @@ func TestChangesSendFreshKeys(t *testing.T) {
 	for range 2 {
 		for _, args := range commands {
 			var stdout, stderr bytes.Buffer
-			run(t.Context(), args, &stdout, &stderr, func() (*valetkey.Client, error) {
+			run(t.Context(), args, &stdout, &stderr, func(opts ...valetkey.Option) (*valetkey.Client, error) {
 				conn, err := grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 				if err != nil {
 					return nil, err
 				}
 				t.Cleanup(func() { _ = conn.Close() })
-				return valetkey.New(t.Context(), valetkey.WithConn(conn), valetkey.WithoutReceiptChecks())
+				return valetkey.New(t.Context(), append(opts, valetkey.WithConn(conn))...)
 			})
 		}
 	}

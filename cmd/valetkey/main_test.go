@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -56,6 +57,10 @@ func (e *edge) MintCredential(context.Context, *valetkeyv1.MintCredentialRequest
 	return e.mint()
 }
 
+func (e *edge) WatchGrant(r *valetkeyv1.WatchGrantRequest, s grpc.ServerStreamingServer[valetkeyv1.WatchGrantResponse]) error {
+	return s.Send(&valetkeyv1.WatchGrantResponse{Grant: &valetkeyv1.Grant{Id: r.GetGrantId(), State: valetkeyv1.GrantState_GRANT_STATE_CLEARED}})
+}
+
 func (e *edge) ExplainScope(_ context.Context, r *valetkeyv1.ExplainScopeRequest) (*valetkeyv1.ExplainScopeResponse, error) {
 	e.requests = append(e.requests, r)
 	return e.explain, nil
@@ -85,13 +90,13 @@ func start(t *testing.T, e *edge) func(args ...string) (code int, stdout, stderr
 	return func(args ...string) (int, string, string) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
-		code := run(t.Context(), args, &stdout, &stderr, func() (*valetkey.Client, error) {
+		code := run(t.Context(), args, &stdout, &stderr, func(opts ...valetkey.Option) (*valetkey.Client, error) {
 			conn, err := grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 			if err != nil {
 				return nil, err
 			}
 			t.Cleanup(func() { _ = conn.Close() })
-			return valetkey.New(t.Context(), valetkey.WithConn(conn), valetkey.WithoutReceiptChecks())
+			return valetkey.New(t.Context(), append(opts, valetkey.WithConn(conn), valetkey.WithRetryFor(time.Second))...)
 		})
 		return code, stdout.String(), stderr.String()
 	}
@@ -168,10 +173,10 @@ func TestTaskOpenPrintsTheIDAlone(t *testing.T) {
 func TestRequest(t *testing.T) {
 	e := &edge{}
 	call := start(t, e)
-	grant := &valetkeyv1.Grant{Id: grantID, State: valetkeyv1.GrantState_GRANT_STATE_CLEARED}
+	grant := &valetkeyv1.Grant{Id: grantID, TaskId: taskID, Scope: "s3-read", State: valetkeyv1.GrantState_GRANT_STATE_CLEARED}
 	e.request = func(r *valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
 		resp := &valetkeyv1.RequestGrantResponse{Grant: grant}
-		if r.GetMint() {
+		if r.GetMint() && grant.GetState() == valetkeyv1.GrantState_GRANT_STATE_CLEARED {
 			resp.Credential, resp.Receipt = awsCredential(), &valetkeyv1.Receipt{Index: 7}
 		}
 		return resp, nil
@@ -184,7 +189,7 @@ func TestRequest(t *testing.T) {
 	if got := r.GetParameters()["prefix"].GetValues(); len(got) != 2 || got[0] != "a=1,2" || got[1] != "c" || r.GetTtl().AsDuration() != 5*time.Minute {
 		t.Errorf("sent %v", r)
 	}
-	code, stdout, stderr := call(append(args, "--mint")...)
+	code, stdout, stderr := call(append(args, "--mint", "--no-receipt-checks")...)
 	if code != exitOK || strings.Contains(stderr, "secret") || !strings.Contains(stderr, "record 7") {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
@@ -193,8 +198,10 @@ func TestRequest(t *testing.T) {
 		t.Errorf("the shell reads %q (%v) from %q", out, err, stdout)
 	}
 	grant.State, grant.Needs = valetkeyv1.GrantState_GRANT_STATE_PENDING, []*valetkeyv1.Need{{Group: "sre", Approvals: 2}}
-	if code, _, stderr := call(args...); code != exitNeedsApproval || !strings.Contains(stderr, "2 of group sre") {
-		t.Errorf("pending: exit %d, stderr %q", code, stderr)
+	for _, more := range [][]string{nil, {"--mint", "--no-receipt-checks"}} {
+		if code, stdout, stderr := call(append(args, more...)...); code != exitNeedsApproval || !strings.Contains(stdout, grantID) || !strings.Contains(stderr, "2 of group sre") {
+			t.Errorf("pending, %v: exit %d, stdout %q, stderr %q", more, code, stdout, stderr)
+		}
 	}
 	grant.State = valetkeyv1.GrantState_GRANT_STATE_DENIED
 	if code, _, _ := call(args...); code != exitDenied {
@@ -249,19 +256,27 @@ func TestMintFormats(t *testing.T) {
 		return &valetkeyv1.MintCredentialResponse{Credential: cred}, nil
 	}}
 	call := start(t, e)
-	_, stdout, _ := call("mint", grantID, "--format", "credential-process")
+	_, stdout, _ := call("mint", grantID, "--no-receipt-checks", "--format", "credential-process")
 	var got map[string]any
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil || got["Version"] != 1.0 || got["AccessKeyId"] != "AKIA" || got["SessionToken"] != "token" || got["Expiration"] != "2027-01-15T08:00:00Z" {
 		t.Errorf("credential-process: %v, %q", err, stdout)
 	}
-	if _, stdout, _ := call("mint", grantID, "--format", "json"); !strings.Contains(stdout, `"secret_access_key": "it's secret"`) {
+	if _, stdout, _ := call("mint", grantID, "--no-receipt-checks", "--format", "json"); !strings.Contains(stdout, `"secret_access_key": "it's secret"`) {
 		t.Errorf("json: %q", stdout)
 	}
 	cred.Kind = &valetkeyv1.Credential_Vault{Vault: &valetkeyv1.VaultCredential{Token: "hvs.x", Address: "http://v"}}
-	if _, stdout, _ := call("mint", grantID); stdout != "export VAULT_ADDR='http://v'\nexport VAULT_TOKEN='hvs.x'\n" {
+	if _, stdout, _ := call("mint", grantID, "--no-receipt-checks"); stdout != "export VAULT_ADDR='http://v'\nexport VAULT_TOKEN='hvs.x'\n" {
 		t.Errorf("vault: %q", stdout)
 	}
-	if code, stdout, _ := call("mint", grantID, "--format", "credential-process"); code != exitUsage || stdout != "" {
+	cred.Kind = &valetkeyv1.Credential_Vault{Vault: &valetkeyv1.VaultCredential{
+		Token: "t", Accessor: "a", Address: "http://v", Namespace: "n", DataJson: `{"k":1}`, LeaseId: "l", WrappingToken: "w",
+	}}
+	_, stdout, _ = call("mint", grantID, "--no-receipt-checks", "-o", "json")
+	var whole valetkeyv1.MintCredentialResponse
+	if err := protojson.Unmarshal([]byte(stdout), &whole); err != nil || !proto.Equal(whole.GetCredential(), cred) {
+		t.Errorf("json of vault: %v, %q", err, stdout)
+	}
+	if code, stdout, _ := call("mint", grantID, "--no-receipt-checks", "--format", "credential-process"); code != exitUsage || stdout != "" {
 		t.Errorf("credential-process of vault: exit %d, %q", code, stdout)
 	}
 }

@@ -88,8 +88,8 @@ func (f *sessionFlags) kube() (*helper.KubeCluster, error) {
 	return nil, nil
 }
 
-// run runs a command in a session of its own.
-func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []string) (err error) {
+// run runs a command in a session of its own. hello is said first; empty for nothing.
+func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []string, hello string) (err error) {
 	cmd := helper.Command{Args: args, Stdin: os.Stdin, Stdout: out.stdout, Stderr: out.stderr}
 	// Nothing is asked for a command that cannot run.
 	if _, err := cmd.Find(); err != nil {
@@ -106,7 +106,7 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 	for i := range f.Scope {
 		f.Scope[i].TTL, f.Scope[i].Wait = f.TTL, f.Wait
 	}
-	limited, cancel := context.WithTimeout(ctx, g.Timeout)
+	limited, cancel := g.limit(ctx)
 	defer cancel()
 	client, err := g.dialWith(limited, f.options()...)
 	if err != nil {
@@ -124,6 +124,9 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 		return err
 	}
 	defer func() { err = tidied(out.stderr, err, s.Close()) }()
+	if hello != "" {
+		out.say("%s", hello)
+	}
 	cmd.Environ = s.Environ(os.Environ())
 	code, err := cmd.Run(ctx)
 	return &statusError{code, err}
@@ -153,7 +156,7 @@ func (c *execCmd) Run(ctx context.Context, g *globals, out *output) error {
 	if len(args) == 0 {
 		return &usageError{"no command: write it after --"}
 	}
-	return c.run(ctx, g, out, args)
+	return c.run(ctx, g, out, args, "")
 }
 
 type shellCmd struct {
@@ -165,12 +168,11 @@ func (c *shellCmd) Run(ctx context.Context, g *globals, out *output) error {
 	if shell == "" {
 		shell = "/bin/sh"
 	}
-	out.say("valetkey: this shell has the task's credentials, and exit ends them.")
-	return c.run(ctx, g, out, []string{shell})
+	return c.run(ctx, g, out, []string{shell}, "valetkey: this shell has the task's credentials, and exit ends them.")
 }
 
-// receiptFlags say how receipts are checked, by the commands that keep credentials
-// for others.
+// receiptFlags say how receipts are checked, by the commands that are given
+// credentials.
 type receiptFlags struct {
 	LedgerKey string `name:"ledger-key" help:"The ledger's verifier key, or a file that holds it." env:"VALETKEY_LEDGER_KEY" placeholder:"VKEY"`
 	Unchecked bool   `name:"no-receipt-checks" help:"Take the broker's word that what it issues is on the record."`

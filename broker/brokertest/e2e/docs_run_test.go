@@ -152,7 +152,7 @@ func (p *docs) makeTargets(t *testing.T, text string) {
 
 // agent is the environment that "Using it" sets, where it is not what is tested.
 func (p *docs) agent() []string {
-	return []string{"VALETKEY_ADDR=" + p.grpc, "VALETKEY_BROKER_ID=" + brokerID, "SPIFFE_ENDPOINT_SOCKET=unix://" + p.dir + "/agent.sock"}
+	return []string{"VALETKEY_ADDR=" + p.grpc, "VALETKEY_BROKER_ID=" + brokerID, "SPIFFE_ENDPOINT_SOCKET=unix://" + p.dir + "/agent.sock", "VALETKEY_LEDGER_KEY=" + p.vkey}
 }
 
 func (p *docs) usingIt(t *testing.T, text string) {
@@ -164,7 +164,7 @@ func (p *docs) usingIt(t *testing.T, text string) {
 	if !ok {
 		t.Fatal("the snippet does not close its task")
 	}
-	out := p.shell(t, nil, before+`
+	out := p.shell(t, []string{"VKEY=" + p.vkey}, before+`
 printf 'TASK=%s\n' "$TASK" > task; printf '%s\n%s\n%s\n%s\n' "$AWS_ENDPOINT_URL_S3" "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" "$AWS_SESSION_TOKEN" > given`)
 	for _, want := range []string{"s3-prefix-read", "s3:GetObject"} {
 		if !strings.Contains(out.stdout, want) {

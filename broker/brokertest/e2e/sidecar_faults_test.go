@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -92,6 +93,25 @@ func TestExecEnds(t *testing.T) {
 		out, code := s.exec(t, "--timeout 2s --broker 127.0.0.1:1 "+readScope, "true")
 		if code != 1 || !strings.Contains(out.stderr, "check --broker") || time.Since(began) > 10*time.Second {
 			t.Errorf("exits %d after %v: %s", code, time.Since(began), out.stderr)
+		}
+	})
+	t.Run("with a broker that hangs", func(t *testing.T) {
+		silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
+		must(t, err)
+		t.Cleanup(func() { _ = silent.Close() })
+		for name, command := range map[string]string{
+			"exec":    "exec -e staging " + readScope + " -- true",
+			"shell":   "shell -e staging " + readScope,
+			"agent":   "agent -e staging --purpose p --dir " + s.mkdir(t, "quick") + " " + readScope,
+			"request": "request s3-prefix-read bucket=prod prefix=reports/ --task task_aaaaaaaaaaaaaaaaaaaaaaaaaa --mint",
+			"scopes":  "scopes",
+		} {
+			began := time.Now()
+			env := append(append(s.operators(t), s.env...), "VALETKEY_ADDR="+silent.Addr().String())
+			out, code := run(t, env, program(t, "valetkey"), strings.Fields("--timeout 2s "+command)...)
+			if code != 1 || !strings.Contains(out.stderr, "the broker does not answer within 2s") || !strings.Contains(out.stderr, "Next: check --broker") || strings.Contains(out.stderr, "this shell has") || time.Since(began) > 5*time.Second {
+				t.Errorf("%s exits %d after %v: %s", name, code, time.Since(began), out.stderr)
+			}
 		}
 	})
 	t.Run("without an identity", func(t *testing.T) {

@@ -156,7 +156,7 @@ func (w *world) call(t *testing.T, caller string, args ...string) (output, int) 
 func (w *world) callFrom(t *testing.T, caller, workloadAPI string, args ...string) (output, int) {
 	t.Helper()
 	return run(t, []string{
-		"VALETKEY_ADDR=" + w.broker.grpc, "VALETKEY_BROKER_ID=" + brokerID, "SPIFFE_ENDPOINT_SOCKET=" + workloadAPI,
+		"VALETKEY_ADDR=" + w.broker.grpc, "VALETKEY_BROKER_ID=" + brokerID, "SPIFFE_ENDPOINT_SOCKET=" + workloadAPI, "VALETKEY_LEDGER_KEY=" + w.vkey,
 	}, w.programs[caller], args...)
 }
 
