@@ -93,7 +93,7 @@ func (c *decideFlags) decide(ctx context.Context, g *globals, out *output, d evi
 // limited calls the broker with the deadline of --timeout, which is not for the
 // person who reads and touches a key in between.
 func limited[T any](ctx context.Context, g *globals, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
+	ctx, cancel := g.limit(ctx)
 	defer cancel()
 	return f(ctx)
 }

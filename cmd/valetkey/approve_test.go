@@ -246,3 +246,45 @@ func TestQuoted(t *testing.T) {
 		t.Errorf("%q", rows)
 	}
 }
+
+// A request that waits prints its credential once people have said yes, and their
+// no is the end of it.
+func TestRequestWaits(t *testing.T) {
+	for decision, want := range map[evidence.Decision]int{evidence.Approve: exitOK, evidence.Reject: exitDenied} {
+		h, bob, carol, _ := pendingWorld(t)
+		c := h.AgentClient(brokertest.Agent)
+		task, err := c.OpenTask(t.Context(), &valetkeyv1.OpenTaskRequest{IdempotencyKey: "task-key-2", Purpose: "wait", Environment: "production"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Bob and carol decide as soon as something of this task's waits for them.
+		decided := make(chan error, 1)
+		go func() {
+			for {
+				list, err := h.ApproverClient(bob).ListPendingGrants(t.Context(), &valetkeyv1.ListPendingGrantsRequest{})
+				if err != nil {
+					decided <- err
+					return
+				}
+				for _, p := range list.GetPending() {
+					if id := p.GetGrant().GetId(); p.GetTask().GetId() == task.GetTask().GetId() {
+						_, err := h.Decide(bob, id, decision)
+						if err == nil && decision == evidence.Approve {
+							_, err = h.Decide(carol, id, decision)
+						}
+						decided <- err
+						return
+					}
+				}
+			}
+		}()
+		code, out, stderr := asWho(t, h.Dial(brokertest.Agent))("request", "s3-bucket-rebuild", "bucket=prod", "--task", task.GetTask().GetId(),
+			"--mint", "--wait", "--timeout", "2s", "--ledger-key", h.Key.VerifierKey())
+		if err := <-decided; err != nil {
+			t.Fatal(err)
+		}
+		if code != want || strings.Contains(out, "AWS_SESSION_TOKEN") != (want == exitOK) || !strings.Contains(stderr, "2 of group sre; they say: valetkey approve grant_") {
+			t.Errorf("%s: %d %q: %s", decision, code, out, stderr)
+		}
+	}
+}

@@ -23,6 +23,7 @@ type requestCmd struct {
 	Version string        `name:"scope-version" help:"The version to insist on."`
 	Why     string        `name:"why" help:"The justification, for people. Nothing decides on it."`
 	Mint    bool          `help:"Mint the first credential too, and print it."`
+	Wait    bool          `help:"Wait for people where they have to approve, as long as it takes."`
 	Format  string        `help:"How to print the credential: env, json or credential-process." enum:"env,json,credential-process" default:"env"`
 }
 
@@ -30,6 +31,9 @@ func (c *requestCmd) Run(ctx context.Context, g *globals, out *output) error {
 	params, err := pairs(c.Params)
 	if err != nil {
 		return fmt.Errorf("reading parameters: %w", err)
+	}
+	if c.Wait {
+		return c.wait(ctx, g, out, params)
 	}
 	if !c.Mint {
 		return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
@@ -51,6 +55,39 @@ func (c *requestCmd) Run(ctx context.Context, g *globals, out *output) error {
 			return err
 		}
 	})
+}
+
+// wait is Run where people are waited for: --timeout bounds each call, and not them.
+func (c *requestCmd) wait(ctx context.Context, g *globals, out *output, params valetkey.Params) (err error) {
+	opts := []valetkey.Option{valetkey.WithoutReceiptChecks()}
+	if c.Mint {
+		opts = c.options()
+	}
+	client, err := g.dialWith(ctx, opts...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	grant, err := limited(ctx, g, func(ctx context.Context) (*valetkey.Grant, error) {
+		return client.Task(c.Task).Request(ctx, c.Scope, params, c.asking()...)
+	})
+	if err != nil {
+		return err
+	}
+	if info := grant.Info(); info.GetState() == valetkeyv1.GrantState_GRANT_STATE_PENDING {
+		out.say("%s waits until %s for %s; they say: valetkey approve %s", grant.ID(), when(info.GetDecideBy()), needsText(info.GetNeeds()), grant.ID())
+	}
+	if err := grant.Wait(ctx); err != nil {
+		return err
+	}
+	if !c.Mint {
+		return c.printGrant(out, grant.Info())
+	}
+	cred, err := limited(ctx, g, grant.Mint)
+	if err != nil {
+		return err
+	}
+	return c.printCredential(out, grant.Info(), cred)
 }
 
 func (c *requestCmd) asking() []valetkey.RequestOption {
@@ -88,7 +125,8 @@ func outcome(g *valetkeyv1.Grant) error {
 	case valetkeyv1.GrantState_GRANT_STATE_DENIED:
 		return fmt.Errorf("%w: %s", errDenied, clean(strings.Join(g.GetReasons(), "; ")))
 	case valetkeyv1.GrantState_GRANT_STATE_PENDING:
-		return fmt.Errorf("%w: %s", errNeedsApproval, needsText(g.GetNeeds()))
+		return fmt.Errorf("%w: %s, until %s\nNext: have them run: valetkey approve %s; then: valetkey mint %s", errNeedsApproval,
+			needsText(g.GetNeeds()), when(g.GetDecideBy()), g.GetId(), g.GetId())
 	default:
 		return nil
 	}
@@ -106,6 +144,9 @@ func printGrant(out *output, g *valetkeyv1.Grant) error {
 		{"agent", g.GetAgentSpiffeId()},
 		{"envelope", g.GetEnvelopeDigest()},
 		{"expires", when(g.GetExpiresAt())},
+	}
+	if g.GetDecideBy() != nil {
+		rows[len(rows)-1] = []string{"lapses", when(g.GetDecideBy())} // its life has not begun
 	}
 	for _, r := range g.GetTierReasons() {
 		rows = append(rows, []string{"tier because", clean(r)})
