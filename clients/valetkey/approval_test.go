@@ -68,7 +68,9 @@ func (p *people) ends(t *testing.T, grant string, want valetkeyv1.GrantState) {
 }
 
 // asked is how often people were asked.
-func (p *people) asked() int { return strings.Count(strings.Join(p.Records(), "\n"), `"grant.pending"`) }
+func (p *people) asked() int {
+	return strings.Count(strings.Join(p.Records(), "\n"), `"grant.pending"`)
+}
 
 // answer is what a request in the background came to.
 type answer struct {
@@ -338,9 +340,11 @@ func TestSourceAfterALapse(t *testing.T) {
 
 // TestSourceEndsWhileItWaits leaves nothing for people to decide, and at once.
 func TestSourceEndsWhileItWaits(t *testing.T) {
+	soon, cancel := context.WithTimeout(t.Context(), 30*time.Second) // people have minutes
+	defer cancel()
 	for how, end := range map[string]func(*rebuilder) error{
-		"release": func(r *rebuilder) error { return r.Release(t.Context()) },
-		"close":   func(r *rebuilder) error { return r.task.Close(t.Context()) },
+		"release": func(r *rebuilder) error { return r.Release(soon) },
+		"close":   func(r *rebuilder) error { return r.task.Close(soon) },
 	} {
 		for name, opts := range ways {
 			t.Run(how+" "+name, func(t *testing.T) {
