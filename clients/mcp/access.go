@@ -195,7 +195,7 @@ func (a *access) lock(ctx context.Context) (unlock func(), err error) {
 // have to approve is an answer and no error.
 func (x *session) obtain(ctx context.Context, a *access) (out AccessOut, err error) {
 	a.mu.Lock()
-	src, ready := a.src, a.place != nil
+	src, ready, waited := a.src, a.place != nil, a.grantID != ""
 	if src == nil {
 		src = a.task.t.Source(a.scope, a.params, a.options...)
 		a.src = src
@@ -213,7 +213,7 @@ func (x *session) obtain(ctx context.Context, a *access) (out AccessOut, err err
 	switch {
 	case no && errors.Is(&said, valetkey.ErrNeedsApproval):
 		return x.needApproval(ctx, a, said)
-	case no && (said.Is(valetkey.ErrRejected) || said.Is(valetkey.ErrLapsed)):
+	case no && waited && (said.Is(valetkey.ErrRejected) || said.Is(valetkey.ErrLapsed)):
 		return x.look(ctx, a) // an answer too
 	case err != nil:
 		return out, err

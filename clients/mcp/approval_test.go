@@ -146,8 +146,9 @@ func TestPeopleSayNo(t *testing.T) {
 	each(t, func(t *testing.T, connect func(*site, *testing.T) *sdk.ClientSession) {
 		p := newPeopled(t)
 		c := connect(p.site, t)
-		for _, seen := range []bool{true, false} { // whether it looks before it asks again
-			got := ask[mcp.AccessOut](t, c, "request_access", rebuild(openTask(t, c)))
+		for bucket, seen := range map[string]bool{"one": true, "two": false} { // whether it looks before it asks again
+			asks := request(openTask(t, c), "s3-bucket-rebuild", map[string]any{"bucket": bucket})
+			got := ask[mcp.AccessOut](t, c, "request_access", asks)
 			p.decide(t, 0, got.GrantID, evidence.Reject)
 			if seen {
 				look := ask[mcp.AccessOut](t, c, "access_status", of(got))
@@ -159,6 +160,9 @@ func TestPeopleSayNo(t *testing.T) {
 			}
 			if r := refused(t, c, "request_access", map[string]any{"again": got.Access}); r.Reason != "REJECTED" {
 				t.Errorf("asked again: %+v", r)
+			}
+			if r := refused(t, c, "request_access", asks); r.Reason != "REJECTED" {
+				t.Errorf("asked anew: %+v", r)
 			}
 			ask[mcp.ReleaseOut](t, c, "release", of(got))
 		}

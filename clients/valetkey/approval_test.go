@@ -385,3 +385,20 @@ func TestSourceFromWhatWaits(t *testing.T) {
 		t.Errorf("people were asked %d times", p.asked())
 	}
 }
+
+// TestNoAfterYes ends what was approved, and is not asked about again: neither by
+// the source that sees it, nor to any effect by another.
+func TestNoAfterYes(t *testing.T) {
+	p := withPeople(t)
+	r := p.source(t, valetkey.WithWatch())
+	id := r.waits(t)
+	p.approve(t, id)
+	r.has(t, id)
+	p.decide(t, p.bob, id, evidence.Reject)
+	brokertest.Eventually(t, "the source has let go", func() bool { return r.Status().CredentialID == "" })
+	r.fetches(t, 10, 5*time.Minute, valetkey.ErrRejected)
+	r.hasAsked(t, p, 1)
+	if _, _, err := r.task.RequestCredential(t.Context(), rebuild, bucket); !errors.Is(err, valetkey.ErrRejected) || p.asked() != 1 {
+		t.Errorf("asked anew: %v", err)
+	}
+}
