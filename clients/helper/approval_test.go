@@ -236,8 +236,21 @@ func (c *clock) add(d time.Duration) {
 	c.off += d
 }
 
-// A file is no reason to ask people again who have let a request lapse. A fetch is.
+// A file is no reason to ask people again who have let a request lapse. A fetch is,
+// and so is a reload.
 func TestAFileDoesNotAskPeopleAgain(t *testing.T) {
+	t.Run("a fetch does", func(t *testing.T) {
+		asksAgain(t, func(a *Agent, token string) {
+			_, _ = ask(t, http.MethodGet, a.hub.url("/v1/one/s3-bucket-rebuild"), "Authorization", token)
+		})
+	})
+	t.Run("a reload does", func(t *testing.T) {
+		asksAgain(t, func(a *Agent, _ string) { must(t, a.Reload(a.cfg.Config, nil)) })
+	})
+}
+
+func asksAgain(t *testing.T, again func(a *Agent, token string)) {
+	t.Helper()
 	var c clock
 	k, p := newKitWithPeople(t, c.now)
 	dir := t.TempDir()
@@ -260,15 +273,10 @@ func TestAFileDoesNotAskPeopleAgain(t *testing.T) {
 	if k.asked() != 1 {
 		t.Fatalf("people were asked %d times", k.asked())
 	}
-	// The next is asked for by who fetches, and what comes of it is in the file.
-	token, fetched := read(t, filepath.Join(dir, "one.token")), make(chan int, 1)
-	go func() {
-		code, _ := ask(t, http.MethodGet, a.hub.url("/v1/one/s3-bucket-rebuild"), "Authorization", token)
-		fetched <- code
-	}()
+	// What comes of the next is in the file, whoever asked for it.
+	again(a, read(t, filepath.Join(dir, "one.token")))
 	second := a.waits(t).GrantID
 	k.approve(t, p, second)
-	<-fetched
 	eventually(t, "the file is there", func() bool { return exists(filepath.Join(dir, "one.txt")) })
 	if k.asked() != 2 || first == second {
 		t.Errorf("people were asked %d times, for %s and %s", k.asked(), first, second)

@@ -98,7 +98,7 @@ func outcomeOf(err error) outcome {
 // wait for people is no failure.
 func (s *Source) tellLocked(ctx context.Context, err error) {
 	now := outcomeOf(err)
-	if now == s.told || s.t.c.ctx.Err() != nil {
+	if now == s.told || s.stopped != nil || s.t.c.ctx.Err() != nil {
 		return
 	}
 	s.told = now
