@@ -121,7 +121,7 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 	pending := func(scope string, g *valetkey.Grant) {
 		last.Store(g)
 		if f.Wait {
-			out.say("valetkey: %s waits for %s, until %s. They say: valetkey approve %s", scope, needsText(g.Info().GetNeeds()), when(g.Info().GetDecideBy()), g.ID())
+			out.say("valetkey: %s waits for %s, until %s. They say: valetkey approve %s", scope, clean(needsText(g.Info().GetNeeds())), when(g.Info().GetDecideBy()), clean(g.ID()))
 		}
 	}
 	s, err := helper.Open(limited, helper.SessionConfig{
