@@ -15,6 +15,9 @@ import (
 // waits 2 seconds and asks again, others longer.
 const fetchTimeout = 20 * time.Second
 
+// fetchLook is how long it waits before it sees that people are waited for.
+const fetchLook = time.Second
+
 // errNoAWS is a scope that gives something else.
 var errNoAWS = errors.New("this scope gives no AWS credential")
 
@@ -37,11 +40,31 @@ type processAnswer struct {
 	Expiration      string
 }
 
-// held takes a source's credential, from memory where it can.
+// held takes a source's credential for a program that asks, from memory where it
+// can. It does not wait for people: they take longer than programs do.
 func held(ctx context.Context, src source) (valetkey.Credential, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout, valetkey.ErrUnavailable)
 	defer cancel()
-	return src.Credential(ctx)
+	for {
+		if st := src.Status(); st.Pending != nil && st.Renewing && !lives(st) {
+			return valetkey.Credential{}, st.Err
+		}
+		look, stop := context.WithTimeout(ctx, fetchLook)
+		cred, err := src.Credential(look)
+		more := look.Err() != nil
+		stop()
+		switch {
+		case err == nil || !more:
+			return cred, err
+		case ctx.Err() != nil:
+			return cred, fmt.Errorf("waiting for a credential: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// lives says whether a source holds a credential that works.
+func lives(st valetkey.Status) bool {
+	return st.CredentialID != "" && time.Now().Before(st.ExpiresAt)
 }
 
 // awsOf takes the AWS session of a source.
@@ -81,7 +104,7 @@ func refusalStatus(err error) (int, string) {
 	case errors.Is(err, valetkey.ErrClosed), errors.Is(err, valetkey.ErrTaskClosed), errors.Is(err, valetkey.ErrTaskNotFound):
 		return http.StatusForbidden, "the task is over, and what it had with it: open a new one"
 	case errors.Is(err, valetkey.ErrNeedsApproval):
-		return http.StatusForbidden, fmt.Sprintf("%v; it is asked for again once they have", err)
+		return http.StatusForbidden, fmt.Sprintf("%v; come again once they have", err)
 	case errors.Is(err, valetkey.ErrRateLimited):
 		return http.StatusTooManyRequests, err.Error()
 	case passing(err):

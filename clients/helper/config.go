@@ -54,7 +54,8 @@ type ScopeConfig struct {
 	Params map[string]Values `yaml:"params"`
 	// TTL is the life wished for; unset for the scope's default.
 	TTL time.Duration `yaml:"ttl"`
-	// Why is for people. Wait waits for them where they have to approve.
+	// Why is for people. Wait waits for them where they have to approve, and has the
+	// credential as soon as they do; without it that takes some seconds longer.
 	Why  string `yaml:"why"`
 	Wait bool   `yaml:"wait"`
 	// Outputs are where the credential is to be found. At least one.

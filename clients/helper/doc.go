@@ -17,6 +17,8 @@
 //     opens one opens no other.
 //   - Answers come from memory. No fetch mints: a credential is renewed once, ahead
 //     of its end, however many ask.
+//   - No program waits for people: while they have to approve, the answer says so.
+//     Nobody is asked again for the sake of a file.
 //   - While the broker is away the credential that lives is given out, until it is
 //     dead, and the status says so. After that the answer is an error.
 //   - Only the users that are named may ask, and of no name only the agent's own:

@@ -32,7 +32,11 @@ type outlet struct {
 func (j *job) open(conf ScopeConfig) *outlet {
 	ctx, cancel := context.WithCancel(context.Background())
 	spec := conf.spec()
-	src := j.task.Source(spec.Scope, spec.Params, spec.options(j.a.scopes())...)
+	var pending func(*valetkey.Grant)
+	if spec.Wait { // otherwise the first look is a failure that is told
+		pending = j.pending(spec.name())
+	}
+	src := j.task.Source(spec.Scope, spec.Params, spec.options(j.a.scopes(), pending)...)
 	o := &outlet{
 		a: j.a, task: j.conf, taskID: j.task.ID(), conf: conf, src: src, db: valetkey.NewDatabase(src),
 		cancel: cancel, done: make(chan struct{}), refresh: make(chan struct{}, 1),
@@ -43,6 +47,14 @@ func (j *job) open(conf ScopeConfig) *outlet {
 		o.keep(ctx)
 	}()
 	return o
+}
+
+// pending tells the log of a scope's grants that wait for people.
+func (j *job) pending(scope string) func(*valetkey.Grant) {
+	return func(g *valetkey.Grant) {
+		j.a.cfg.Log.InfoContext(context.Background(), "waiting for people to approve", slog.String("task", j.conf.Name), slog.String("scope", scope),
+			slog.String("grant", g.ID()), slog.Time("until", g.DecideBy()))
+	}
 }
 
 func (o *outlet) name() string { return o.conf.spec().name() }
@@ -79,9 +91,9 @@ func (o *outlet) keep(ctx context.Context) {
 			return
 		}
 	}
-	written, failed := "", 0
+	written, failed, asked := "", 0, true
 	for {
-		cred, err := o.src.Credential(ctx)
+		cred, err := o.look(ctx, asked)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -105,14 +117,24 @@ func (o *outlet) keep(ctx context.Context) {
 		if pause == 0 {
 			pause = 24 * time.Hour // nothing to keep fresh
 		}
+		asked = false
 		select {
 		case <-o.refresh:
-			written = ""
+			written, asked = "", true
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// look is what a fetch gets. But a file is no reason to ask people once more who
+// have let a request lapse: who fetches is, and a reload.
+func (o *outlet) look(ctx context.Context, asked bool) (valetkey.Credential, error) {
+	if st := o.src.Status(); !asked && errors.Is(st.Err, valetkey.ErrLapsed) {
+		return valetkey.Credential{}, st.Err
+	}
+	return o.src.Credential(ctx)
 }
 
 const (
@@ -135,6 +157,8 @@ func (o *outlet) pause(err error, failed int) time.Duration {
 	switch {
 	case errors.Is(err, valetkey.ErrNeedsApproval):
 		return approvalPause // which looks at the grant there is
+	case errors.Is(err, valetkey.ErrLapsed):
+		return lookPause // at what is in memory
 	case no && refused.RetryAfter > 0:
 		return refused.RetryAfter
 	case no && !passing(err):

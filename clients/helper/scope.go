@@ -18,7 +18,8 @@ type ScopeSpec struct {
 	TTL time.Duration
 	// Why is for people. Nothing decides on it.
 	Why string
-	// Wait waits for people where they have to approve.
+	// Wait waits for people where they have to approve. An agent does so in any case,
+	// and looks less often without it.
 	Wait bool
 }
 
@@ -33,8 +34,9 @@ func (s ScopeSpec) name() string {
 // follow 64 as it comes, and this process is not its only one.
 const mostWatched = 32
 
-// options are those of the source; n is how many sources there are.
-func (s ScopeSpec) options(n int) (out []valetkey.RequestOption) {
+// options are those of the source; n is how many sources there are, and pending is
+// told of the grants that wait for people; nil for nobody.
+func (s ScopeSpec) options(n int, pending func(*valetkey.Grant)) (out []valetkey.RequestOption) {
 	if n <= mostWatched {
 		out = append(out, valetkey.WithWatch())
 	}
@@ -46,6 +48,9 @@ func (s ScopeSpec) options(n int) (out []valetkey.RequestOption) {
 	}
 	if s.Wait {
 		out = append(out, valetkey.WithWait())
+	}
+	if pending != nil {
+		out = append(out, valetkey.WithOnPending(pending))
 	}
 	return out
 }

@@ -43,6 +43,10 @@ type SessionConfig struct {
 	// its standard input. nil for none: what a killed process leaves open then lives
 	// to its deadlines.
 	Guard func(taskID, dir string) *exec.Cmd
+	// Pending is told of each grant that waits for people, with the name of its scope:
+	// of the first before Open waits, if it does, and of later ones from the
+	// background. nil for nobody.
+	Pending func(scope string, g *valetkey.Grant)
 	// Log is where warnings go; slog.Default() when nil.
 	Log *slog.Logger
 }
@@ -68,7 +72,9 @@ type use struct {
 }
 
 // Open opens a task, gets the first credential of every scope, and serves them.
-// What it made before an error is undone. A refusal is a *valetkey.Error.
+// What it made before an error is undone, and what waits for people is given back: a
+// scope waits for them as long as ctx allows, where its Wait says so. A refusal is a
+// *valetkey.Error.
 func Open(ctx context.Context, cfg SessionConfig) (_ *Session, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -111,13 +117,21 @@ func Open(ctx context.Context, cfg SessionConfig) (_ *Session, err error) {
 		}
 	}
 	for _, spec := range cfg.Scopes {
-		u := &use{spec: spec, src: s.task.Source(spec.Scope, spec.Params, spec.options(len(cfg.Scopes))...)}
+		u := &use{spec: spec, src: s.task.Source(spec.Scope, spec.Params, spec.options(len(cfg.Scopes), s.pending(spec.name()))...)}
 		if u.cred, err = u.src.Credential(ctx); err != nil {
 			return nil, err
 		}
 		s.uses = append(s.uses, u)
 	}
 	return s, s.serve(ctx)
+}
+
+func (s *Session) pending(scope string) func(*valetkey.Grant) {
+	return func(g *valetkey.Grant) {
+		if s.cfg.Pending != nil {
+			s.cfg.Pending(scope, g)
+		}
+	}
 }
 
 // TaskID is the broker's id of the task.

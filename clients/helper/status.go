@@ -45,6 +45,8 @@ type ScopeStatus struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	RenewAt   time.Time `json:"renew_at,omitzero"`
 	Renewing  bool      `json:"renewing,omitempty"`
+	// Waiting is set while people have to approve; Error says who.
+	Waiting *WaitingStatus `json:"waiting,omitempty"`
 	// Error is why the last refresh failed; the credential goes on until it dies.
 	Error string `json:"error,omitempty"`
 	// OutputError is why an output is not there, or is of the credential before.
@@ -52,6 +54,21 @@ type ScopeStatus struct {
 	Outputs     []string `json:"outputs,omitempty"`
 	// Served says that the outputs have been there for a credential.
 	Served bool `json:"served"`
+}
+
+// WaitingStatus is a request that waits for people.
+type WaitingStatus struct {
+	// GrantID is what "valetkey approve" takes.
+	GrantID string `json:"grant_id"`
+	// Until is when it lapses.
+	Until time.Time `json:"until"`
+	Needs []Need    `json:"needs"`
+}
+
+// Need is how many people of a group have to approve.
+type Need struct {
+	Group     string `json:"group"`
+	Approvals int    `json:"approvals"`
 }
 
 // Status says how everything is, without asking the broker.
@@ -92,7 +109,13 @@ func (o *outlet) status() ScopeStatus {
 	st := ScopeStatus{
 		Name: o.name(), Scope: o.conf.Scope, Params: o.conf.spec().Params, GrantID: now.GrantID, Renewing: now.Renewing, Outputs: o.addr.said(),
 	}
-	if now.CredentialID != "" && time.Now().Before(now.ExpiresAt) {
+	if g := now.Pending; g != nil {
+		st.Waiting = &WaitingStatus{GrantID: g.ID(), Until: g.DecideBy()}
+		for _, n := range g.Needs() {
+			st.Waiting.Needs = append(st.Waiting.Needs, Need{n.Group, n.Approvals})
+		}
+	}
+	if lives(now) {
 		st.CredentialID, st.ExpiresAt, st.RenewAt = now.CredentialID, now.ExpiresAt, now.RenewAt
 	}
 	if now.Err != nil {

@@ -17,7 +17,7 @@ import (
 const (
 	stateReady    = "ready"
 	stateWaiting  = "waiting"        // people have to approve, and the request is theirs to decide
-	stateApproval = "needs_approval" // people have to approve, and the request has to be made again after that
+	stateApproval = "needs_approval" // people would have to approve, and there are too few who could
 	stateEnded    = "ended"
 )
 
@@ -38,11 +38,12 @@ type RequestAccessIn struct {
 
 // AccessOut is access as it stands.
 type AccessOut struct {
-	Access  string `json:"access" jsonschema:"the handle, for this session only"`
-	State   string `json:"state" jsonschema:"ready, waiting, needs_approval or ended"`
-	Scope   string `json:"scope"`
-	Tier    string `json:"tier"`
-	GrantID string `json:"grant_id,omitempty" jsonschema:"the broker's id, for people who look it up; not a handle"`
+	Access   string `json:"access" jsonschema:"the handle, for this session only"`
+	State    string `json:"state" jsonschema:"ready, waiting, needs_approval or ended"`
+	Scope    string `json:"scope"`
+	Tier     string `json:"tier"`
+	GrantID  string `json:"grant_id,omitempty" jsonschema:"the broker's id, for people who look it up; not a handle"`
+	DecideBy string `json:"decide_by,omitempty" jsonschema:"until when people have to approve"`
 	// ExpiresAt is when the newest credential dies, or the grant.
 	ExpiresAt   string            `json:"expires_at,omitempty" jsonschema:"when the credential dies"`
 	SecondsLeft int64             `json:"seconds_left"`
@@ -53,6 +54,7 @@ type AccessOut struct {
 	Needs       []Need            `json:"needs" jsonschema:"who has to approve"`
 	Where       string            `json:"where,omitempty" jsonschema:"where people look at the request"`
 	Reasons     []string          `json:"reasons" jsonschema:"why it was decided so"`
+	Ended       string            `json:"ended,omitempty" jsonschema:"why it ended: REJECTED (people said no), LAPSED (nobody decided in time) or GRANT_ENDED"`
 	Next        string            `json:"next" jsonschema:"what to do"`
 }
 
@@ -74,6 +76,7 @@ type access struct {
 	place   *helper.Place    // nil until it is ready; locked by mu
 	tier    valetkeyv1.Tier  // locked by mu
 	needs   []Need           // locked by mu
+	ended   string           // why there is no more of it, as last seen; empty for not so; locked by mu
 	gone    bool             // taken down; locked by mu
 	free    func()           // gives the name back; locked by mu
 }
@@ -113,7 +116,7 @@ func (x *session) requestAccess(ctx context.Context, in RequestAccessIn) (out Ac
 	defer cancel()
 	out, err = x.obtain(ctx, a)
 	if err != nil {
-		return out, err
+		return out, closing(err, a.release)
 	}
 	if err := x.keep(a); err != nil {
 		return out, closing(err, a.release)
@@ -137,13 +140,45 @@ func (x *session) requestAgain(ctx context.Context, in RequestAccessIn) (out Acc
 		return out, err
 	}
 	defer unlock()
-	a.mu.Lock()
-	gone := a.gone
-	a.mu.Unlock()
-	if gone {
-		return out, refuse("GRANT_ENDED", "this access has ended")
+	if src := a.source(); src != nil {
+		settle(ctx, src, 0)
 	}
-	return x.obtain(ctx, a)
+	a.mu.Lock()
+	gone, ended := a.gone, a.ended
+	a.mu.Unlock()
+	switch {
+	case ended == reasonRejected:
+		return out, refuse(reasonRejected, "people said no to this")
+	case gone:
+		return out, refuse(reasonEnded, "this access has ended")
+	}
+	if out, err = x.obtain(ctx, a); err == nil && ended == "" && out.Ended == reasonLapsed {
+		return x.obtain(ctx, a) // that it lapsed is news here, and no reason not to ask again
+	}
+	return out, err
+}
+
+// settle has src see what people have decided, and waits for that up to wait. How
+// it stands after is looked at, whatever it says.
+func settle(ctx context.Context, src *valetkey.Source, wait time.Duration) {
+	g := src.Status().Pending
+	if g == nil {
+		return
+	}
+	look := g.Refresh
+	if wait > 0 {
+		look = g.Wait
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+	}
+	_ = look(ctx)
+}
+
+func (a *access) source() *valetkey.Source {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.src
 }
 
 // lock has one call at a time work on a.
@@ -160,26 +195,28 @@ func (a *access) lock(ctx context.Context) (unlock func(), err error) {
 // have to approve is an answer and no error.
 func (x *session) obtain(ctx context.Context, a *access) (out AccessOut, err error) {
 	a.mu.Lock()
-	src, ready := a.src, a.place != nil
+	src, ready, waited := a.src, a.place != nil, a.grantID != ""
 	if src == nil {
 		src = a.task.t.Source(a.scope, a.params, a.options...)
 		a.src = src
 	}
 	a.mu.Unlock()
+	_, err = src.Credential(ctx)
 	if ready {
 		return x.look(ctx, a)
 	}
-	_, err = src.Credential(ctx)
-	if said, ok := valetkey.RefusalOf(err); ok && errors.Is(&said, valetkey.ErrNeedsApproval) {
-		if src.Status().GrantID == "" { // refused outright: to be asked for anew, and the source would not for a minute
-			a.forget(src)
-			_ = src.Release(ctx) // asks nothing: there is no grant
-		}
-		return x.needApproval(ctx, a, said)
-	}
-	if err != nil {
+	if err != nil && src.Status().GrantID == "" { // nothing to go on with: to be asked for anew, and the source would not for a minute
 		a.forget(src)
-		return out, closing(err, src.Release)
+		err = closing(err, src.Release)
+	}
+	said, no := valetkey.RefusalOf(err)
+	switch {
+	case no && errors.Is(&said, valetkey.ErrNeedsApproval):
+		return x.needApproval(ctx, a, said)
+	case no && waited && (said.Is(valetkey.ErrRejected) || said.Is(valetkey.ErrLapsed)):
+		return x.look(ctx, a) // an answer too
+	case err != nil:
+		return out, err
 	}
 	place, err := x.s.cfg.Shelf.Put(ctx, a.name, src)
 	if err != nil {
@@ -247,20 +284,12 @@ func (x *session) accessStatus(ctx context.Context, in AccessStatusIn) (out Acce
 		return out, err
 	}
 	defer unlock()
-	if out, err = x.look(ctx, a); err != nil || out.State != stateWaiting {
-		return out, err
+	a.mu.Lock()
+	src, ready := a.src, a.place != nil
+	a.mu.Unlock()
+	if src == nil || ready && src.Status().Pending == nil {
+		return x.look(ctx, a)
 	}
-	g, err := x.s.cfg.Client.Grant(ctx, out.GrantID)
-	if err != nil {
-		return out, err
-	}
-	if wait > 0 {
-		limited, cancel := context.WithTimeout(ctx, wait)
-		defer cancel()
-		_ = g.Wait(limited) // how it stands after that is looked at, whatever this says
-	}
-	if usable(g.Info()) {
-		return x.obtain(ctx, a)
-	}
-	return x.look(ctx, a)
+	settle(ctx, src, wait)
+	return x.obtain(ctx, a) // what people have approved is taken
 }

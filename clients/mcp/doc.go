@@ -9,6 +9,8 @@
 //     that its tools take credentials from. The one tool that could show a secret
 //     by what it runs is run_command: it is off until the operator turns it on,
 //     and the credential's own values are taken out of what it prints.
+//   - No answer names a person who approves. What people rejected is not asked for
+//     again by the same handle.
 //   - A handle is random, lives in one session, and means nothing in another.
 //     What stands behind it is looked at again, at the broker, whenever it is
 //     used. Nothing that a client sends back is taken for a state of this server.

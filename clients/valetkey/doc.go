@@ -33,10 +33,16 @@
 //	var refused *valetkey.Error
 //	switch {
 //	case errors.Is(err, valetkey.ErrNeedsApproval): // people first: grant.Wait, or WithWait
+//	case errors.Is(err, valetkey.ErrRejected): // they said no
+//	case errors.Is(err, valetkey.ErrLapsed): // they said nothing in time
 //	case errors.Is(err, valetkey.ErrRateLimited) && errors.As(err, &refused): // in refused.RetryAfter
 //	case errors.Is(err, valetkey.ErrDenied): // task.Explain says why
 //	case errors.Is(err, valetkey.ErrUnavailable): // no answer; nothing was decided
 //	}
+//
+// A grant that waits for people goes on waiting when the program does not:
+// Client.Grant finds it again by its id, and Grant.Release gives it back. A Source
+// asks people once for each life that they approve.
 //
 // # Laws
 //

@@ -21,11 +21,9 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/valetkey/valetkey/broker/brokertest"
@@ -131,24 +129,32 @@ func (b *exampleBroker) CloseTask(context.Context, *valetkeyv1.CloseTaskRequest)
 }
 
 func (b *exampleBroker) RequestGrant(_ context.Context, r *valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
-	if r.GetScope() == "s3-bucket-rebuild" {
-		st, err := status.New(codes.FailedPrecondition, "people have to approve this first").WithDetails(&errdetails.ErrorInfo{
-			Domain: "valetkey.dev", Reason: "NEEDS_APPROVAL", Metadata: map[string]string{"needs.sre": "2"},
-		})
-		return nil, errors.Join(err, st.Err())
-	}
 	g := &valetkeyv1.Grant{
 		Id: exampleID("grant"), TaskId: r.GetTaskId(), AgentSpiffeId: brokertest.Agent, Scope: r.GetScope(), ScopeVersion: "sha256:1",
 		EnvelopeDigest: "1", State: valetkeyv1.GrantState_GRANT_STATE_CLEARED, ExpiresAt: timestamppb.New(time.Now().Add(15 * time.Minute)),
 	}
+	if r.GetScope() == "s3-bucket-rebuild" {
+		g.State, g.ExpiresAt, g.DecideBy = valetkeyv1.GrantState_GRANT_STATE_PENDING, nil, g.GetExpiresAt()
+		g.Needs = []*valetkeyv1.Need{{Group: "sre", Approvals: 2}}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.grants[g.GetId()] = g
-	if !r.GetMint() {
+	if !r.GetMint() || g.GetState() == valetkeyv1.GrantState_GRANT_STATE_PENDING {
 		return &valetkeyv1.RequestGrantResponse{Grant: g}, nil
 	}
 	c, receipt, err := b.mintLocked(g)
 	return &valetkeyv1.RequestGrantResponse{Grant: g, Credential: c, Receipt: receipt}, err
+}
+
+// WatchGrant has people approve in the moment that somebody waits for them.
+func (b *exampleBroker) WatchGrant(r *valetkeyv1.WatchGrantRequest, stream grpc.ServerStreamingServer[valetkeyv1.WatchGrantResponse]) error {
+	b.mu.Lock()
+	g := proto.CloneOf(b.grants[r.GetGrantId()])
+	g.State, g.ExpiresAt, g.DecideBy = valetkeyv1.GrantState_GRANT_STATE_CLEARED, g.GetDecideBy(), nil
+	b.grants[g.GetId()] = g
+	b.mu.Unlock()
+	return stream.Send(&valetkeyv1.WatchGrantResponse{Grant: g})
 }
 
 func (b *exampleBroker) MintCredential(_ context.Context, r *valetkeyv1.MintCredentialRequest) (*valetkeyv1.MintCredentialResponse, error) {

@@ -111,6 +111,41 @@ func ExampleError() {
 	// Output: ask 2 of sre
 }
 
+// People have to approve this. The program waits for them, as long as its context
+// allows, and says for whom.
+func ExampleWithWait() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	client, err := valetkey.New(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = client.Close() }()
+	task, err := client.OpenTask(ctx, valetkey.TaskSpec{Purpose: "tidy up", Environment: "production"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	grant, cred, err := task.RequestCredential(ctx, "s3-bucket-rebuild", valetkey.Params{"bucket": {"prod"}},
+		valetkey.WithWait(), valetkey.WithOnPending(func(g *valetkey.Grant) {
+			fmt.Println("waiting for", g.Needs())
+		}))
+	switch {
+	case errors.Is(err, valetkey.ErrRejected):
+		fmt.Println("people said no")
+	case errors.Is(err, valetkey.ErrLapsed):
+		fmt.Println("people said nothing in time")
+	case err != nil && grant != nil:
+		fmt.Println("still waiting, and to be found by its id:", grant.ID())
+	case err == nil:
+		fmt.Println(cred)
+	}
+	// Output:
+	// waiting for [{sre 2}]
+	// [REDACTED]
+}
+
 // One call each: ask, wait for people where they have to say something, mint, and
 // give back.
 func ExampleTask_Request() {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -33,7 +35,9 @@ func (c *Client) Grant(ctx context.Context, id string) (*Grant, error) {
 }
 
 // Request asks for a grant. One that waits for people is no error: its State is
-// PENDING, and Wait waits; WithWait waits here. A refusal is an Error.
+// PENDING, and Wait waits; WithWait waits here. A refusal is an Error. Where the wait
+// fails or ctx ends it, the grant comes with the error: it goes on waiting, to Wait
+// for again, also by its id and from elsewhere, or to Release.
 func (t *Task) Request(ctx context.Context, scope string, params Params, opts ...RequestOption) (*Grant, error) {
 	g, _, err := t.request(ctx, newRequest(scope, params, opts), false)
 	return g, err
@@ -41,7 +45,7 @@ func (t *Task) Request(ctx context.Context, scope string, params Params, opts ..
 
 // RequestCredential asks for a grant and mints its first credential, in one call
 // where nobody has to approve. Otherwise the answer is ErrNeedsApproval and the
-// grant, to Wait for; or with WithWait it waits.
+// grant, to Wait for; or with WithWait it waits, as Request does.
 func (t *Task) RequestCredential(ctx context.Context, scope string, params Params, opts ...RequestOption) (*Grant, Credential, error) {
 	r := newRequest(scope, params, opts)
 	g, cred, err := t.request(ctx, r, true)
@@ -78,6 +82,9 @@ func (t *Task) request(ctx context.Context, r request, mint bool) (*Grant, Crede
 	if got := resp.GetGrant(); got.GetScope() != r.scope || got.GetTaskId() != t.id {
 		return g, Credential{}, fmt.Errorf("requesting scope %s: the broker granted %q in task %q", r.scope, got.GetScope(), got.GetTaskId())
 	}
+	if r.pending != nil && g.pending() {
+		r.pending(g)
+	}
 	if r.wait {
 		if err := g.Wait(ctx); err != nil {
 			return g, Credential{}, err
@@ -110,8 +117,32 @@ func (g *Grant) ID() string { return g.Info().GetId() }
 // State is where in its life the grant was when it was last seen.
 func (g *Grant) State() valetkeyv1.GrantState { return g.Info().GetState() }
 
-// ExpiresAt is when every credential of it is dead, by the broker's clock.
-func (g *Grant) ExpiresAt() time.Time { return g.Info().GetExpiresAt().AsTime() }
+// ExpiresAt is when every credential of it is dead, by the broker's clock; zero
+// while it waits for people, whose yes begins its life.
+func (g *Grant) ExpiresAt() time.Time { return timeOf(g.Info().GetExpiresAt()) }
+
+// DecideBy is when it lapses unless people have approved it, by the broker's clock;
+// zero where it waits for nobody.
+func (g *Grant) DecideBy() time.Time { return timeOf(g.Info().GetDecideBy()) }
+
+func timeOf(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}
+
+// Needs are the people whom it waits for, by group; nil where it waits for nobody.
+func (g *Grant) Needs() (out []Need) {
+	if g.pending() {
+		for _, n := range g.Info().GetNeeds() {
+			out = append(out, Need{Group: n.GetGroup(), Approvals: int(n.GetApprovals())})
+		}
+	}
+	return out
+}
+
+func (g *Grant) pending() bool { return g.State() == valetkeyv1.GrantState_GRANT_STATE_PENDING }
 
 // ready says whether the grant can be minted from, as it was last seen: nil, or
 // why not.
@@ -122,8 +153,10 @@ func (g *Grant) ready() error {
 		return nil
 	case valetkeyv1.GrantState_GRANT_STATE_PENDING:
 		err := refusal(valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL, info.GetId(), "people have to approve this first")
+		err.Details = map[string]string{"grant_id": info.GetId()}
 		for _, n := range info.GetNeeds() {
 			err.Needs = append(err.Needs, Need{Group: n.GetGroup(), Approvals: int(n.GetApprovals())})
+			err.Details["needs."+n.GetGroup()] = strconv.Itoa(int(n.GetApprovals()))
 		}
 		return err
 	case valetkeyv1.GrantState_GRANT_STATE_REJECTED:

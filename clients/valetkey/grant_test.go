@@ -172,14 +172,21 @@ func TestSentinels(t *testing.T) {
 		valetkey.ErrTaskNotFound, valetkey.ErrTaskClosed, valetkey.ErrGrantNotFound, valetkey.ErrGrantEnded, valetkey.ErrIdempotencyConflict,
 		valetkey.ErrAlreadyIssued, valetkey.ErrUpstreamUnavailable, valetkey.ErrUpstreamRefused, valetkey.ErrUpstreamInvalid,
 		valetkey.ErrLedgerUnavailable, valetkey.ErrInvalidCatalog, valetkey.ErrRecordNotFound, valetkey.ErrInternal,
+		valetkey.ErrRejected, valetkey.ErrLapsed, valetkey.ErrInvalidApproval, valetkey.ErrNotEligible, valetkey.ErrNotPending,
 	}
+	kinds := map[string]string{"ERROR_REASON_REJECTED": "DENIED", "ERROR_REASON_LAPSED": "GRANT_ENDED"}
 	for n, name := range valetkeyv1.ErrorReason_name {
 		if n == 0 {
 			continue
 		}
 		found := 0
 		for _, s := range all {
-			if errors.Is(&valetkey.Error{Reason: valetkeyv1.ErrorReason(n)}, s) {
+			switch is := errors.Is(&valetkey.Error{Reason: valetkeyv1.ErrorReason(n)}, s); {
+			case s.Error() == kinds[name]:
+				if !is {
+					t.Errorf("%s is no %v", name, s)
+				}
+			case is:
 				found++
 			}
 		}

@@ -7,8 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
-
-	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
 const (
@@ -100,7 +98,7 @@ func outcomeOf(err error) outcome {
 // wait for people is no failure.
 func (s *Source) tellLocked(ctx context.Context, err error) {
 	now := outcomeOf(err)
-	if now == s.told || s.t.c.ctx.Err() != nil {
+	if now == s.told || s.stopped != nil || s.t.c.ctx.Err() != nil {
 		return
 	}
 	s.told = now
@@ -146,7 +144,10 @@ func (s *Source) follow(ctx context.Context, g *Grant) {
 		}
 		s.mu.Lock()
 		if s.held.GrantID() == g.ID() {
-			s.held, s.renewAt, s.lastErr = Credential{}, time.Time{}, g.ready()
+			s.held, s.renewAt = Credential{}, time.Time{}
+			if !s.noMore {
+				s.lastErr = g.ready()
+			}
 		}
 		s.mu.Unlock()
 		return
@@ -156,10 +157,10 @@ func (s *Source) follow(ctx context.Context, g *Grant) {
 // leaveLocked keeps the newest grant for Release alone.
 func (s *Source) leaveLocked() {
 	now := s.t.c.cfg.now()
-	s.older = slices.DeleteFunc(s.older, func(g *Grant) bool { return g.ExpiresAt().Before(now) })
 	if s.grant != nil {
 		s.older, s.grant = append(s.older, s.grant), nil
 	}
+	s.older = slices.DeleteFunc(s.older, func(g *Grant) bool { return ended(g.State()) || !g.pending() && g.ExpiresAt().Before(now) })
 }
 
 // renewAfter is between 60 and 75 percent of a life.
@@ -171,21 +172,33 @@ func (s *Source) failLocked(err error) {
 	s.lastErr = err
 	now := s.t.c.cfg.now()
 	refused, no := RefusalOf(err)
+	pending := s.grant != nil && s.grant.pending()
 	switch {
 	case errors.Is(err, ErrTaskClosed), errors.Is(err, ErrTaskNotFound), errors.Is(err, ErrClosed):
 		// What the task had was ended with it.
 		s.stopped, s.held = err, Credential{}
-	case errors.Is(err, ErrNeedsApproval) && s.grant != nil && s.grant.State() == valetkeyv1.GrantState_GRANT_STATE_PENDING:
+	case errors.Is(err, ErrRejected):
+		s.noMore = true // who asks people again is the program, not its refresh
+		s.leaveLocked()
+	case errors.Is(err, ErrNeedsApproval) && pending:
 		s.notTill = now.Add(pendingPause)
 	case no && refused.RetryAfter > 0:
 		s.notTill = now.Add(refused.RetryAfter)
 	case !passing(err):
 		s.notTill = now.Add(refusalFor)
-		s.leaveLocked() // a denial stays a denial: what is asked next is a new grant
+		if !pending {
+			s.leaveLocked() // a denial stays a denial: what is asked next is a new grant
+		}
 	case no || s.held.Valid() && now.Before(s.held.expires):
 		s.notTill = now.Add(pause(s.failed+3, maxRetryPause))
 		s.failed++
 	}
+}
+
+// decidedLocked says that people have decided what was waited for, as somebody has
+// seen.
+func (s *Source) decidedLocked() bool {
+	return errors.Is(s.lastErr, ErrNeedsApproval) && s.grant != nil && !s.grant.pending()
 }
 
 // passing are failures that are no decision: the broker could not, or was not
@@ -206,31 +219,35 @@ func passing(err error) bool {
 // from again.
 const spare = 30 * time.Second
 
-// obtain mints from the grant there is, where that gives a longer life, or asks
-// for a new one.
+// obtain mints from the grant there is, where that is new or gives a longer life, or
+// asks for another. One that lapsed is not replaced in the same breath: people were
+// asked for long enough.
 func (s *Source) obtain(ctx context.Context) (*Grant, Credential, error) {
 	s.mu.Lock()
 	g, held := s.grant, s.held
 	s.mu.Unlock()
-	if g != nil && (!held.Valid() || g.ExpiresAt().Sub(held.ends) > spare) {
+	if g != nil && (g.ID() != held.GrantID() || g.ExpiresAt().Sub(held.ends) > spare) {
 		cred, err := s.mintFrom(ctx, g)
-		if !errors.Is(err, ErrGrantEnded) && !errors.Is(err, ErrGrantNotFound) {
+		if errors.Is(err, ErrLapsed) || !errors.Is(err, ErrGrantEnded) && !errors.Is(err, ErrGrantNotFound) {
 			return g, cred, err
 		}
 	}
-	return s.t.RequestCredential(ctx, s.req.scope, s.req.params, s.options()...)
+	g, cred, err := s.t.RequestCredential(ctx, s.req.scope, s.req.params, s.options()...)
+	if s.req.wait && g != nil && g.pending() {
+		cred, err = s.mintFrom(ctx, g)
+	}
+	return g, cred, err
 }
 
 // mintFrom mints from a grant that may have waited for people since.
 func (s *Source) mintFrom(ctx context.Context, g *Grant) (Credential, error) {
 	if g.ready() != nil {
-		if err := g.Refresh(ctx); err != nil {
-			return Credential{}, err
-		}
+		look := g.Refresh
 		if s.req.wait {
-			if err := g.Wait(ctx); err != nil {
-				return Credential{}, err
-			}
+			look = func(ctx context.Context) error { return s.await(ctx, g) }
+		}
+		if err := look(ctx); err != nil {
+			return Credential{}, err
 		}
 		if err := g.ready(); err != nil {
 			return Credential{}, err
@@ -239,6 +256,34 @@ func (s *Source) mintFrom(ctx context.Context, g *Grant) (Credential, error) {
 	return g.Mint(ctx)
 }
 
+// await waits for people, for as long as the source is there.
+func (s *Source) await(ctx context.Context, g *Grant) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.mu.Lock()
+	if s.stopped != nil {
+		defer s.mu.Unlock()
+		return s.stopped
+	}
+	if g != s.grant { // for Status and Release, which do not wait for the flight
+		s.leaveLocked()
+		s.grant = g
+	}
+	s.unwait = func() { cancel(ErrClosed) }
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unwait = nil
+	}()
+	if err := g.Wait(ctx); !errors.Is(err, ErrRateLimited) {
+		return err
+	}
+	return nil // as many streams as may be are open: it is looked at now and then
+}
+
+// options are those of the request. The source waits by itself, with the grant in
+// its hands.
 func (s *Source) options() []RequestOption {
-	return []RequestOption{func(r *request) { *r = s.req }}
+	return []RequestOption{func(r *request) { *r = s.req; r.wait = false }}
 }

@@ -17,6 +17,11 @@ const scarce = 10 * time.Second
 // call however many ask. While the broker is away it gives what it has until that
 // dies. A refusal is remembered for a minute, or for as long as the broker says.
 //
+// Where people have to approve, they are asked once, for the first credential and
+// then for the one after each approved grant, and the answer is ErrNeedsApproval
+// until they have. What lapsed is asked for anew by who comes a minute later. What
+// people rejected is not asked for again: that takes another Source.
+//
 // It is safe for concurrent use.
 type Source struct {
 	t   *Task
@@ -28,10 +33,12 @@ type Source struct {
 	older   []*Grant   // whose credentials may still be in use; locked by mu
 	renewAt time.Time  // locked by mu
 	notTill time.Time  // no try before; locked by mu
+	noMore  bool       // no try ever: people said no; locked by mu
 	failed  int        // tries in a row; locked by mu
 	lastErr error      // of the last try; nil after a success; locked by mu
 	told    outcome    // of the last try, as it was logged; locked by mu
 	flight  *flight    // locked by mu
+	unwait  func()     // ends the flight's wait for people; nil for none; locked by mu
 	// followed is the grant that is watched, until unfollow; nil for none. Locked by mu.
 	followed *Grant
 	unfollow context.CancelFunc
@@ -81,6 +88,9 @@ type Status struct {
 	// ExpiresAt is when what is held dies. RenewAt is when the next is got, if
 	// somebody asks. Both are by this machine's clock, and zero for nothing.
 	ExpiresAt, RenewAt time.Time
+	// Pending is the grant that waits for people; nil for none. What is held goes on
+	// meanwhile.
+	Pending *Grant
 	// Renewing says that a refresh goes on.
 	Renewing bool
 	// Err is why the last refresh failed; nil after a success.
@@ -94,12 +104,18 @@ func (s *Source) Status() Status {
 	st := Status{Renewing: s.flight != nil, Err: s.lastErr}
 	if s.grant != nil {
 		st.GrantID = s.grant.ID()
+		if s.grant.pending() {
+			st.Pending = s.grant
+		}
+		if s.grant.pending() && (st.Err == nil || st.Renewing) {
+			st.Err = s.grant.ready()
+		}
 	}
 	if s.held.Valid() {
 		st.CredentialID, st.GrantID, st.ExpiresAt, st.RenewAt = s.held.ID(), s.held.GrantID(), s.held.ExpiresAt(), s.renewAt
 	}
 	if s.stopped != nil {
-		st.Err = s.stopped
+		st.Err, st.Pending = s.stopped, nil
 	}
 	return st
 }
@@ -121,7 +137,7 @@ func (s *Source) Credential(ctx context.Context) (Credential, error) {
 	held, left := s.held, s.held.expires.Sub(now)
 	f := s.flight
 	if f == nil {
-		if now.Before(s.notTill) {
+		if s.noMore || now.Before(s.notTill) && !s.decidedLocked() {
 			defer s.mu.Unlock()
 			if alive {
 				return held, nil
@@ -201,4 +217,7 @@ func (s *Source) stop() {
 	}
 	s.held = Credential{}
 	s.unfollowLocked()
+	if s.unwait != nil {
+		s.unwait()
+	}
 }

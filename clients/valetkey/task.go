@@ -117,6 +117,7 @@ type request struct {
 	params              Params
 	ttl                 time.Duration
 	wait, watch         bool
+	pending             func(*Grant)
 }
 
 // WithTTL wishes for a life; the scope's default when not given.
@@ -132,6 +133,13 @@ func WithJustification(why string) RequestOption { return func(r *request) { r.w
 // WithWait has whatever asks wait for people where they have to approve, for as
 // long as its context allows. Without it the answer is ErrNeedsApproval.
 func WithWait() RequestOption { return func(r *request) { r.wait = true } }
+
+// WithOnPending has tell called when people have to approve, with the grant that
+// waits for them and before it is waited for: once for each grant. A Source calls it
+// from the background. It is to return soon.
+func WithOnPending(tell func(*Grant)) RequestOption {
+	return func(r *request) { r.pending = tell }
+}
 
 // WithWatch has a Source follow its grant over a stream, so that it gives nothing
 // that an operator has revoked, and asks for a new grant instead. The broker

@@ -144,7 +144,11 @@ func printStatus(out *output, st helper.Status) error {
 			if s.CredentialID != "" {
 				left = time.Until(s.ExpiresAt).Round(time.Second).String()
 			}
-			rows = append(rows, []string{t.Name, s.Name, shown(s.CredentialID), left, shown(strings.TrimPrefix(s.Error+"; "+s.OutputError, "; "))})
+			said := s.Error
+			if w := s.Waiting; w != nil {
+				said = fmt.Sprintf("waits until %s for people: valetkey approve %s", w.Until.UTC().Format(time.RFC3339), w.GrantID)
+			}
+			rows = append(rows, []string{t.Name, s.Name, shown(s.CredentialID), left, shown(strings.TrimPrefix(said+"; "+s.OutputError, "; "))})
 		}
 	}
 	if st.ConfigError != "" {

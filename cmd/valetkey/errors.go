@@ -92,7 +92,11 @@ func writeError(w io.Writer, err error) {
 	for _, k := range slices.Sorted(maps.Keys(r.Details)) {
 		_, _ = fmt.Fprintf(w, "  %s: %s\n", k, r.Details[k])
 	}
-	if next := advice(r.Reason); next != "" {
+	next := advice(r.Reason)
+	if nw := (*noWaitError)(nil); errors.As(err, &nw) {
+		next = "say --wait, to start the command once they have approved. Without it the request ended here."
+	}
+	if next != "" {
 		_, _ = fmt.Fprintf(w, "Next: %s\n", next)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -116,12 +117,19 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 	if f.Wait {
 		limited = ctx
 	}
+	var last atomic.Pointer[valetkey.Grant]
+	pending := func(scope string, g *valetkey.Grant) {
+		last.Store(g)
+		if f.Wait {
+			out.say("valetkey: %s waits for %s, until %s. They say: valetkey approve %s", scope, clean(needsText(g.Info().GetNeeds())), when(g.Info().GetDecideBy()), clean(g.ID()))
+		}
+	}
 	s, err := helper.Open(limited, helper.SessionConfig{
 		Client: client, Task: valetkey.TaskSpec{Purpose: f.Purpose, Environment: f.Environment, OnBehalfOf: f.OnBehalfOf}, Scopes: f.Scope,
-		Kube: kube, Guard: g.guard,
+		Kube: kube, Guard: g.guard, Pending: pending,
 	})
 	if err != nil {
-		return err
+		return unapproved(ctx, err, last.Load(), f.Wait)
 	}
 	defer func() { err = tidied(out.stderr, err, s.Close()) }()
 	if hello != "" {
@@ -130,6 +138,26 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 	cmd.Environ = s.Environ(os.Environ())
 	code, err := cmd.Run(ctx)
 	return &statusError{code, err}
+}
+
+// noWaitError is a request that people could have approved, had it been waited for.
+type noWaitError struct{ error }
+
+func (e *noWaitError) Unwrap() error { return e.error }
+
+// unapproved says of an error what it has to do with a grant that waits for people;
+// nil for none.
+func unapproved(ctx context.Context, err error, g *valetkey.Grant, wait bool) error {
+	switch {
+	case g == nil:
+		return err
+	case !wait && errors.Is(err, valetkey.ErrNeedsApproval):
+		return &noWaitError{err}
+	case wait && ctx.Err() != nil:
+		return fmt.Errorf("stopped while %s waited for people: %w", g.ID(), err)
+	default:
+		return err
+	}
 }
 
 // tidied says what was left behind. It is not the command's fault, so that its

@@ -53,6 +53,19 @@ func TestSidecarSnippets(t *testing.T) {
 				t.Errorf("the shell prints %q", out.stdout)
 			}
 		},
+		file + ", When people have to approve, 1": func(t *testing.T, text string) {
+			_, err := root.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("scratch")})
+			must(t, err)
+			_, err = root.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("scratch"), Key: aws.String("old"), Body: strings.NewReader("stale")})
+			must(t, err)
+			text = strings.TrimSpace(text) + ` 2> said & command=$!
+until grant=$(grep -o 'grant_[a-z0-9]*' said | head -n 1) && [ "$grant" ]; do sleep 0.1; done
+for who in bob carol; do SPIFFE_ENDPOINT_SOCKET=unix://$DEV/$who.sock valetkey approve "$grant" --key "$DEV/$who.key" --yes; done
+wait $command`
+			if out := p.shell(t, append(append(env, s.env...), "DEV="+s.dev), text); !strings.Contains(out.stdout, "remove_bucket: scratch") {
+				t.Errorf("it prints %q", out.stdout)
+			}
+		},
 		file + ", `valetkey exec`": func(*testing.T, string) {}, // a name alone
 		file + ", A host or a pod, 1": func(t *testing.T, text string) {
 			must(t, os.WriteFile(filepath.Join(p.dir, "agent.yaml"), []byte(text), 0o600))

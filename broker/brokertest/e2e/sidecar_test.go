@@ -169,6 +169,14 @@ type agent struct {
 // agent starts one on a configuration, and waits until each scope has a credential.
 func (s *sidecar) agent(t *testing.T, config string) *agent {
 	t.Helper()
+	a := s.launchAgent(t, config)
+	eventually(t, 20*time.Second, "the agent serves", func() bool { return a.check(t) == 0 })
+	return a
+}
+
+// launchAgent starts one.
+func (s *sidecar) launchAgent(t *testing.T, config string) *agent {
+	t.Helper()
 	a := &agent{dir: s.mkdir(t, "agent"), stderr: &heard{}, done: make(chan struct{})}
 	must(t, os.WriteFile(filepath.Join(a.dir, "agent.yaml"), []byte("socket: agent.sock\n"+config), 0o600))
 	a.cmd = exec.Command(program(t, "valetkey"), "agent", "--config", filepath.Join(a.dir, "agent.yaml"))
@@ -186,7 +194,6 @@ func (s *sidecar) agent(t *testing.T, config string) *agent {
 			t.Logf("the agent said:\n%s", a.stderr.String())
 		}
 	})
-	eventually(t, 20*time.Second, "the agent serves", func() bool { return a.check(t) == 0 })
 	return a
 }
 
