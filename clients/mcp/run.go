@@ -155,6 +155,11 @@ func (x *session) runCommand(ctx context.Context, in RunCommandIn) (out RunComma
 	if err != nil {
 		return out, err
 	}
+	done, err := x.begin()
+	if err != nil {
+		return out, err
+	}
+	defer done()
 	ctx, stop := x.during(ctx, limit)
 	defer stop()
 	return x.start(ctx, path, in.Argv, w)

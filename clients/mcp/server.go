@@ -3,10 +3,10 @@ package mcp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +47,9 @@ const (
 	// endTimeout bounds how long a session's end waits for the broker. What is
 	// not closed by then dies at its deadline.
 	endTimeout = 5 * time.Second
+	// closeWithin bounds Close: the broker's part and the commands' go on at once, and
+	// the connections come after.
+	closeWithin = 2*endTimeout + 2*killAfter
 )
 
 const instructions = `valetkey gives you access for one task at a time, for minutes, and never shows you a secret.
@@ -106,27 +109,75 @@ func (s *Server) ServeStdio(ctx context.Context, in io.ReadCloser, out io.WriteC
 	return s.Serve(ctx, &sdk.IOTransport{Reader: in, Writer: out, MaxLineLength: maxMessage})
 }
 
-// Serve serves one client over any transport of the SDK.
+// Serve serves one client over any transport of the SDK. When ctx ends it cuts the
+// calls that go on, and returns within endTimeout even where the client reads no
+// answers.
 func (s *Server) Serve(ctx context.Context, t sdk.Transport) error {
-	err := s.mcp.Run(ctx, t)
-	if errors.Is(err, io.EOF) || ctx.Err() != nil {
-		err = nil // the client left, or we were told to
+	ss, err := s.mcp.Connect(ctx, t, nil)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
 	}
-	return err
+	x, err := s.session(ss)
+	if err != nil {
+		return errors.Join(err, ss.Close())
+	}
+	left := make(chan error, 1)
+	go func() { left <- ss.Wait() }()
+	select {
+	case err = <-left:
+		if errors.Is(err, io.EOF) {
+			err = nil // the client left
+		}
+		return err
+	case <-ctx.Done():
+		s.shut(ss, x)
+		return nil // we were told to
+	}
 }
 
-// Close ends all sessions, and with them their tasks.
+// Close cuts all calls, ends all sessions, and with them their commands and tasks.
+// It takes closeWithin at most, and fails where they have not ended by then.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	all := slices.Collect(maps.Keys(s.sessions))
+	all := maps.Clone(s.sessions)
 	s.mu.Unlock()
-	var errs []error
-	for _, ss := range all {
-		errs = append(errs, ss.Close())
+	// First all are cut: the SDK's Close waits for the calls that go on.
+	for _, x := range all {
+		x.cut()
 	}
-	s.ending.Wait()
-	return errors.Join(errs...)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.ending.Wait()
+		var wg sync.WaitGroup
+		for ss, x := range all {
+			wg.Go(func() { s.shut(ss, x) })
+		}
+		wg.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(closeWithin):
+		return fmt.Errorf("ending all sessions: not over after %v: what is left dies at its deadline", closeWithin)
+	}
+}
+
+// shut cuts the calls of a session and closes its connection, for which it waits
+// endTimeout at most: a client that does not read holds an answer up for ever.
+func (s *Server) shut(ss *sdk.ServerSession, x *session) {
+	x.cut()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = ss.Close() // how it ended changes nothing
+	}()
+	select {
+	case <-closed:
+	case <-time.After(endTimeout):
+		s.cfg.Log.WarnContext(context.WithoutCancel(x.ctx), "a client's connection did not close: it does not read what it asked for")
+	}
 }
 
 // session finds the state of a client's session, or begins it.
@@ -145,13 +196,39 @@ func (s *Server) session(ss *sdk.ServerSession) (*session, error) {
 	x := newSession(s)
 	s.sessions[ss] = x
 	s.ending.Add(1)
+	left := make(chan struct{})
 	go func() {
-		defer s.ending.Done()
+		defer close(left)
 		_ = ss.Wait() // how it ended changes nothing
+	}()
+	go func() {
+		defer s.forget(ss, left)
+		defer s.ending.Done()
+		select {
+		case <-left:
+		case <-x.ctx.Done(): // cut: what calls there are end by that
+		}
 		x.end()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.sessions, ss)
 	}()
 	return x, nil
+}
+
+// forget drops a session once its client is gone: until then a call that comes late
+// finds it, and finds it over.
+func (s *Server) forget(ss *sdk.ServerSession, left <-chan struct{}) {
+	<-left
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, ss)
+}
+
+// cut ends the session that has that id of the transport's, and what it is at.
+func (s *Server) cut(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ss, x := range s.sessions {
+		if ss.ID() == id {
+			x.cut()
+		}
+	}
 }

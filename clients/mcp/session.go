@@ -20,6 +20,7 @@ type session struct {
 	tasks    map[string]*task   // by handle; locked by mu
 	accesses map[string]*access // by handle; locked by mu
 	asking   int                // requests under way, which count as held; locked by mu
+	commands sync.WaitGroup     // that run; added to under mu while the session is not over
 }
 
 // task is a task of the broker that this session opened.
@@ -135,7 +136,18 @@ func (x *session) dropTask(t *task) (of []*access) {
 	return of
 }
 
-// end takes down what is left. Closing a task ends its grants at the broker.
+// begin says that a command runs until done.
+func (x *session) begin() (done func(), err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		return nil, refuse(ReasonUnavailable, "the session is over")
+	}
+	x.commands.Add(1)
+	return x.commands.Done, nil
+}
+
+// end takes down what is left, and waits for the commands to be ended. Closing a task ends its grants at the broker.
 func (x *session) end() {
 	x.mu.Lock()
 	x.over = true
@@ -157,6 +169,7 @@ func (x *session) end() {
 			}
 		})
 	}
+	wg.Go(x.commands.Wait) // cut has ended them, or killAfter does
 	wg.Wait()
 }
 
