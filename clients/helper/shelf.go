@@ -91,6 +91,9 @@ func NewShelf(cfg ShelfConfig) (_ *Shelf, err error) {
 	return s, nil
 }
 
+// Dir is the shelf's folder.
+func (s *Shelf) Dir() string { return s.dir }
+
 // ConfigFile is the AWS config file with the profiles of the shelf.
 func (s *Shelf) ConfigFile() string { return s.path("aws-config") }
 

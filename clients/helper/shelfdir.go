@@ -23,7 +23,14 @@ func shelfDir(name string) (dir string, free func() error, err error) {
 	} else if err = os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", nil, err
 	}
-	made := err == nil
+	return takeShelf(dir)
+}
+
+// takeShelf holds a folder of this user's, and clears what a killed shelf has left.
+func takeShelf(name string) (dir string, free func() error, err error) {
+	if dir, err = filepath.Abs(name); err != nil {
+		return "", nil, err
+	}
 	// A link is not followed: what it leads to has another purpose.
 	info, err := os.Lstat(dir)
 	switch {
@@ -34,9 +41,6 @@ func shelfDir(name string) (dir string, free func() error, err error) {
 	}
 	if free, err = holdFolder(dir); err != nil {
 		return "", nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	if made {
-		return dir, free, nil
 	}
 	if err := clearShelf(dir); err != nil {
 		return "", nil, errors.Join(err, free())

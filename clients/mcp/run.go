@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,12 @@ type Run struct {
 	// AtOnce is how many commands run at the same time; 4 when zero.
 	AtOnce int
 
+	// Keeper is the command line of a program that calls Keep with the arguments that
+	// come after: the file of a program, and its argument list. Commands run under it,
+	// so that all they have started ends with them. Empty: what leaves a command's
+	// process group stays.
+	Keeper []string
+
 	found map[string]string // the file of each program
 	slots chan struct{}
 }
@@ -46,6 +53,8 @@ const (
 	maxOutput = 1 << 20
 	// killAfter is between the request to end and the end.
 	killAfter = 2 * time.Second
+	// keeperWithin leaves a keeper that time, and time for what else it ends.
+	keeperWithin = killAfter + time.Second
 )
 
 // prepared fills in defaults and finds the programs.
@@ -172,10 +181,16 @@ func (x *session) start(ctx context.Context, path string, argv []string, w *watc
 	// longest spelling of a value is three times its length; a session token has
 	// 4,096 bytes at most.
 	stdout, stderr := &tail{limit: run.Output + edge}, &tail{limit: run.Output + edge}
+	if k := run.Keeper; len(k) > 0 {
+		path, argv = k[0], slices.Concat(k, []string{path}, argv)
+	}
 	cmd := exec.CommandContext(ctx, path, argv[1:]...) //nolint:gosec // what the operator allowed to run is what it is for
 	cmd.Args[0], cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = argv[0], run.Dir, x.environ(w.env), stdout, stderr
-	cmd.WaitDelay = killAfter
+	cmd.WaitDelay = keeperWithin
 	group(cmd)
+	// The kernel ends the command when the thread that started it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return out, refuse(ReasonNotStarted, "%s did not start", line(argv[0], 64))

@@ -11,7 +11,11 @@ import (
 	"github.com/valetkey/valetkey/clients/mcp"
 )
 
-func withRun(r mcp.Run) func(*mcp.Config) { return func(c *mcp.Config) { c.Run = &r } }
+// withRun has run_command run under a keeper.
+func withRun(r mcp.Run) func(*mcp.Config) {
+	r = kept(r)
+	return func(c *mcp.Config) { c.Run = &r }
+}
 
 func command(access string, argv ...string) map[string]any {
 	return map[string]any{"access": []string{access}, "argv": argv}
@@ -59,6 +63,17 @@ func TestRunCommand(t *testing.T) {
 		t.Errorf("a command that leaves something: %+v", got)
 	}
 	gone(t, pid)
+	// Also what has left its group and session, and its parent.
+	for name, script := range map[string]string{
+		"setsid":      "setsid sleep 1000 >/dev/null 2>&1 & echo $! > " + pid + "; sleep 0.1",
+		"two removed": "setsid sh -c '(sh -c \"echo \\$\\$ >" + pid + "; exec sleep 1000\" &) ' >/dev/null 2>&1; while ! test -s " + pid + "; do sleep 0.05; done",
+	} {
+		must(t, os.Remove(pid))
+		if got := ask[mcp.RunCommandOut](t, c, "run_command", command(a, "sh", "-c", script)); got.ExitStatus != 0 {
+			t.Errorf("%s: %+v", name, got)
+		}
+		gone(t, pid)
+	}
 
 	for name, tt := range map[string]struct {
 		args   map[string]any

@@ -25,6 +25,10 @@ type Config struct {
 	Shelf *helper.Shelf
 	// Run turns run_command on. Nil: the tool does not exist.
 	Run *Run
+	// Guard closes the tasks of a server that is killed. The caller starts it, and
+	// dismisses it after Close. Nil: what a killed server leaves open lives to its
+	// deadlines.
+	Guard *helper.TasksGuard
 	// Approvals tells agents where people approve, such as a URL. Empty: they are
 	// told to ask the operator.
 	Approvals string

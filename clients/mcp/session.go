@@ -163,7 +163,7 @@ func (x *session) end() {
 	var wg sync.WaitGroup
 	for _, t := range tasks {
 		wg.Go(func() {
-			if err := t.t.Close(ctx); err != nil {
+			if err := x.s.closeTask(ctx, t); err != nil {
 				x.s.cfg.Log.WarnContext(ctx, "closing a task of a session that is over failed; its credentials die at their deadlines",
 					slog.String("task", t.t.ID()), slog.String("error", err.Error()))
 			}
