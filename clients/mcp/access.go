@@ -97,7 +97,11 @@ func (x *session) requestAccess(ctx context.Context, in RequestAccessIn) (out Ac
 		return out, err
 	}
 	a := &access{handle: newHandle("access"), task: t, scope: in.Scope, params: params, one: make(chan struct{}, 1)}
-	a.options = []valetkey.RequestOption{valetkey.WithJustification(in.Purpose), valetkey.WithTTL(seconds(in.TTL))}
+	a.options = []valetkey.RequestOption{valetkey.WithJustification(in.Purpose), valetkey.WithTTL(seconds(in.TTL)),
+		// A profile does not go on with a new grant that nobody has asked for: what ended
+		// at the broker ends here, as soon as that is known.
+		valetkey.WithWatch(), valetkey.WithOnEnded(func(*valetkey.Grant) { a.takeDown() }),
+		valetkey.WithOnCredential(x.s.secrets.add)}
 	done, err := x.ask()
 	if err != nil {
 		return out, err
@@ -285,9 +289,9 @@ func (x *session) accessStatus(ctx context.Context, in AccessStatusIn) (out Acce
 	}
 	defer unlock()
 	a.mu.Lock()
-	src, ready := a.src, a.place != nil
+	src, ready, gone := a.src, a.place != nil, a.gone
 	a.mu.Unlock()
-	if src == nil || ready && src.Status().Pending == nil {
+	if src == nil || gone || ready && src.Status().Pending == nil {
 		return x.look(ctx, a)
 	}
 	settle(ctx, src, wait)

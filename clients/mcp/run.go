@@ -160,7 +160,7 @@ func (x *session) runCommand(ctx context.Context, in RunCommandIn) (out RunComma
 	}
 	ask, cancel := x.during(ctx, askFor)
 	defer cancel()
-	w, err := x.watch(ask, in.Access)
+	env, err := x.environmentOf(ask, in.Access)
 	if err != nil {
 		return out, err
 	}
@@ -171,11 +171,11 @@ func (x *session) runCommand(ctx context.Context, in RunCommandIn) (out RunComma
 	defer done()
 	ctx, stop := x.during(ctx, limit)
 	defer stop()
-	return x.start(ctx, path, in.Argv, w)
+	return x.start(ctx, path, in.Argv, env)
 }
 
 // start runs the program to its end.
-func (x *session) start(ctx context.Context, path string, argv []string, w *watched) (out RunCommandOut, err error) {
+func (x *session) start(ctx context.Context, path string, argv []string, env map[string]string) (out RunCommandOut, err error) {
 	run := x.s.cfg.Run
 	// More than is shown is kept, so that a secret at the edge is seen whole. The
 	// longest spelling of a value is three times its length; a session token has
@@ -185,7 +185,7 @@ func (x *session) start(ctx context.Context, path string, argv []string, w *watc
 		path, argv = k[0], slices.Concat(k, []string{path}, argv)
 	}
 	cmd := exec.CommandContext(ctx, path, argv[1:]...) //nolint:gosec // what the operator allowed to run is what it is for
-	cmd.Args[0], cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = argv[0], run.Dir, x.environ(w.env), stdout, stderr
+	cmd.Args[0], cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = argv[0], run.Dir, x.environ(env), stdout, stderr
 	cmd.WaitDelay = keeperWithin
 	group(cmd)
 	// The kernel ends the command when the thread that started it ends.
@@ -195,16 +195,15 @@ func (x *session) start(ctx context.Context, path string, argv []string, w *watc
 	if err := cmd.Start(); err != nil {
 		return out, refuse(ReasonNotStarted, "%s did not start", line(argv[0], 64))
 	}
-	waited := make(chan struct{})
-	go func() { defer close(waited); err = cmd.Wait() }()
-	w.follow(ctx, waited)
+	err = cmd.Wait()
 	killGroup(cmd) // what it left behind has no access any more
 	if cmd.ProcessState == nil {
 		return out, fmt.Errorf("waiting for a command: %w", err)
 	}
 	out.ExitStatus, out.TimedOut = exitStatus(cmd.ProcessState), errors.Is(ctx.Err(), context.DeadlineExceeded)
 	out.DurationMillis = time.Since(began).Milliseconds()
-	s := newScrubber(w.secrets())
+	// Of all that there is: a command may have read what is another's.
+	s := newScrubber(x.s.secrets.all())
 	var n int
 	out.Stdout, out.StdoutTruncated, n = stdout.show(s, run.Output)
 	out.Stderr, out.StderrTruncated, out.Redactions = stderr.show(s, run.Output)

@@ -178,6 +178,43 @@ func TestRunOfWhatWasRevoked(t *testing.T) {
 	ask[mcp.ReleaseOut](t, c, "release", map[string]any{"access": a.Access})
 }
 
+// TestRevokedIsTakenDown has an operator revoke what has a profile: it is gone by
+// itself, and nothing is granted in its place.
+func TestRevokedIsTakenDown(t *testing.T) {
+	s := newSite(t, nil)
+	c := s.stdio(t)
+	a := ask[mcp.AccessOut](t, c, "request_access", request(openTask(t, c), "s3-prefix-read", prod))
+	revoke(t, s.h, a.GrantID)
+	brokertest.Eventually(t, "the profile is gone", func() bool {
+		config, err := os.ReadFile(a.ConfigFile)
+		return err == nil && len(config) == 0
+	})
+	if now := ask[mcp.AccessOut](t, c, "access_status", map[string]any{"access": a.Access}); now.State != "ended" || now.Ended != "GRANT_ENDED" {
+		t.Errorf("a revoked grant: %+v", now)
+	}
+	if n := len(s.h.Minter.Secrets()); n != 1 {
+		t.Errorf("%d credentials were minted", n)
+	}
+}
+
+// TestRunScrubsAllSessions has a command of one session print what is another's.
+func TestRunScrubsAllSessions(t *testing.T) {
+	s := newSite(t, withRun(mcp.Run{Programs: []string{"echo"}}))
+	url := s.listen(t)
+	alice, mallory := s.httpTo(t, url), s.httpTo(t, url)
+	ask[mcp.AccessOut](t, alice, "request_access", request(openTask(t, alice), "s3-prefix-read", prod))
+	hers := s.h.Minter.Secrets()
+	a := ask[mcp.AccessOut](t, mallory, "request_access", request(openTask(t, mallory), "s3-prefix-read", prod)).Access
+	for _, secret := range hers {
+		if got := ask[mcp.RunCommandOut](t, mallory, "run_command", command(a, "echo", secret)); got.Redactions != 1 || strings.Contains(got.Stdout, secret) {
+			t.Errorf("another session's secret is printed: %d redactions", got.Redactions)
+		}
+	}
+	if len(hers) == 0 {
+		t.Error("there was none")
+	}
+}
+
 func TestRunConfig(t *testing.T) {
 	for name, r := range map[string]mcp.Run{"no program": {}, "one that is not there": {Programs: []string{"valetkey-no-such-program"}}} {
 		s := newSite(t, nil)

@@ -72,6 +72,8 @@ type Server struct {
 	closed   bool                            // locked by mu
 	ending   sync.WaitGroup                  // sessions that are not over; added to under mu
 
+	secrets secrets
+
 	tier  tierCache
 	names names
 }
