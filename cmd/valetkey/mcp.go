@@ -36,6 +36,10 @@ func (c *mcpCmd) Run(ctx context.Context, g *globals, out *output) (err error) {
 	if err := c.check(); err != nil {
 		return err
 	}
+	// Commands that run_command runs are of the same user.
+	if err := conceal(); err != nil {
+		return err
+	}
 	// Standard output is the protocol's.
 	log := slog.New(slog.NewJSONHandler(out.stderr, nil))
 	opts := append(c.options(), valetkey.WithLogger(log))

@@ -30,6 +30,9 @@ func (g *globals) tasksGuard(dir string) *exec.Cmd {
 }
 
 func (c *tasksGuardCmd) Run(_ context.Context, g *globals) error {
+	if err := conceal(); err != nil { // it has this server's environment
+		return err
+	}
 	// It is told to end by its pipe alone.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	tasks, abandoned := helper.AbandonedTasks(os.Stdin)
