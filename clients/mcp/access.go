@@ -107,8 +107,14 @@ func (x *session) requestAccess(ctx context.Context, in RequestAccessIn) (out Ac
 		return out, err
 	}
 	defer done()
-	if a.name, a.free, err = x.s.names.take(in.Scope, in.Profile); err != nil {
+	name, free, err := x.s.names.take(in.Scope, in.Profile)
+	if err != nil {
 		return out, err
+	}
+	a.name = name
+	a.free = func() {
+		free()
+		x.s.secrets.drop(a.handle) // what it opened is gone
 	}
 	kept := false
 	defer func() {
@@ -226,6 +232,9 @@ func (x *session) obtain(ctx context.Context, a *access) (out AccessOut, err err
 	if err != nil {
 		a.forget(src)
 		return out, closing(fmt.Errorf("delivering scope %s: %w", a.scope, err), src.Release)
+	}
+	if place.Secret != "" {
+		x.s.secrets.keep(a.handle, known{values: []string{place.Secret}})
 	}
 	if !a.deliver(place) {
 		return out, closing(refuse(ReasonUnknownHandle, "the access was released meanwhile"), src.Release)

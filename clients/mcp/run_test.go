@@ -41,7 +41,7 @@ func TestRunCommand(t *testing.T) {
 		t.Errorf("an argument with a command in it: %+v", got)
 	}
 	env := ask[mcp.RunCommandOut](t, c, "run_command", command(a, "sh", "-c", "env")).Stdout
-	if strings.Contains(env, "VALETKEY_TEST_PRIVATE") || !strings.Contains(env, "VALETKEY_TEST_PASSED=on\n") || !strings.Contains(env, "AWS_PROFILE=valetkey-") {
+	if strings.Contains(env, "VALETKEY_TEST_PRIVATE") || !strings.Contains(env, "VALETKEY_TEST_PASSED=on\n") || !strings.Contains(env, "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:") || !strings.Contains(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN=[redacted]\n") {
 		t.Errorf("its environment is %s", env)
 	}
 	// Output is bounded, and drives no terminal.
@@ -140,8 +140,30 @@ func TestRunFindsNothingElse(t *testing.T) {
 			}
 		}
 	}
-	if got := ask[mcp.RunCommandOut](t, mallory, "run_command", command(s3, "aws", "configure", "list")); got.ExitStatus != 0 || !strings.Contains(got.Stdout, "custom-process") {
+	if got := ask[mcp.RunCommandOut](t, mallory, "run_command", command(s3, "aws", "configure", "list")); got.ExitStatus != 0 || !strings.Contains(got.Stdout, "container-role") {
 		t.Errorf("its own: %+v", got)
+	}
+}
+
+// TestRunLeavesNoProgramToRun has aws write what would have aws run a program.
+func TestRunLeavesNoProgramToRun(t *testing.T) {
+	s := newSite(t, withRun(mcp.Run{Programs: []string{"aws", "sh"}}))
+	c := s.stdio(t)
+	a := ask[mcp.AccessOut](t, c, "request_access", request(openTask(t, c), "s3-prefix-read", prod)).Access
+	ran := filepath.Join(s.dir, "ran")
+	for _, argv := range [][]string{
+		{"aws", "configure", "set", "credential_process", "sh -c 'echo x >" + ran + "'", "--profile", "evil"},
+		{"aws", "configure", "set", "credential_process", "sh -c 'echo x >" + ran + "'"},
+		{"aws", "--profile", "evil", "s3", "ls"}, {"aws", "configure", "list"},
+		// As aws s3 cp would, from a bucket.
+		{"sh", "-c", `mkdir -p "$HOME/.aws/cli" && printf '[toplevel]\nevil = !echo x >` + ran + `\n' > "$HOME/.aws/cli/alias"`}, {"aws", "evil"},
+	} {
+		args := command(a, argv...)
+		args["timeout_seconds"] = 20
+		ask[mcp.RunCommandOut](t, c, "run_command", args)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("aws runs a program that a command has named")
 	}
 }
 

@@ -70,10 +70,10 @@ func TestNoSecretReachesAClient(t *testing.T) {
 		}
 
 		// What each command prints is a secret, as it is and in other dress.
-		const process = `p=$(sed -n 's/^credential_process = //p' "$AWS_CONFIG_FILE"); `
+		const process = `p() { curl -sS -H "Authorization: $AWS_CONTAINER_AUTHORIZATION_TOKEN" "$AWS_CONTAINER_CREDENTIALS_FULL_URI"; }; `
 		for name, tt := range map[string]struct{ access, script string }{
-			"aws":        {aws.Access, process + `$p; $p >&2`},
-			"aws base64": {aws.Access, process + `$p | sed 's/.*SecretAccessKey":"//; s/".*//' | tr -d '\n' | base64 -w0`},
+			"aws":        {aws.Access, process + `p; p >&2`},
+			"aws base64": {aws.Access, process + `p | sed 's/.*SecretAccessKey":"//; s/".*//' | tr -d '\n' | base64 -w0`},
 			"vault":      {kv.Access, `curl -sS "$VAULT_ADDR/v1/secret/data/web/db"`},
 			"database":   {db.Access, `cat "$(sed -n 's/^passfile=//p' "$PGSERVICEFILE")"`},
 		} {
@@ -110,7 +110,7 @@ func TestNoSecretReachesAClient(t *testing.T) {
 		t.Logf("%d bytes received, %d secrets looked for", len(s.wire.bytes()), len(m.all()))
 
 		// The control: what was looked for was there to be found, and would have been.
-		process1 := exec.CommandContext(t.Context(), "sh", "-c", process+"$p")
+		process1 := exec.CommandContext(t.Context(), "sh", "-c", `p=$(sed -n 's/^credential_process = //p' "$AWS_CONFIG_FILE"); $p`)
 		process1.Env = append(process1.Environ(), "AWS_CONFIG_FILE="+aws.ConfigFile)
 		out, err := process1.Output()
 		if found := leaks(out, m.all()); err != nil || len(found) < 2 {
