@@ -177,9 +177,7 @@ func (x *session) runCommand(ctx context.Context, in RunCommandIn) (out RunComma
 // start runs the program to its end.
 func (x *session) start(ctx context.Context, path string, argv []string, env map[string]string) (out RunCommandOut, err error) {
 	run := x.s.cfg.Run
-	// More than is shown is kept, so that a secret at the edge is seen whole. The
-	// longest spelling of a value is three times its length; a session token has
-	// 4,096 bytes at most.
+	// More than is shown is kept, so that a secret at the edge is seen whole.
 	stdout, stderr := &tail{limit: run.Output + edge}, &tail{limit: run.Output + edge}
 	if k := run.Keeper; len(k) > 0 {
 		path, argv = k[0], slices.Concat(k, []string{path}, argv)

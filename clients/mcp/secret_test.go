@@ -74,6 +74,8 @@ func TestNoSecretReachesAClient(t *testing.T) {
 		for name, tt := range map[string]struct{ access, script string }{
 			"aws":        {aws.Access, process + `p; p >&2`},
 			"aws base64": {aws.Access, process + `p | sed 's/.*SecretAccessKey":"//; s/".*//' | tr -d '\n' | base64 -w0`},
+			"aws lines":  {aws.Access, process + `p | base64`},
+			"aws dump":   {aws.Access, process + `p | od -v -Ax -tx1z`},
 			"vault":      {kv.Access, `curl -sS "$VAULT_ADDR/v1/secret/data/web/db"`},
 			"database":   {db.Access, `cat "$(sed -n 's/^passfile=//p' "$PGSERVICEFILE")"`},
 		} {
