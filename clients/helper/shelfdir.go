@@ -11,6 +11,9 @@ import (
 // shelfFiles are what shelves make.
 var shelfFiles = []string{"aws-config", "aws-credentials", "home", "*.aws-config", "*.sock", "*.pgpass", "*.pgservice", ".vk-*"}
 
+// Own says whether a file is this process's user's.
+func Own(info fs.FileInfo) bool { return owned(info, self) }
+
 // shelfDir makes a folder, or takes one over that a killed shelf has left, and keeps
 // others out until free.
 func shelfDir(name string) (dir string, free func() error, err error) {

@@ -69,6 +69,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[*sdk.ServerSession]*session // locked by mu
+	begun    int                             // sessions so far; locked by mu
 	closed   bool                            // locked by mu
 	ending   sync.WaitGroup                  // sessions that are not over; added to under mu
 
@@ -196,10 +197,11 @@ func (s *Server) session(ss *sdk.ServerSession) (*session, error) {
 	switch {
 	case s.closed:
 		return nil, refuse(ReasonUnavailable, "the valetkey MCP server is stopping")
-	case len(s.sessions) >= maxSessions:
+	case !s.roomLocked():
 		return nil, refuse(ReasonLimit, "%d sessions are open", maxSessions)
 	}
-	x := newSession(s)
+	s.begun++
+	x := newSession(s, s.begun)
 	s.sessions[ss] = x
 	s.ending.Add(1)
 	left := make(chan struct{})
@@ -217,6 +219,31 @@ func (s *Server) session(ss *sdk.ServerSession) (*session, error) {
 		x.end()
 	}()
 	return x, nil
+}
+
+// roomLocked makes room for one more session: where there is none, the oldest ends that
+// holds nothing. A client that has gone without a word leaves such a one behind.
+func (s *Server) roomLocked() bool {
+	var oldest *session
+	var of *sdk.ServerSession
+	open := 0
+	for ss, x := range s.sessions {
+		if x.ctx.Err() != nil {
+			continue // it ends
+		}
+		if open++; x.idle() && (oldest == nil || x.number < oldest.number) {
+			oldest, of = x, ss
+		}
+	}
+	switch {
+	case open < maxSessions:
+		return true
+	case oldest == nil:
+		return false
+	}
+	oldest.cut()
+	go s.shut(of, oldest)
+	return true
 }
 
 // forget drops a session once its client is gone: until then a call that comes late

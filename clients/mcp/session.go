@@ -11,9 +11,10 @@ import (
 
 // session is what one client has. Its handles mean nothing in another session.
 type session struct {
-	s   *Server
-	ctx context.Context // ends with the session
-	cut context.CancelFunc
+	s      *Server
+	number int             // in order of their beginning
+	ctx    context.Context // ends with the session
+	cut    context.CancelFunc
 
 	mu       sync.Mutex
 	over     bool               // locked by mu
@@ -30,9 +31,9 @@ type task struct {
 	spec   valetkey.TaskSpec
 }
 
-func newSession(s *Server) *session {
+func newSession(s *Server, number int) *session {
 	ctx, cut := context.WithCancel(context.Background())
-	return &session{s: s, ctx: ctx, cut: cut, tasks: map[string]*task{}, accesses: map[string]*access{}}
+	return &session{s: s, number: number, ctx: ctx, cut: cut, tasks: map[string]*task{}, accesses: map[string]*access{}}
 }
 
 // newHandle is 130 random bits.
@@ -56,6 +57,13 @@ func (x *session) access(handle string) (*access, error) {
 		return nil, refuse(ReasonUnknownHandle, "this session has no such access")
 	}
 	return a, nil
+}
+
+// idle says whether the session holds nothing.
+func (x *session) idle() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.tasks)+len(x.accesses)+x.asking == 0
 }
 
 // hold adds a task, unless the session is over or full.
