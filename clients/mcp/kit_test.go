@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 func kept(r mcp.Run) mcp.Run {
 	self, err := os.Executable()
 	if err != nil {
-		panic(err) //nolint:forbidigo // a test without itself
+		panic(err)
 	}
 	r.Keeper = []string{self, "keep"}
 	return r

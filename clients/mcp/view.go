@@ -17,7 +17,7 @@ type view struct {
 func rawView(raw []byte) view {
 	v := view{text: raw, from: make([]int32, len(raw)), to: make([]int32, len(raw))}
 	for i := range raw {
-		v.from[i], v.to[i] = int32(i), int32(i+1) //nolint:gosec // output is bounded, see maxOutput
+		v.from[i], v.to[i] = int32(i), int32(i+1) // output is bounded, see maxOutput
 	}
 	return v
 }
@@ -80,7 +80,7 @@ func (v view) percent() (out view) {
 		if v.text[i] == '%' && i+2 < len(v.text) {
 			hi, lo := hexDigit(v.text[i+1]), hexDigit(v.text[i+2])
 			if hi >= 0 && lo >= 0 {
-				out.put(byte(hi<<4|lo), v, i, i+3)
+				out.put(byte(hi<<4|lo), v, i, i+3) //nolint:gosec // two digits of four bits
 				i += 2
 				continue
 			}
