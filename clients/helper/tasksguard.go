@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"time"
 )
 
 // What a guard of tasks is told, a line each.
@@ -96,10 +97,18 @@ func AbandonedTasks(r io.Reader) (tasks []string, abandoned bool) {
 	}
 }
 
+// letGoWithin bounds how long the lock of a killed process stays after its pipes are
+// closed: the kernel closes one after the other.
+const letGoWithin = 2 * time.Second
+
 // RemoveShelf removes what a killed shelf has left in dir, and dir. It leaves a
 // folder alone that has other files in it, or that the next shelf uses already.
 func RemoveShelf(dir string) error {
 	found, free, err := takeShelf(dir)
+	for began := time.Now(); errors.Is(err, errInUse) && time.Since(began) < letGoWithin; {
+		time.Sleep(letGoWithin / 100)
+		found, free, err = takeShelf(dir)
+	}
 	switch {
 	case errors.Is(err, errInUse), errors.Is(err, fs.ErrNotExist):
 		return nil

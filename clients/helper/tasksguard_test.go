@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestAbandonedTasks is what a guard makes of what it is told.
@@ -39,8 +40,11 @@ func TestRemoveShelf(t *testing.T) {
 	if _, err := os.Stat(s.ConfigFile()); err != nil {
 		t.Errorf("a shelf in use: %v", err)
 	}
-	must(t, s.free()) // as after a kill
+	// As after a kill: the lock goes a moment later than the pipe.
+	released := make(chan error, 1)
+	time.AfterFunc(letGoWithin/20, func() { released <- s.free() })
 	must(t, RemoveShelf(dir))
+	must(t, <-released)
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("what a killed shelf left: %v", err)
 	}
