@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 )
 
+// errInUse is a folder that another process holds.
+var errInUse = errors.New("another valetkey uses this folder; name another")
+
 // shelfFiles are what shelves make.
 var shelfFiles = []string{"aws-config", "aws-credentials", "home", "*.aws-config", "*.sock", "*.pgpass", "*.pgservice", ".vk-*"}
 

@@ -100,8 +100,7 @@ func (x *session) requestAccess(ctx context.Context, in RequestAccessIn) (out Ac
 	a.options = []valetkey.RequestOption{valetkey.WithJustification(in.Purpose), valetkey.WithTTL(seconds(in.TTL)),
 		// A profile does not go on with a new grant that nobody has asked for: what ended
 		// at the broker ends here, as soon as that is known.
-		valetkey.WithWatch(), valetkey.WithOnEnded(func(*valetkey.Grant) { a.takeDown() }),
-		valetkey.WithOnCredential(x.s.secrets.add)}
+		valetkey.WithOnEnded(func(*valetkey.Grant) { a.takeDown() }), valetkey.WithOnCredential(x.s.secrets.add)}
 	done, err := x.ask()
 	if err != nil {
 		return out, err
@@ -112,8 +111,12 @@ func (x *session) requestAccess(ctx context.Context, in RequestAccessIn) (out Ac
 		return out, err
 	}
 	a.name = name
+	if x.s.following.Add(1) <= maxFollowed {
+		a.options = append(a.options, valetkey.WithWatch())
+	}
 	a.free = func() {
 		free()
+		x.s.following.Add(-1)
 		x.s.secrets.drop(a.handle) // what it opened is gone
 	}
 	kept := false

@@ -206,6 +206,30 @@ func TestManySessions(t *testing.T) {
 	must(t, first.Ping(t.Context(), nil))
 }
 
+// TestManyAccesses holds as much as a session may, which leaves room to look at it:
+// the broker has a limit on what an agent follows.
+func TestManyAccesses(t *testing.T) {
+	s := &site{h: brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1e6, Burst: 1e5}})}
+	s.serve(t, nil)
+	c := s.stdio(t)
+	task := openTask(t, c)
+	var all []mcp.AccessOut
+	for range 64 {
+		all = append(all, ask[mcp.AccessOut](t, c, "request_access", request(task, "s3-prefix-read", prod)))
+	}
+	for _, a := range all {
+		if now := ask[mcp.AccessOut](t, c, "access_status", map[string]any{"access": a.Access}); now.State != "ready" {
+			t.Fatalf("it is %+v", now)
+		}
+	}
+	// Also one that is not followed does not live on when it was revoked.
+	last := all[len(all)-1]
+	revoke(t, s.h, last.GrantID)
+	if now := ask[mcp.AccessOut](t, c, "access_status", map[string]any{"access": last.Access}); now.State != "ended" {
+		t.Errorf("a revoked grant: %+v", now)
+	}
+}
+
 func TestLoopbackOnly(t *testing.T) {
 	s := newSite(t, nil)
 	lis, err := net.Listen("tcp", "0.0.0.0:0")

@@ -18,14 +18,19 @@ import (
 // Keep runs a program to its end, and then ends whatever it has started and left,
 // also what has left its process group or session: it is a child subreaper (prctl(2)),
 // so all of that becomes its child. SIGTERM goes on to the program's group, which
-// has killAfter to end. The status is the program's, 128 and the signal's number where
+// is this process's too and has killAfter to end. The status is the program's, 128 and the signal's number where
 // a signal ended it. It is the whole of a process of its own: see Run.Keeper.
 //
 // What kills this process with SIGKILL first is not kept by it: the program then ends
-// with it, and what that has started does not.
+// with it, and its group is for whoever started this process to end.
 func Keep(path string, argv []string) (status int, err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("becoming a subreaper: %w", err)
+	}
+	if syscall.Getpgrp() != os.Getpid() {
+		if err := syscall.Setpgid(0, 0); err != nil {
+			return 0, fmt.Errorf("making a process group: %w", err)
+		}
 	}
 	// Pdeathsig is of the thread that forks.
 	runtime.LockOSThread()
@@ -34,7 +39,7 @@ func Keep(path string, argv []string) (status int, err error) {
 	signal.Notify(told, syscall.SIGTERM)
 	defer signal.Stop(told)
 	cmd := exec.Cmd{Path: path, Args: argv, Stdout: os.Stdout, Stderr: os.Stderr,
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}}
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("starting %s: %w", path, err)
 	}
@@ -43,11 +48,11 @@ func Keep(path string, argv []string) (status int, err error) {
 	select {
 	case <-ended:
 	case <-told:
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // it may have ended
+		_ = syscall.Kill(0, syscall.SIGTERM) // the group's; told has room for one, and that is enough
 		select {
 		case <-ended:
 		case <-time.After(killAfter):
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // likewise
+			_ = cmd.Process.Kill() // it may have ended; what it leaves ends below
 			<-ended
 		}
 	}

@@ -185,7 +185,7 @@ func (x *session) start(ctx context.Context, path string, argv []string, env map
 	cmd := exec.CommandContext(ctx, path, argv[1:]...) //nolint:gosec // what the operator allowed to run is what it is for
 	cmd.Args[0], cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = argv[0], run.Dir, x.environ(env), stdout, stderr
 	cmd.WaitDelay = keeperWithin
-	group(cmd)
+	group(cmd, len(run.Keeper) > 0)
 	// The kernel ends the command when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -75,6 +75,11 @@ func TestRunCommand(t *testing.T) {
 		gone(t, pid)
 	}
 
+	// Where a command kills its keeper, its group ends.
+	must(t, os.Remove(pid))
+	ask[mcp.RunCommandOut](t, c, "run_command", command(a, "sh", "-c", "sleep 1000 & echo $! > "+pid+"; kill -9 $PPID; wait"))
+	gone(t, pid)
+
 	for name, tt := range map[string]struct {
 		args   map[string]any
 		reason string

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -43,6 +44,9 @@ const (
 	maxSessions = 64
 	maxTasks    = 16
 	maxAccess   = 64
+	// maxFollowed is how many grants are followed over a stream. A broker takes 64 of an
+	// agent's as it comes, and each look at a grant is one for a moment.
+	maxFollowed = 32
 	// maxArguments is the most bytes of one call's arguments.
 	maxArguments = 64 << 10
 	// maxMessage is the most bytes of one message, larger than what is refused
@@ -73,7 +77,8 @@ type Server struct {
 	closed   bool                            // locked by mu
 	ending   sync.WaitGroup                  // sessions that are not over; added to under mu
 
-	secrets secrets
+	secrets   secrets
+	following atomic.Int64 // accesses, of which the first maxFollowed are followed
 
 	tier  tierCache
 	names names
