@@ -106,7 +106,7 @@ const letGoWithin = 2 * time.Second
 func RemoveShelf(dir string) error {
 	found, free, err := takeShelf(dir)
 	for began := time.Now(); errors.Is(err, errInUse) && time.Since(began) < letGoWithin; {
-		time.Sleep(letGoWithin / 100)
+		<-time.After(letGoWithin / 100)
 		found, free, err = takeShelf(dir)
 	}
 	switch {
