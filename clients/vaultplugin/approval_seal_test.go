@@ -1,0 +1,85 @@
+package vaultplugin_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/valetkey/valetkey/broker/approval/evidence"
+	"github.com/valetkey/valetkey/broker/brokertest/servers"
+)
+
+// TestWaitingOutlivesVault seals a Vault that is not in dev mode while a request
+// waits, and kills the plugin when MinIO has made the session of another. Vault's own
+// timer, which comes once a minute, ends what nobody has, and what nobody comes back
+// for.
+func TestWaitingOutlivesVault(t *testing.T) {
+	t.Parallel()
+	g := &gate{held: make(chan struct{}, 8)}
+	p := &patient{people: approvers(t)}
+	p.world = newWorld(t, func(minio string) string { return g.serve(t, minio) }, p.people...)
+	p.vault = servers.VaultFile(t, p.plugins)
+	sys := p.client(t, "").Sys()
+	keys, err := sys.InitWithContext(t.Context(), &api.InitRequest{SecretShares: 1, SecretThreshold: 1})
+	must(t, err)
+	unseal := func() {
+		t.Helper()
+		_, err := sys.UnsealWithContext(t.Context(), keys.Keys[0])
+		must(t, err)
+		eventually(t, 30*time.Second, "Vault is active", func() bool {
+			h, err := sys.HealthWithContext(t.Context())
+			return err == nil && h.Initialized && !h.Sealed && !h.Standby
+		})
+	}
+	unseal()
+	p.root = p.client(t, keys.RootToken)
+	p.register(t, "v0.1.0", pluginName)
+	p.users(t)
+	p.enable(t, "valetkey", nil)
+	p.alice = p.login(t, "alice")
+
+	id := p.ask(t, "sealed")
+	p.decide(t, id, evidence.Approve)
+	must(t, p.root.Sys().SealWithContext(t.Context()))
+	p.approve(t, id)
+	unseal()
+	s := p.request(t, id)
+	must(t, works(t, s))
+	p.shows(t, id, "active", "handed over, once")
+	p.revoke(t, s)
+	eventually(t, endLimit, "MinIO refuses it", func() bool { return forbidden(works(t, s)) })
+
+	nobody, killed := p.ask(t, "nobody comes back"), p.ask(t, "killed")
+	p.decide(t, nobody, evidence.Reject)
+	p.approve(t, killed)
+	open := g.close()
+	defer open()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := read(t, p.alice, "valetkey/requests/"+killed)
+		answered <- err
+	}()
+	<-g.held
+	for _, pid := range p.pids(t) {
+		kill(t, pid)
+	}
+	open()
+	if err := <-answered; err == nil {
+		t.Fatal("a credential came from a process that was killed")
+	}
+	eventually(t, endLimit, "the broker has issued what nobody has", func() bool { return p.count("issuance.issued") == 2 })
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(strings.Join(p.Records(), "\n"))
+		}
+	})
+	eventually(t, 4*time.Minute, "Vault has it swept, and the broker has ended it upstream", func() bool {
+		// The plugin that comes back has a new SVID, which a clock that stands still does not know.
+		p.Clock.Add(time.Since(p.Clock.Now()))
+		return p.balanced() && p.count("revocation.concluded") == 2
+	})
+	p.shows(t, killed, "released", "released")
+	p.shows(t, nobody, "rejected", "said no")
+}
