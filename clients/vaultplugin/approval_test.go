@@ -449,3 +449,40 @@ unless { context.approvals.sre >= 1 };
 	p.revoke(t, s)
 	eventually(t, endLimit, "MinIO refuses it", func() bool { return forbidden(get(t.Context(), session(s), "reports/one")) })
 }
+
+// TestDocumentedApproval types what docs/clients-vault.md prints about people.
+func TestDocumentedApproval(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	cli, err := servers.Binary("vault")
+	must(t, err)
+	shell := func(script string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-eu", "-c", script)
+		cmd.Env = []string{"PATH=" + filepath.Dir(cli) + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "VAULT_ADDR=" + p.vault.Addr, "VAULT_TOKEN=" + p.alice.Token()}
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %s\n%s", err, stderr.String(), script)
+		}
+		return string(out)
+	}
+	blocks := fenced(t, "sh")
+	if out := shell(blocks[6]); out != "pending" {
+		t.Errorf("it prints %q", out)
+	}
+	waits, err := p.ApproverClient(p.people[0]).ListPendingGrants(t.Context(), &valetkeyv1.ListPendingGrantsRequest{})
+	must(t, err)
+	if len(waits.GetPending()) != 1 {
+		t.Fatalf("%d requests wait", len(waits.GetPending()))
+	}
+	id := waits.GetPending()[0].GetGrant().GetId()
+	p.approve(t, id)
+	out := shell(blocks[7])
+	for _, want := range []string{"lease_renewable    false", "security_token", id} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it prints no %q", want)
+		}
+	}
+}

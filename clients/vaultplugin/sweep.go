@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"path"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
@@ -28,40 +29,39 @@ func (b *backend) sweep(ctx context.Context, req *logical.Request) error {
 		return err
 	}
 	// What does not get its turn within the limit, does next time.
-	rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] }) //nolint:gosec // an order; nothing to guess
+	limited, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	_, immediate := req.Data["immediate"] // as Vault's log has it
-	l, away := b.open(ctx, req.Storage)
+	l, away := b.open(limited, req.Storage)
 	if away == nil {
 		defer l.done()
+	} else {
+		b.Logger().Warn("looking after requests that wait; it is tried again", "requests", len(keys), "error", away)
 	}
 	for _, key := range keys {
-		key = waitingPrefix + key
-		err := away
-		if err == nil {
-			err = b.look(ctx, req.Storage, l.client, key, immediate)
+		key, err := waitingPrefix+key, away
+		if away == nil {
+			if err = b.look(limited, req.Storage, l.client, key, immediate); err == nil {
+				continue
+			}
+			b.Logger().Warn("looking after a request that waits; it is tried again", "grant", path.Base(key), "error", err)
+			if errors.Is(err, valetkey.ErrUnavailable) || errors.Is(err, valetkey.ErrBrokerIdentity) || limited.Err() != nil {
+				away = err
+			}
 		}
-		if errors.Is(err, valetkey.ErrUnavailable) || errors.Is(err, valetkey.ErrBrokerIdentity) || ctx.Err() != nil {
-			away = err
-		}
-		if err != nil {
-			b.giveUp(ctx, req.Storage, key, err)
-		}
+		b.giveUp(ctx, req.Storage, key, err)
 	}
 	return nil
 }
 
 // look is sweep's, at one request.
 func (b *backend) look(ctx context.Context, s logical.Storage, client *valetkey.Client, key string, immediate bool) error {
-	w, err := loadWaiting(ctx, s, key)
-	if err != nil || w == nil {
-		return err
-	}
-	lock := locksutil.LockForKey(b.handing, w.Grant)
+	lock := locksutil.LockForKey(b.handing, path.Base(key))
 	lock.Lock()
 	defer lock.Unlock()
-	if w, err = loadWaiting(ctx, s, key); err != nil || w == nil { // it may have been handed over
+	w, err := loadWaiting(ctx, s, key)
+	if err != nil || w == nil { // it may have been handed over
 		return err
 	}
 	if ctx, err = w.speak(ctx); err != nil {
@@ -91,13 +91,9 @@ func (b *backend) look(ctx context.Context, s logical.Storage, client *valetkey.
 // broker ended its grant by itself.
 func (b *backend) giveUp(ctx context.Context, s logical.Storage, key string, cause error) {
 	w, err := loadWaiting(ctx, s, key)
-	switch {
-	case err != nil || w == nil:
-		b.Logger().Warn("looking after requests that wait; it is tried again", "error", errors.Join(cause, err))
-	case time.Since(w.DecideBy) < forgetAfter:
-		b.Logger().Warn("looking after a request that waits; it is tried again", "agent", w.Agent, "grant", w.Grant, "error", cause)
-	default:
-		b.Logger().Error("could not look after a request for a day after its end, so its task may be open still, with nothing in it",
-			"agent", w.Agent, "grant", w.Grant, "task", w.Task, "error", errors.Join(cause, w.remove(ctx, s)))
+	if err != nil || w == nil || time.Since(w.DecideBy) < forgetAfter {
+		return
 	}
+	b.Logger().Error("could not look after a request for a day after its end, so its task may be open still, with nothing in it",
+		"agent", w.Agent, "grant", w.Grant, "task", w.Task, "error", errors.Join(cause, w.remove(ctx, s)))
 }
