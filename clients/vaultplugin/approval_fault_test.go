@@ -297,6 +297,20 @@ func TestNobodyComesBack(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(t *testing.T, p *patientMount, id string){
 		"lapsed": func(_ *testing.T, p *patientMount, _ string) { p.Clock.Add(approval.DefaultWait + time.Second) },
+		"rejected": func(t *testing.T, p *patientMount, id string) {
+			t.Helper()
+			_, err := p.Decide(p.people[0], id, evidence.Reject)
+			must(t, err)
+		},
+		"approved, and rejected after it": func(t *testing.T, p *patientMount, id string) {
+			t.Helper()
+			for _, person := range p.people {
+				_, err := p.Decide(person, id, evidence.Approve)
+				must(t, err)
+			}
+			_, err := p.Decide(p.people[0], id, evidence.Reject)
+			must(t, err)
+		},
 		"approved, and over": func(t *testing.T, p *patientMount, id string) {
 			t.Helper()
 			for _, person := range p.people {
@@ -355,31 +369,26 @@ func TestNobodyComesBack(t *testing.T) {
 	}
 }
 
-// TestRejectedIsRemembered closes the task at once, and keeps the no for as long as
-// it would otherwise have been a yes.
-func TestRejectedIsRemembered(t *testing.T) {
+// TestAnothersRequest is that the same which another agent asks for is its own.
+func TestAnothersRequest(t *testing.T) {
 	t.Parallel()
 	p := newPatientMount(t, false)
-	id := p.ask(t)
-	_, err := p.Decide(p.people[0], id, evidence.Reject)
-	must(t, err)
-	for range 3 {
-		must(t, p.rollback())
-	}
-	if len(p.entries(t)) != 1 {
-		t.Fatal("it is forgotten")
-	}
-	p.clean(t) // its task is closed
-	_, err = p.rebuild(t.Context())
-	answered(t, err, http.StatusForbidden, "REJECTED")
-	// Somebody else's request is their own.
+	id := p.approved(t)
 	p.view.EntityVal.Name = "bob"
+	_, err := p.request(t.Context(), id)
+	answered(t, err, http.StatusBadRequest, "GRANT_NOT_FOUND")
 	other := p.ask(t)
 	if other == id || len(p.entries(t)) != 2 {
 		t.Error("two agents have one request")
 	}
-	_, err = p.request(t.Context(), id)
+	p.view.EntityVal.Name = "alice"
+	p.gives(t, id)
+	_, err = p.request(t.Context(), other)
 	answered(t, err, http.StatusBadRequest, "GRANT_NOT_FOUND")
+	_, err = p.OperatorClient().RevokeGrant(t.Context(), &valetkeyv1.RevokeGrantRequest{GrantId: other, Cause: "test"})
+	must(t, err)
+	must(t, p.rollback())
+	p.empty(t)
 }
 
 // TestApproverLeaves has what people approved be void by the time it is read.
@@ -405,7 +414,7 @@ func TestApproverLeaves(t *testing.T) {
 	// With fewer people than it needs nobody is asked.
 	again(p.people[0])
 	resp, err := p.rebuild(t.Context())
-	answered(t, err, http.StatusForbidden, "1 of group sre could approve it here, and 2 have to")
+	answered(t, err, http.StatusForbidden, "fewer people are listed who could approve it")
 	answered(t, err, http.StatusForbidden, "nobody is asked")
 	if resp != nil {
 		t.Errorf("the answer is %v", resp)

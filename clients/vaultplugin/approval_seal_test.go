@@ -5,10 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/vault/api"
-
 	"github.com/valetkey/valetkey/broker/approval/evidence"
-	"github.com/valetkey/valetkey/broker/brokertest/servers"
 )
 
 // TestWaitingOutlivesVault seals a Vault that is not in dev mode while a request
@@ -19,25 +16,8 @@ func TestWaitingOutlivesVault(t *testing.T) {
 	t.Parallel()
 	g := &gate{held: make(chan struct{}, 8)}
 	p := &patient{people: approvers(t)}
-	p.world = newWorld(t, func(minio string) string { return g.serve(t, minio) }, p.people...)
-	p.vault = servers.VaultFile(t, p.plugins)
-	sys := p.client(t, "").Sys()
-	keys, err := sys.InitWithContext(t.Context(), &api.InitRequest{SecretShares: 1, SecretThreshold: 1})
-	must(t, err)
-	unseal := func() {
-		t.Helper()
-		_, err := sys.UnsealWithContext(t.Context(), keys.Keys[0])
-		must(t, err)
-		eventually(t, 30*time.Second, "Vault is active", func() bool {
-			h, err := sys.HealthWithContext(t.Context())
-			return err == nil && h.Initialized && !h.Sealed && !h.Standby
-		})
-	}
-	unseal()
-	p.root = p.client(t, keys.RootToken)
-	p.register(t, "v0.1.0", pluginName)
-	p.users(t)
-	p.enable(t, "valetkey", nil)
+	var unseal func()
+	p.world, unseal = sealable(t, func(minio string) string { return g.serve(t, minio) }, p.people...)
 	p.alice = p.login(t, "alice")
 
 	id := p.ask(t, "sealed")

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -90,12 +89,6 @@ func pending(mount string, g *valetkey.Grant) (*logical.Response, error) {
 		"\"vault read %srequests/%s\", for what became of it, and for the credential once they have",
 		needs(info), by, info.GetId(), mount, info.GetId())
 	return &logical.Response{Data: map[string]any{"data": show(info)}}, logical.CodedError(http.StatusForbidden, text)
-}
-
-// rejected is the answer to who asks again for what people said no to.
-func rejected(g *valetkey.Grant, until time.Time) error {
-	return logical.CodedError(http.StatusForbidden, fmt.Sprintf("REJECTED: people said no to %s; do not ask again for the same. Before %s nobody is asked for it again",
-		g.ID(), stamp(until)))
 }
 
 func needs(g *valetkeyv1.Grant) string {

@@ -31,7 +31,7 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, who caller, i
 	case w == nil:
 		return nil, g, err
 	case err != nil || over(g.State()):
-		if serr := w.settle(ctx, s, who.client, g.State()); serr != nil {
+		if serr := w.settle(ctx, s, who.client); serr != nil {
 			b.Logger().Warn("closing what a request left that is over; it is tried again", "grant", id, "error", serr)
 		}
 		return nil, g, err
@@ -100,10 +100,7 @@ func (b *backend) unclaim(ctx context.Context, s logical.Storage, client *valetk
 		}
 	}
 	if err == nil {
-		err = w.end(ctx, client)
-	}
-	if err == nil {
-		err = w.remove(ctx, s)
+		err = w.settle(ctx, s, client)
 	}
 	if err != nil {
 		b.Logger().Warn("cleaning up after a handing over that failed; it is tried again", "agent", w.Agent, "grant", w.Grant, "error", err)
@@ -139,8 +136,6 @@ func (b *backend) again(ctx context.Context, req *logical.Request, who caller, a
 			return resp, err
 		case g.State() == valetkeyv1.GrantState_GRANT_STATE_PENDING:
 			return pending(req.MountPoint, g)
-		case g.State() == valetkeyv1.GrantState_GRANT_STATE_REJECTED && time.Now().Before(w.DecideBy):
-			return nil, rejected(g, w.DecideBy)
 		}
 	}
 	return nil, nil

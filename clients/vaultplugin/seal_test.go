@@ -12,14 +12,15 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 )
 
 // sealable is a world whose Vault is not in dev mode: the plugin is registered by its
 // checksum, and Vault can be sealed. unseal waits until it is active.
-func sealable(t *testing.T, via func(minio string) string) (w *world, unseal func()) {
+func sealable(t *testing.T, via func(minio string) string, people ...brokertest.Person) (w *world, unseal func()) {
 	t.Helper()
-	w = newWorld(t, via)
+	w = newWorld(t, via, people...)
 	w.vault = servers.VaultFile(t, w.plugins)
 	sys := w.client(t, "").Sys()
 	keys, err := sys.InitWithContext(t.Context(), &api.InitRequest{SecretShares: 1, SecretThreshold: 1})

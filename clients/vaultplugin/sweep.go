@@ -71,11 +71,11 @@ func (b *backend) look(ctx context.Context, s logical.Storage, client *valetkey.
 		if time.Since(w.Claimed) < rollbackAge && !immediate {
 			return nil
 		}
-		if err := w.end(ctx, client); err != nil {
-			return err
+		err := w.settle(ctx, s, client)
+		if err == nil {
+			b.Logger().Info("ended a request whose credential was not handed over", "agent", w.Agent, "grant", w.Grant)
 		}
-		b.Logger().Info("ended a request whose credential was not handed over", "agent", w.Agent, "grant", w.Grant)
-		return w.remove(ctx, s)
+		return err
 	}
 	g, err := client.Grant(ctx, w.Grant)
 	if err != nil && !errors.Is(err, valetkey.ErrGrantNotFound) {
@@ -84,7 +84,7 @@ func (b *backend) look(ctx context.Context, s logical.Storage, client *valetkey.
 	if err == nil && !over(g.State()) {
 		return nil
 	}
-	return w.settle(ctx, s, client, g.State())
+	return w.settle(ctx, s, client)
 }
 
 // giveUp forgets a request that could not be looked after for long enough; the

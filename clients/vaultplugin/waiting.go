@@ -38,8 +38,6 @@ type waiting struct {
 	DecideBy time.Time `json:"decide_by"`
 	// Claimed is when somebody began to hand the credential over; zero for nobody.
 	Claimed time.Time `json:"claimed,omitzero"`
-	// Closed says that the request is over, and that OwnTask's task is closed.
-	Closed bool `json:"closed,omitempty"`
 }
 
 func agentFolder(agent string) string {
@@ -128,23 +126,14 @@ func (w *waiting) end(ctx context.Context, client *valetkey.Client) error {
 	return release(ctx, client, w.Grant)
 }
 
-// settle closes what was open for a request that is over, and forgets it. One that
-// people said no to is remembered until they could have said yes: who asks for the
-// same once more, as programs do that try again, is told so, and nobody is asked.
-func (w *waiting) settle(ctx context.Context, s logical.Storage, client *valetkey.Client, state valetkeyv1.GrantState) error {
-	if w.OwnTask && !w.Closed {
-		if err := gone(client.Task(w.Task).Close(ctx)); err != nil {
+// settle ends what may be open of a request that is over, and forgets it.
+func (w *waiting) settle(ctx context.Context, s logical.Storage, client *valetkey.Client) error {
+	if w.OwnTask || !w.Claimed.IsZero() {
+		if err := w.end(ctx, client); err != nil {
 			return err
 		}
 	}
-	if state != valetkeyv1.GrantState_GRANT_STATE_REJECTED || !time.Now().Before(w.DecideBy) {
-		return w.remove(ctx, s)
-	}
-	if w.Closed {
-		return nil
-	}
-	w.Closed = true
-	return w.store(ctx, s)
+	return w.remove(ctx, s)
 }
 
 // over says whether nothing can come of a grant in this state any more.
