@@ -126,12 +126,12 @@ func (b *backend) again(ctx context.Context, req *logical.Request, who caller, a
 		if err != nil {
 			return nil, err
 		}
-		if w == nil || w.Ask != digest || !w.Claimed.IsZero() {
+		if w == nil || w.Ask != digest {
 			continue
 		}
 		resp, g, err := b.handOver(ctx, req.Storage, who, id)
 		switch {
-		case errors.Is(err, valetkey.ErrGrantNotFound), errors.Is(err, errClaimed):
+		case errors.Is(err, valetkey.ErrGrantNotFound):
 		case resp != nil || err != nil:
 			return resp, err
 		case g.State() == valetkeyv1.GrantState_GRANT_STATE_PENDING:
