@@ -224,7 +224,7 @@ func TestLedgerVerifyApprovals(t *testing.T) {
 		t.Errorf("%d: %s%s", code, out, stderr)
 	}
 	for want, args := range map[string][]string{
-		"is not a key of carol's": {signers("bob ", bob.Keys[0], "carol ", bob.Keys[0])},
+		"is not a key of carol's": {signers("bob ", bob.Keys[0], "carol ", brokertest.NewPerson(t, "x").Keys[0])},
 		"has to on 3":             {both, "--floor", "3"},
 	} {
 		if code, _, stderr := verify(args...); code != exitVerification || !strings.Contains(stderr, want) {
