@@ -29,6 +29,10 @@ func TestBlocks(t *testing.T) {
 		{name: "beside another's", old: "# valetkey begin ab\nold\n# valetkey end ab\n", content: "new\n", want: "# valetkey begin ab\nold\n# valetkey end ab\n" + mine},
 		{name: "away", old: "x\n" + mine + "y\n", remove: true, want: "x\ny\n"},
 		{name: "away again", old: "x\n", remove: true, want: "x\n"},
+		{name: "in place of one with CRLF", old: "x\r\n# valetkey begin a\r\nold\r\n# valetkey end a\r\ny\r\n", content: "new\n", want: "x\r\n" + mine + "y\r\n"},
+		{name: "away with CRLF", old: "# valetkey begin a\r\nold\r\n# valetkey end a\r\ny\r\n", remove: true, want: "y\r\n"},
+		{name: "away at the very end", old: "x\n# valetkey begin a\nold\n# valetkey end a", remove: true, want: "x\n"},
+		{name: "beside a longer line", old: "# valetkey begin a too\n", content: "new\n", want: "# valetkey begin a too\n" + mine},
 		{name: "without its end", old: "# valetkey begin a\nnew\n", content: "new\n", fails: true},
 		{name: "without its beginning", old: "x\n# valetkey end a\n", content: "new\n", fails: true},
 		{name: "the wrong way round", old: "# valetkey end a\n# valetkey begin a\n", content: "new\n", fails: true},
@@ -46,8 +50,8 @@ func TestBlocks(t *testing.T) {
 
 func TestSetBlockLeavesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config")
-	must(t, setBlock(path, "a", []byte("new\n"), false))
-	must(t, setBlock(path, "a", nil, false))
+	must(t, setBlock(path, "a", []byte("new\n"), false, self))
+	must(t, setBlock(path, "a", nil, false, self))
 	left, err := os.ReadDir(filepath.Dir(path))
 	must(t, err)
 	if len(left) != 0 {
