@@ -147,7 +147,7 @@ func (d *addresses) part(path string, content []byte, front bool) error {
 	if err := setBlock(path, d.o.block(), content, front, d.o.a.owner()); err != nil {
 		return err
 	}
-	d.gone[path] = func() error { return d.o.a.journal.remove(blockName{path, d.o.block()}) }
+	d.gone[path] = func() error { return d.o.a.journal.remove(blockName{path, d.o.block()}, d.o.a.owner()) }
 	return nil
 }
 

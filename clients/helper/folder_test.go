@@ -294,6 +294,23 @@ func TestHalfWrittenFilesGo(t *testing.T) {
 	}
 }
 
+// TestUsersChange is an agent that was killed, and has no other users when it is back.
+func TestUsersChange(t *testing.T) {
+	if !asRoot(t) {
+		return
+	}
+	k, dir := newKit(t), t.TempDir()
+	socket, shared := filepath.Join(dir, "s"), filepath.Join(dir, "config")
+	must(t, newJournal(socket, other).serves(Config{Tasks: []TaskConfig{taskOf("one", dir)}}))
+	must(t, os.WriteFile(shared, []byte("theirs\n"), 0o600))
+	must(t, os.Chown(shared, other, other))
+	must(t, setBlock(shared, "one/s3-prefix-read", []byte("x\n"), false, other))
+	k.agent(t, Config{Socket: socket, Tasks: []TaskConfig{taskOf("two", t.TempDir())}})
+	if got := read(t, shared); got != "theirs\n" {
+		t.Errorf("what is left is %q", got)
+	}
+}
+
 // TestTempNames holds what is swept to what is written.
 func TestTempNames(t *testing.T) {
 	dir, err := os.OpenRoot(t.TempDir())

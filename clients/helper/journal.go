@@ -29,6 +29,8 @@ type journal struct {
 
 // leftovers is the file.
 type leftovers struct {
+	// Owner is whose the files are; nil for self.
+	Owner  *int        `json:"owner,omitempty"`
 	Tasks  []string    `json:"tasks"`
 	Files  []string    `json:"files"`
 	Blocks []blockName `json:"blocks"`
@@ -121,8 +123,8 @@ func (j *journal) closed(id string) error {
 
 // remove takes a block out of its file, or leaves that to the next agent: it needs
 // room for the rest of the file, which a full disk does not have.
-func (j *journal) remove(b blockName) error {
-	err := setBlock(b.File, b.Name, nil, false, j.owner)
+func (j *journal) remove(b blockName, owner int) error {
+	err := setBlock(b.File, b.Name, nil, false, owner)
 	if err == nil {
 		return nil
 	}
@@ -139,6 +141,9 @@ func (j *journal) saveLocked() error {
 		return nil
 	}
 	all := j.left
+	if j.owner != self {
+		all.Owner = &j.owner
+	}
 	all.Tasks, all.Blocks = slices.Sorted(maps.Keys(j.tasks)), slices.Concat(all.Blocks, j.stuck)
 	raw, err := json.Marshal(all)
 	if err != nil {
@@ -160,7 +165,10 @@ func (j *journal) end() error {
 // tidy ends what an agent before has left: the files now, the tasks as soon as the
 // broker answers.
 func (a *Agent) tidy(ctx context.Context, left leftovers) {
-	owner := a.journal.owner
+	owner := self
+	if left.Owner != nil {
+		owner = *left.Owner
+	}
 	errs := []error{}
 	if a.journal.path != "" {
 		errs = append(errs, sweep(a.journal.path, self))
@@ -170,7 +178,7 @@ func (a *Agent) tidy(ctx context.Context, left leftovers) {
 	}
 	for _, b := range left.Blocks {
 		if _, err := os.Stat(b.File); err == nil {
-			errs = append(errs, a.journal.remove(b))
+			errs = append(errs, a.journal.remove(b, owner))
 		}
 		errs = append(errs, sweep(targetOf(b.File, owner), owner))
 	}

@@ -57,7 +57,11 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", path, err)
 	}
-	return bindUnix(dir, path, socketOwn)
+	lis, err := bindUnix(dir, path, socketOwn)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	return lis, nil
 }
 
 // The modes of a socket. Where others may ask, whose a connection is decides, and
@@ -68,8 +72,8 @@ const (
 )
 
 // listenShared listens likewise in a folder in which others listen, too: of many that
-// start at once, one has the socket. The folder, which is made where it is
-// not there and is this user's alone, others must not be able to change.
+// start at once, one has the socket. The folder is one that others
+// cannot change; for this user's own sockets it is made, 0700, where it is not there.
 func listenShared(path string, mode fs.FileMode) (_ net.Listener, err error) {
 	defer func() {
 		if err != nil {
@@ -115,7 +119,7 @@ func bindUnix(dir *os.Root, path string, mode fs.FileMode) (_ net.Listener, err 
 		if l.UnixListener != nil {
 			err = errors.Join(err, l.UnixListener.Close())
 		}
-		err = errors.Join(fmt.Errorf("listening on %s: %w", path, err), dir.Close())
+		err = errors.Join(err, dir.Close())
 	}()
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("a socket's path has at most %d bytes here: name a shorter one, or a shorter TMPDIR", maxSocketPath)
@@ -147,8 +151,10 @@ func bindUnix(dir *os.Root, path string, mode fs.FileMode) (_ net.Listener, err 
 	if err := errors.Join(dir.Chmod(at, mode), dir.Rename(at, l.name)); err != nil {
 		return nil, err
 	}
-	l.made, err = dir.Lstat(l.name)
-	return l, err
+	if l.made, err = dir.Lstat(l.name); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // unixListener removes its socket when it is closed.
