@@ -39,6 +39,13 @@ func startGuard(cmd *exec.Cmd) (*guard, error) {
 	return &guard{cmd: cmd, pipe: w}, nil
 }
 
+// leave has the guard do what could not be done here, and does not wait for it.
+func (g *guard) leave() error {
+	err := g.pipe.Close()
+	go func() { _ = g.cmd.Wait() }() // nobody is there to be told
+	return err
+}
+
 // dismiss tells the guard that there is nothing to do, and waits for its end.
 func (g *guard) dismiss() error {
 	_, err := io.WriteString(g.pipe, allIsWell)
