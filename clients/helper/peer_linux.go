@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -43,9 +42,6 @@ func unixUID(c *net.UnixConn) (int, error) {
 	}
 	return int(cred.Uid), nil
 }
-
-// errGone is a connection whose other end nobody holds any more.
-var errGone = errors.New("its other end is not open in the kernel's table: it was closed, or is of another network namespace")
 
 // tcpUID looks for the client's end in /proc/net: proc(5) has the format. The
 // other end of a connection over loopback is in the same table, with its owner.
