@@ -74,7 +74,7 @@ func TestAVaultWithoutAToken(t *testing.T) {
 	}
 	binary, err := servers.Binary("vault")
 	must(t, err)
-	cmd := exec.CommandContext(t.Context(), binary, "kv", "get", "-mount=secret", "-field=password", "web/db") //nolint:gosec // the real one
+	cmd := exec.CommandContext(t.Context(), binary, "kv", "get", "-mount=secret", "-field=password", "web/db")
 	cmd.Env = []string{"VAULT_ADDR=" + url, "HOME=" + t.TempDir()}
 	out, err := cmd.CombinedOutput()
 	if err != nil || strings.TrimSpace(string(out)) != "of-web" {
