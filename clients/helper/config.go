@@ -113,7 +113,8 @@ type IMDSOutput struct {
 // VaultProxyOutput is a local Vault for one scope.
 type VaultProxyOutput struct {
 	// Listen is a loopback address, for VAULT_ADDR, where whose a connection is
-	// tells who may ask. Linux alone, unless there is a TokenFile.
+	// tells who may ask. Linux alone, unless there is a TokenFile. Without one every
+	// request needs the header X-Vault-Request: true, which Vault's own tools send.
 	Listen string `yaml:"listen"`
 	// TokenFile gets a local token that callers then have to send as VAULT_TOKEN,
 	// 0600; empty for none. It is worth nothing to Vault.

@@ -40,7 +40,7 @@ type SessionConfig struct {
 	Dir string
 	// Guard makes a command that is to end the session should this process be
 	// killed: it gets the task's id and the private folder, and calls Abandoned on
-	// its standard input. nil for none: what a killed process leaves open then lives
+	// its standard input. Session.Guard tells it of the session's command. nil for none: what a killed process leaves open then lives
 	// to its deadlines.
 	Guard func(taskID, dir string) *exec.Cmd
 	// Pending is told of each grant that waits for people, with the name of its scope:
@@ -248,6 +248,17 @@ func (s *Session) serveAWS(uses []*use) error {
 	s.set["AWS_EC2_METADATA_DISABLED"] = "true"
 	s.set["AWS_CONFIG_FILE"] = s.path("aws-config")
 	return writeSecret(s.path("aws-config"), config.text(), self)
+}
+
+// Guard has the guard end the command, too, should this process be killed. It is a
+// Command's Started; without a guard it does nothing.
+func (s *Session) Guard(pid int) {
+	if s.guard == nil {
+		return
+	}
+	if err := s.guard.of(pid); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		s.cfg.Log.WarnContext(context.Background(), "telling the guard of the command failed", slog.String("error", err.Error()))
+	}
 }
 
 // Close ends the task and with it every grant and credential, shuts what was

@@ -88,6 +88,17 @@ func TestExecEnds(t *testing.T) {
 		}
 		s.nothingLeft(t)
 	})
+	t.Run("killed itself, with a command that goes on", func(t *testing.T) {
+		cmd := s.running(t, `trap "" TERM; echo $$ > "$TMPDIR/../child"; echo ready >&2; while :; do sleep 0.05; done`)
+		must(t, cmd.Process.Kill())
+		ends(t, cmd)
+		raw, err := os.ReadFile(filepath.Join(s.dir, "child"))
+		must(t, err)
+		pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+		must(t, err)
+		eventually(t, 10*time.Second, "the command ends, too", func() bool { return syscall.Kill(pid, 0) != nil })
+		s.nothingLeft(t)
+	})
 	t.Run("with the broker away", func(t *testing.T) {
 		began := time.Now()
 		out, code := s.exec(t, "--timeout 2s --broker 127.0.0.1:1 "+readScope, "true")
