@@ -341,6 +341,10 @@ func (b *Broker) conclude(t *ledger.Tx, r *ledger.Record, iss *store.Issuance, w
 	if frozen != nil && !errors.Is(frozen, guard.ErrFrozen) {
 		return g, nil, frozen
 	}
+	approved := b.stillApproved(t.Tx, g)
+	if approved != nil && !errors.Is(approved, approval.ErrNeeded) {
+		return g, nil, approved
+	}
 	switch {
 	case mintErr != nil && !mint.Maybe(mintErr):
 		r.Type, r.Reason, iss.State = ledger.IssuanceFailed, b.cfg.Reason(mintErr), store.IssuanceAbandoned
@@ -354,6 +358,9 @@ func (b *Broker) conclude(t *ledger.Tx, r *ledger.Record, iss *store.Issuance, w
 	case frozen != nil:
 		r.Type, r.Reason, iss.State = ledger.IssuanceOrphaned, b.cfg.Reason(guard.ErrFrozen), store.IssuanceOrphaned
 		return g, guard.ErrFrozen, b.toRevoke(t, *iss, "the agent was frozen while its credential was minted")
+	case approved != nil:
+		r.Type, r.Reason, iss.State = ledger.IssuanceOrphaned, b.cfg.Reason(approved), store.IssuanceOrphaned
+		return g, approved, b.toRevoke(t, *iss, "an approver was frozen while the credential was minted")
 	}
 	r.Type, iss.State = ledger.IssuanceIssued, store.IssuanceIssued
 	g.State = store.GrantActive

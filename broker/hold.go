@@ -44,9 +44,12 @@ func (b *Broker) hold(p *passage, d policy.Decision, ask Ask, refusal error) (kn
 	}
 	p.need(needed.Needs)
 	known, refusal, err = b.mayWait(p)
-	if known != "" || refusal != nil || err != nil {
-		g.Case = nil
-		return known, refusal, err
+	switch {
+	case known != "", err != nil:
+		return known, nil, err
+	case refusal != nil:
+		g.Case, g.Needs, p.record.Needs = nil, nil, nil // refuse writes down what they are of a NeededError
+		return "", refusal, nil
 	}
 	g.State, g.ExpiresAt = store.GrantPending, g.RequestedAt.Add(b.cfg.Board.Wait())
 	p.record.Type, p.record.Envelope, p.record.NotAfter = ledger.GrantPending, envelope, &g.ExpiresAt
@@ -57,7 +60,11 @@ func (b *Broker) hold(p *passage, d policy.Decision, ask Ask, refusal error) (kn
 // refusal, which is on the record and has cost the agent a token.
 func (b *Broker) mayWait(p *passage) (known string, refusal, err error) {
 	g := &p.grant
-	if err := b.cfg.Board.Reachable(caseOf(*g)); err != nil {
+	frozen, err := b.frozenPeople(p.tx.Tx)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := b.cfg.Board.Reachable(caseOf(*g), frozen); err != nil {
 		b.cfg.Log.Warn("nobody is asked: fewer people are listed than could approve it", slog.String("grant", g.ID), slog.String("scope", g.Scope))
 		return "", err, nil
 	}
@@ -77,6 +84,7 @@ func (b *Broker) mayWait(p *passage) (known string, refusal, err error) {
 	}
 	// One that ends later than any does was made while the clock was ahead.
 	if left := until.Sub(p.tx.Now()); left > 0 && left <= b.cfg.Board.CoolDown() {
+		g.Refusal = store.RefusedRejected
 		return "", ErrRejected, nil
 	}
 	n, err := p.tx.Waiting(g.Case.Key, g.Case.Delegate)
@@ -84,6 +92,7 @@ func (b *Broker) mayWait(p *passage) (known string, refusal, err error) {
 		return "", nil, err
 	}
 	if most := b.cfg.Board.Pending(); n.Key >= most || n.Delegate >= most*approval.PerDelegate || n.All >= approval.MaxWaiting {
+		g.Refusal = store.RefusedTooMany
 		return "", ErrTooManyPending, nil
 	}
 	return "", nil, nil
@@ -167,6 +176,36 @@ func voteOf(k store.Approval) approval.Vote {
 	return approval.Vote{
 		Person: k.Person, Decision: evidence.Decision(k.Decision), Comment: k.Comment, Statement: []byte(k.Statement), Signature: k.Signature,
 	}
+}
+
+// frozenPeople are those of whom frozenPerson is true.
+func (b *Broker) frozenPeople(r store.Reader) (frozen []string, err error) {
+	for _, name := range b.cfg.Board.People() {
+		is, err := b.frozenPerson(r, name)
+		if err != nil {
+			return nil, err
+		}
+		if is {
+			frozen = append(frozen, name)
+		}
+	}
+	return frozen, nil
+}
+
+// stillApproved says whether people's yes to g stands: nil, or a NeededError. A
+// grant that needs nobody's is as it was decided.
+func (b *Broker) stillApproved(r store.Reader, g store.Grant, now ...string) error {
+	if g.Case == nil || b.cfg.Board == nil {
+		return nil
+	}
+	t, err := b.count(r, g, now...)
+	if err != nil {
+		return err
+	}
+	if lacks := approval.Lacking(needsOf(g), t); len(lacks) > 0 {
+		return &approval.NeededError{Needs: lacks}
+	}
+	return nil
 }
 
 // frozenPerson says whether any of a person's IDs is frozen.

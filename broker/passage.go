@@ -117,6 +117,9 @@ func (b *Broker) mintAgain(p *passage, d policy.Decision, key, grantID string) e
 	p.grant = g
 	p.record.Grant, p.record.EnvelopeDigest = g.ID, g.Digest
 	clearance, refusal := b.pass(p.tx, d, p.tally)
+	if refusal == nil {
+		refusal = b.stillApproved(p.tx.Tx, g, asking(p.who)...) // somebody may have been frozen since they were counted
+	}
 	if refusal == nil && clearance.Digest() != g.Digest {
 		refusal = fmt.Errorf("%w: what policy allows has changed since the grant was asked for", approval.ErrDenied)
 	}
@@ -187,6 +190,10 @@ func (p *passage) answerRepeat(r store.Reader, grantID string, minted bool) (err
 		p.refusal = &approval.NeededError{Needs: needsOf(p.grant)}
 	case p.grant.Frozen:
 		p.refusal = guard.ErrFrozen
+	case p.grant.Refusal == store.RefusedRejected:
+		p.refusal = ErrRejected
+	case p.grant.Refusal == store.RefusedTooMany:
+		p.refusal = ErrTooManyPending
 	case p.grant.State == store.GrantDenied:
 		p.refusal = approval.ErrDenied
 	case minted:

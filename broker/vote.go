@@ -50,12 +50,17 @@ func (b *Broker) Vote(ctx context.Context, who Caller, id string, statement []by
 		case err != nil:
 			return err
 		case again:
+			// Their votes may have come to count since: somebody was frozen for a while.
+			if wanted(g, v, t.Now()) {
+				err = b.clearWhereEnough(t, who, &g)
+			}
 		case !wanted(g, v, t.Now()):
 			return ErrSettled
 		default:
-			if err := b.take(t, who, &g, v); err != nil {
-				return err
-			}
+			err = b.take(t, who, &g, v)
+		}
+		if err != nil {
+			return err
 		}
 		p, err = b.pending(t.Tx, who, g)
 		return err
@@ -125,6 +130,14 @@ func (b *Broker) take(t *ledger.Tx, who Caller, g *store.Grant, v approval.Vote)
 	if v.Decision == evidence.Reject {
 		return b.reject(t, who, g, v)
 	}
+	return b.clearWhereEnough(t, who, g)
+}
+
+// clearWhereEnough clears a pending grant once nobody's yes is lacking.
+func (b *Broker) clearWhereEnough(t *ledger.Tx, who Caller, g *store.Grant) error {
+	if g.State != store.GrantPending {
+		return nil
+	}
 	tally, err := b.count(t.Tx, *g)
 	if err != nil || len(approval.Lacking(needsOf(*g), tally)) > 0 {
 		return err
@@ -139,9 +152,26 @@ func (b *Broker) reject(t *ledger.Tx, who Caller, g *store.Grant, v approval.Vot
 			return err
 		}
 	}
-	return b.end(t, g, ending{
-		state: store.GrantRejected, grantType: ledger.GrantRejected, cause: "rejected by " + v.Person, correlation: who.Correlation,
-	})
+	e := ending{state: store.GrantRejected, grantType: ledger.GrantRejected, cause: "rejected by " + v.Person, correlation: who.Correlation}
+	if err := b.end(t, g, e); err != nil {
+		return err
+	}
+	// The same may have been asked for in other tasks before: to have several of a
+	// kind waiting must not be a way around a no.
+	waiting, err := t.Grants(store.GrantFilter{Key: g.Case.Key, Pending: true, Limit: -1})
+	if err != nil {
+		return err
+	}
+	e.cause += ", as " + g.ID
+	for _, w := range waiting {
+		if coolingKey(w) != coolingKey(*g) {
+			continue
+		}
+		if err := b.end(t, &w, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clear begins the life that was approved. Minting decides again.

@@ -93,8 +93,8 @@ type Board struct {
 type person struct {
 	name   string
 	ids    []string
-	groups []string   // sorted
-	names  [][]string // name and aliases, as wordsOf gives them
+	groups []string // sorted
+	names  [][]word // name and aliases, as wordsOf gives them
 	keys   []ssh.PublicKey
 }
 
@@ -202,7 +202,7 @@ func (b *Board) add(p Person, keys map[string]string) (errs []error) {
 func (b *Board) checkNames() (errs []error) {
 	for i, p := range b.people {
 		for _, q := range b.people[i+1:] {
-			if slices.ContainsFunc(q.names, p.isIn) || slices.ContainsFunc(p.names, q.isIn) {
+			if slices.ContainsFunc(q.names, p.isNamed) {
 				errs = append(errs, fmt.Errorf("people.%s: %s goes by the same name, so that one may be the other, who would count twice: give each names that the other has not", q.name, p.name))
 			}
 		}
@@ -231,6 +231,14 @@ func (b *Board) Pending() int { return b.pending }
 
 // CoolDown is how long the same is not asked for again after people said no.
 func (b *Board) CoolDown() time.Duration { return b.coolDown }
+
+// People names everybody.
+func (b *Board) People() (names []string) {
+	for _, p := range b.people {
+		names = append(names, p.name)
+	}
+	return names
+}
 
 // IDs are a person's SPIFFE IDs; none of somebody who is not listed.
 func (b *Board) IDs(name string) []string {

@@ -76,7 +76,8 @@ func TestNamesInText(t *testing.T) {
 		"bob": true, "BOB": true, "@bob": true, "asked by bob.": true, "-bob": true, "bob@example.com": true, "bob+oncall@example.com": true,
 		"Bob B. <bob@corp.example>": true, "spiffe://example.org/person/bob": true, "spiffe://example.org/agent/bob/s1": true,
 		"Robert Smith (ticket 7)": true, "robert  smith": true, "rs": true, "RS@example.com": true, "alice,bob": true, "a/bob/c": true, "\u201cbob\u201d": true,
-		"": false, "bobby": false, "carol": false, "Robert": false, "Smith Robert": false, "bob.smith": false, "rs@other.example": false,
+		"": false, "bobby": false, "carol": false, "Robert": false, "Smith Robert": false, "rs@other.example": false,
+		"bob.smith": true, "agent/bob-laptop": true, "bob_ci": true, "alice+bob": true, "robert-smith": true, "robert.smith@corp.example": true,
 	} {
 		c := approval.Case{Needs: []policy.Need{{Group: "sre", Approvals: 1}}, Claim: text}
 		if got := len(b.Barred(c)) == 1; got != barred {

@@ -6,32 +6,40 @@ import (
 	"unicode"
 )
 
-// wordsOf are the words of a name or a text, in lower case: what stands between
-// anything but letters, digits and ._@+-, without these at either end, and
-// without the "+tag" of an address. What an agent says of people is read
-// generously: it may bar somebody by mistake, and lets nobody in.
-func wordsOf(text string) (words []string) {
-	for word := range strings.FieldsFuncSeq(strings.ToLower(text), func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._@+-", r)
+// word is one of a name or a text, in lower case.
+type word struct {
+	text string
+	// domain is that of the address it stands in; empty for none.
+	domain string
+}
+
+// wordsOf takes a name or a text apart at everything but letters and digits; of an
+// address only the part before the @. What is said of people is read generously:
+// "bob-laptop", "bob+ci" and "bob@example.com" all have the word bob. It may bar
+// somebody by mistake, and lets nobody in.
+func wordsOf(text string) (words []word) {
+	between := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+	for part := range strings.FieldsFuncSeq(strings.ToLower(text), func(r rune) bool {
+		return between(r) && !strings.ContainsRune("._@+-", r)
 	}) {
-		word = strings.Trim(word, "._@+-")
-		local, domain, address := strings.Cut(word, "@")
-		local, _, _ = strings.Cut(local, "+")
-		if address {
-			local += "@" + domain
-		}
-		if local != "" {
-			words = append(words, local)
+		local, domain, _ := strings.Cut(strings.Trim(part, "._@+-"), "@")
+		for w := range strings.FieldsFuncSeq(local, between) {
+			words = append(words, word{w, domain})
 		}
 	}
 	return words
 }
 
+// same takes a word without a domain for any address that begins with it.
+func same(a, b word) bool {
+	return a.text == b.text && (a.domain == b.domain || a.domain == "" || b.domain == "")
+}
+
 // isIn says whether one of the person's names stands in a text of these words.
-func (p *person) isIn(text []string) bool {
-	return slices.ContainsFunc(p.names, func(name []string) bool {
+func (p *person) isIn(text []word) bool {
+	return slices.ContainsFunc(p.names, func(name []word) bool {
 		for i := range text {
-			if len(text)-i >= len(name) && slices.EqualFunc(text[i:i+len(name)], name, sameWord) {
+			if len(text)-i >= len(name) && slices.EqualFunc(text[i:i+len(name)], name, same) {
 				return true
 			}
 		}
@@ -39,10 +47,7 @@ func (p *person) isIn(text []string) bool {
 	})
 }
 
-// sameWord takes an address and its local part for the same: "bob" and
-// "bob@example.com".
-func sameWord(a, b string) bool {
-	localA, _, addressA := strings.Cut(a, "@")
-	localB, _, addressB := strings.Cut(b, "@")
-	return a == b || localA == localB && addressA != addressB
+// isNamed says whether one of the person's names is this one.
+func (p *person) isNamed(other []word) bool {
+	return slices.ContainsFunc(p.names, func(name []word) bool { return slices.EqualFunc(name, other, same) })
 }

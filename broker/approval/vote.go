@@ -199,14 +199,15 @@ func Lacking(needs []policy.Need, t Tally) (out []policy.Need) {
 	return out
 }
 
-// Reachable says whether the people who may decide c could ever be enough: nil,
-// or a NeededError. A request that nobody can approve must not wait for anybody.
-// What the agent claims plays no part: the answer would tell it who approves.
-func (b *Board) Reachable(c Case) error {
+// Reachable says whether the people who may decide c, without some, could ever be
+// enough: nil, or a NeededError. A request that nobody can approve must not wait
+// for anybody. What the agent claims plays no part: the answer would tell it who
+// approves.
+func (b *Board) Reachable(c Case, without []string) error {
 	c.Claim = ""
 	counts := map[string]int{}
 	for _, p := range b.people {
-		if p.eligible(c) != nil || b.takesHardware(c) && !slices.ContainsFunc(p.keys, evidence.Hardware) {
+		if slices.Contains(without, p.name) || p.eligible(c) != nil || b.takesHardware(c) && !slices.ContainsFunc(p.keys, evidence.Hardware) {
 			continue
 		}
 		counts[policy.AnyGroup]++

@@ -20,6 +20,7 @@ import (
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/broker/identity"
+	"github.com/valetkey/valetkey/broker/mint"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 	"github.com/valetkey/valetkey/scopes/jcs"
 )
@@ -787,5 +788,86 @@ func TestManyRequests(t *testing.T) {
 	last, err := c.ListPendingGrants(t.Context(), &valetkeyv1.ListPendingGrantsRequest{PageToken: first.GetNextPageToken()})
 	if err != nil || len(last.GetPending()) != 21 || last.GetNextPageToken() != "" {
 		t.Errorf("%d, %v", len(last.GetPending()), err)
+	}
+}
+
+// A no is to all that is the same, in whatever task it waits.
+func TestANoIsToAllThatIsTheSame(t *testing.T) {
+	w := waiting(t, brokertest.Config{})
+	resp, err := w.agent.RequestGrant(t.Context(), rebuild(openTask(t, w.agent, "task-key-2"), "same-key-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rebuild(w.task, "other-key-1")
+	r.Parameters["bucket"] = vals("other")
+	other, err := w.agent.RequestGrant(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.decide(t, w.bob, evidence.Reject)
+	_, err = w.Decide(w.carol, resp.GetGrant().GetId(), evidence.Approve)
+	wantReason(t, err, codes.FailedPrecondition, "NOT_PENDING")
+	if _, err := w.Decide(w.carol, other.GetGrant().GetId(), evidence.Approve); err != nil {
+		t.Errorf("something else: %v", err)
+	}
+}
+
+// Somebody is frozen between the decision and the credential.
+func TestApproverFrozenWhileMinting(t *testing.T) {
+	w := waiting(t, brokertest.Config{})
+	w.decide(t, w.bob, evidence.Approve)
+	w.decide(t, w.carol, evidence.Approve)
+	w.Minter.Set(func(m *brokertest.Minter) {
+		m.BeforeMint = func(mint.Order) error {
+			_, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: w.bob.ID, Frozen: true, Cause: "a stolen key"})
+			return err
+		}
+	})
+	got, err := w.mint(t, "mint-key-1")
+	wantReason(t, err, codes.FailedPrecondition, "NEEDS_APPROVAL")
+	if got.GetCredential() != nil {
+		t.Error("it was delivered")
+	}
+	brokertest.Eventually(t, "nothing works upstream", func() bool { return w.Minter.Live() == 0 })
+	wantRecord(t, w.Harness, "issuance.orphaned", "NEEDS_APPROVAL")
+}
+
+// Votes that count again clear what they are enough for, once anybody repeats theirs.
+func TestAThawedApprover(t *testing.T) {
+	w := waiting(t, brokertest.Config{})
+	freeze := func(frozen bool) {
+		t.Helper()
+		if _, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: w.bob.ID, Frozen: frozen, Cause: "a lost laptop"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.decide(t, w.bob, evidence.Approve)
+	freeze(true)
+	w.decide(t, w.carol, evidence.Approve)
+	freeze(false)
+	w.decide(t, w.carol, evidence.Approve)
+	if _, err := w.mint(t, "mint-key-1"); err != nil {
+		t.Error(err)
+	}
+	freeze(true)
+	r := rebuild(w.task, "frozen-key-1")
+	r.Parameters["bucket"] = vals("other")
+	_, err := w.agent.RequestGrant(t.Context(), r)
+	wantReason(t, err, codes.FailedPrecondition, "NEEDS_APPROVAL") // carol alone is left
+}
+
+// A repeat is told what the first call was told.
+func TestRefusalsAreRepeated(t *testing.T) {
+	w := waiting(t, brokertest.Config{Board: approval.Config{Pending: 1}})
+	r := rebuild(w.task, "many-key-1")
+	r.Parameters["bucket"] = vals("other")
+	for range 2 {
+		_, err := w.agent.RequestGrant(t.Context(), r)
+		wantReason(t, err, codes.ResourceExhausted, "RATE_LIMITED")
+	}
+	w.decide(t, w.bob, evidence.Reject)
+	for range 2 {
+		_, err := w.agent.RequestGrant(t.Context(), rebuild(w.task, "again-key-1"))
+		wantReason(t, err, codes.PermissionDenied, "REJECTED")
 	}
 }

@@ -156,6 +156,9 @@ type Grant struct {
 	Needs             []Need   `json:",omitempty"`
 	// Frozen says that it was denied because its agent was frozen.
 	Frozen bool `json:",omitempty"`
+	// Refusal says what else it was denied for, of what policy does not say; empty for
+	// nothing.
+	Refusal Refusal `json:",omitempty"`
 	// Case is what people decide; nil where nobody was asked.
 	Case        *Case `json:",omitempty"`
 	TTL         time.Duration
@@ -163,6 +166,15 @@ type Grant struct {
 	ExpiresAt   time.Time
 	EndedAt     time.Time
 }
+
+// Refusal is why a request was not put to people.
+type Refusal string
+
+// The refusals.
+const (
+	RefusedRejected Refusal = "rejected" // they said no to the same shortly before
+	RefusedTooMany  Refusal = "too many" // too much waits for them already
+)
 
 // Case is what people are shown of a grant that waits for them, and what their
 // approvals are bound to.

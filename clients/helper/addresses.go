@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -64,18 +63,15 @@ func (d *addresses) open() (err error) {
 
 // socket serves h on a socket.
 func (d *addresses) socket(path string, h http.Handler) error {
-	lis, err := listenUnix(path)
+	others, mode := d.o.a.others(), socketOwn
+	if others {
+		mode = socketOthers
+	}
+	lis, err := listenShared(path, mode)
 	if err != nil {
 		return err
 	}
-	others := d.o.a.others()
 	d.shut = append(d.shut, serve(lis, d.o.a.peers(others), d.o.a.cfg.Log, h).close)
-	if others {
-		// Whose a connection is decides, and the folder.
-		if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // the socket asks who is there
-			return fmt.Errorf("opening %s to other users: %w", path, err)
-		}
-	}
 	return nil
 }
 
@@ -95,7 +91,7 @@ func (d *addresses) openKubeconfig(k *KubeconfigOutput) error {
 	if err := k.name().write(text, d.o.a.owner()); err != nil {
 		return err
 	}
-	d.gone[k.File] = k.name().remove
+	d.gone[k.File] = func() error { return k.name().remove(d.o.a.owner()) }
 	d.say("kubeconfig %s", k.File)
 	return nil
 }
@@ -142,16 +138,16 @@ func (d *addresses) file(path string, content []byte) error {
 	if err := writeSecret(path, content, d.o.a.owner()); err != nil {
 		return err
 	}
-	d.gone[path] = func() error { return removeFile(path) }
+	d.gone[path] = func() error { return removeOf(path, d.o.a.owner()) }
 	return nil
 }
 
 // part writes our part of a file that others write too.
 func (d *addresses) part(path string, content []byte, front bool) error {
-	if err := setBlock(path, d.o.block(), content, front); err != nil {
+	if err := setBlock(path, d.o.block(), content, front, d.o.a.owner()); err != nil {
 		return err
 	}
-	d.gone[path] = func() error { return d.o.a.journal.remove(blockName{path, d.o.block()}) }
+	d.gone[path] = func() error { return d.o.a.journal.remove(blockName{path, d.o.block()}, d.o.a.owner()) }
 	return nil
 }
 

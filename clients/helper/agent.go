@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"sync"
@@ -61,13 +60,14 @@ func NewAgent(cfg AgentConfig) (_ *Agent, err error) {
 	if err := cfg.Config.check(); err != nil {
 		return nil, fmt.Errorf("checking the configuration: %w", err)
 	}
-	a := &Agent{cfg: cfg, started: time.Now(), conf: cfg.Config, jobs: map[string]*job{}, journal: newJournal(cfg.Config.Socket)}
+	a := &Agent{cfg: cfg, started: time.Now(), conf: cfg.Config, jobs: map[string]*job{}}
+	a.journal = newJournal(cfg.Config.Socket, a.owner())
 	if a.hub, err = newHub(cfg.Config.Listen, a.peers(false), cfg.Log); err != nil {
 		return nil, err
 	}
 	var control net.Listener
 	if cfg.Config.Socket != "" {
-		if control, err = listenControl(cfg.Config.Socket); err != nil {
+		if control, err = listenShared(cfg.Config.Socket, socketOwn); err != nil {
 			return nil, errors.Join(err, a.hub.close())
 		}
 	}
@@ -87,14 +87,6 @@ func NewAgent(cfg AgentConfig) (_ *Agent, err error) {
 		a.control = serve(control, newPeers(nil, false), cfg.Log, a.controlHandler())
 	}
 	return a, nil
-}
-
-// listenControl makes the socket's folder, where it is not there.
-func listenControl(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("making the folder of the socket: %w", err)
-	}
-	return listenUnix(path)
 }
 
 func (a *Agent) peers(must bool) peers { return newPeers(a.cfg.Config.UIDs, must) }
@@ -136,6 +128,7 @@ func (a *Agent) Reload(c Config, err error) error {
 		err = ErrNeedsRestart
 	}
 	a.confErr = err
+	before := a.conf
 	var gone, kept []*job
 	for name, j := range a.jobs {
 		i := slices.IndexFunc(c.Tasks, func(t TaskConfig) bool { return t.Name == name })
@@ -152,7 +145,8 @@ func (a *Agent) Reload(c Config, err error) error {
 	if err != nil {
 		return fmt.Errorf("the configuration before goes on: %w", err)
 	}
-	a.note(a.journal.serves(c))
+	// Of both until the old is gone: the agent may be killed while it ends.
+	a.note(a.journal.serves(before, c))
 	// Without the lock, since it takes the broker's time; and before what comes, which
 	// may have the same addresses.
 	ended := endAll(gone)
@@ -167,6 +161,7 @@ func (a *Agent) Reload(c Config, err error) error {
 	}
 	a.conf = c
 	a.mu.Unlock()
+	a.note(a.journal.serves(c))
 	if ended != nil {
 		a.cfg.Log.WarnContext(context.Background(), "ending tasks that are not configured any more", slog.String("error", ended.Error()))
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/valetkey/valetkey/clients/logverify/proof"
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
 
@@ -109,6 +110,9 @@ func refusalStatus(err error) (int, string) {
 		return http.StatusTooManyRequests, err.Error()
 	case passing(err):
 		return http.StatusServiceUnavailable, err.Error()
+	case errors.Is(err, proof.ErrVerification), errors.Is(err, valetkey.ErrNotAsked), errors.Is(err, valetkey.ErrControlCharacter):
+		// The broker is there, and gives what is not to be taken. To ask again would mint again.
+		return http.StatusForbidden, err.Error()
 	}
 	if _, no := valetkey.RefusalOf(err); no {
 		return http.StatusForbidden, err.Error()

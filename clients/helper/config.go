@@ -18,8 +18,8 @@ import (
 // Config is the agent's file. An unknown key is an error. Paths are absolute, or
 // below the folder of the file.
 type Config struct {
-	// Socket is where "valetkey agent status" asks; empty for none. Its folder has
-	// to be this user's own.
+	// Socket is where "valetkey agent status" asks; empty for none. Its folder is
+	// made where it is not there; nobody but this user and root may write in it.
 	Socket string `yaml:"socket"`
 	// Listen is the loopback address of the container credentials endpoint, for all
 	// tasks; empty for 127.0.0.1 and a port that is free. Name a port where clients
@@ -95,7 +95,7 @@ type ContainerOutput struct {
 
 // ProcessOutput is a socket that answers as credential_process has to.
 type ProcessOutput struct {
-	// Socket is its path.
+	// Socket is its path, in such a folder as the agent's own.
 	Socket string `yaml:"socket"`
 	// Profile is a profile to keep in ConfigFile; empty for none.
 	Profile string `yaml:"profile"`
@@ -113,7 +113,8 @@ type IMDSOutput struct {
 // VaultProxyOutput is a local Vault for one scope.
 type VaultProxyOutput struct {
 	// Listen is a loopback address, for VAULT_ADDR, where whose a connection is
-	// tells who may ask. Linux alone, unless there is a TokenFile.
+	// tells who may ask. Linux alone, unless there is a TokenFile. Without one every
+	// request needs the header X-Vault-Request: true, which Vault's own tools send.
 	Listen string `yaml:"listen"`
 	// TokenFile gets a local token that callers then have to send as VAULT_TOKEN,
 	// 0600; empty for none. It is worth nothing to Vault.

@@ -24,7 +24,9 @@
 //   - Only the users that are named may ask, and of no name only the agent's own:
 //     Unix sockets and, on Linux, loopback connections are asked whose they are.
 //     Elsewhere an address without a secret is not served at all.
-//   - Browsers are refused, and so is any Host that is not the address itself.
+//   - Browsers are refused, and so is any Host that is not the address itself, and a
+//     request for another protocol. A Vault proxy without a secret wants the header
+//     of Vault's own tools.
 //   - Files with a secret are 0600, replaced as a whole, and gone when their task
 //     is. What ends a task ends all that was made for it; a process that outlives
 //     its task gets nothing.

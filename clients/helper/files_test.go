@@ -1,6 +1,7 @@
 package helper
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"text/template"
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -29,6 +31,10 @@ func TestBlocks(t *testing.T) {
 		{name: "beside another's", old: "# valetkey begin ab\nold\n# valetkey end ab\n", content: "new\n", want: "# valetkey begin ab\nold\n# valetkey end ab\n" + mine},
 		{name: "away", old: "x\n" + mine + "y\n", remove: true, want: "x\ny\n"},
 		{name: "away again", old: "x\n", remove: true, want: "x\n"},
+		{name: "in place of one with CRLF", old: "x\r\n# valetkey begin a\r\nold\r\n# valetkey end a\r\ny\r\n", content: "new\n", want: "x\r\n" + mine + "y\r\n"},
+		{name: "away with CRLF", old: "# valetkey begin a\r\nold\r\n# valetkey end a\r\ny\r\n", remove: true, want: "y\r\n"},
+		{name: "away at the very end", old: "x\n# valetkey begin a\nold\n# valetkey end a", remove: true, want: "x\n"},
+		{name: "beside a longer line", old: "# valetkey begin a too\n", content: "new\n", want: "# valetkey begin a too\n" + mine},
 		{name: "without its end", old: "# valetkey begin a\nnew\n", content: "new\n", fails: true},
 		{name: "without its beginning", old: "x\n# valetkey end a\n", content: "new\n", fails: true},
 		{name: "the wrong way round", old: "# valetkey end a\n# valetkey begin a\n", content: "new\n", fails: true},
@@ -46,8 +52,8 @@ func TestBlocks(t *testing.T) {
 
 func TestSetBlockLeavesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config")
-	must(t, setBlock(path, "a", []byte("new\n"), false))
-	must(t, setBlock(path, "a", nil, false))
+	must(t, setBlock(path, "a", []byte("new\n"), false, self))
+	must(t, setBlock(path, "a", nil, false, self))
 	left, err := os.ReadDir(filepath.Dir(path))
 	must(t, err)
 	if len(left) != 0 {
@@ -184,6 +190,26 @@ func TestTemplates(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), `"p"`) {
 			t.Errorf("%s: the error has the secret: %v", text, err)
+		}
+	}
+}
+
+// TestTemplateErrorsNameNoValue is what goes to the log and the status.
+func TestTemplateErrorsNameNoValue(t *testing.T) {
+	const secret = "S3CR3T"
+	data := TemplateData{Login: &TemplateLogin{Username: "u", Password: secret}, Data: map[string]any{"secret": secret, "n": 1, "list": []any{secret}, "map": map[string]any{"a": 1}}}
+	for text, field := range map[string]string{
+		"\n{{range .Data.secret}}{{end}}": ":2:13: executing \"f\" at <.Data.secret>", "{{index .Data.map .Data.secret .Data.secret}}": "index", "{{.Data.secret.x}}": ".Data.secret.x",
+		"{{slice .Data.secret 9}}": "slice", "{{index .Data.list .Data.secret}}": "index", "{{lt .Data.secret .Data.n}}": "lt", "{{template \"x\" .Data.secret}}": "x",
+		"{{call .Data.secret}}": "call", "{{len .Data.n}}": "len", "{{with $x := .Data.secret}}{{$x.y}}{{end}}": "$x.y",
+	} {
+		_, err := render(TemplateOutput{Text: text, File: "f"}, data)
+		if err == nil || !strings.Contains(err.Error(), field) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", text, err)
+		}
+		var failed template.ExecError
+		if errors.As(err, &failed) {
+			t.Errorf("%s: the error has what text/template says", text)
 		}
 	}
 }

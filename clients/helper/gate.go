@@ -1,6 +1,7 @@
 package helper
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,21 +14,20 @@ import (
 	"time"
 )
 
-// gate is what every request passes first.
+// gate is what every request passes first. Whose a connection is has been asked
+// before.
 type gate struct {
-	peers peers
 	// hosts are the names that a request may call the address by: a page that has
 	// its own name point here comes with that name (DNS rebinding).
 	hosts []string
-	log   *slog.Logger
+	log   *complaints
 }
 
-// wrap refuses browsers, strangers and wrong names, and says why.
+// wrap refuses browsers, proxies and wrong names, and says why.
 func (g gate) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if code, why := g.refuses(r); code != 0 {
-			g.log.WarnContext(r.Context(), "a local request was refused",
-				slog.String("address", r.Host), slog.String("from", r.RemoteAddr), slog.String("error", why))
+			g.log.say(r.Host, r.RemoteAddr, errors.New(why))
 			answerError(w, code, why)
 			return
 		}
@@ -36,9 +36,6 @@ func (g gate) wrap(next http.Handler) http.Handler {
 }
 
 func (g gate) refuses(r *http.Request) (int, string) {
-	if err := g.peers.visit(r.Context()); err != nil {
-		return http.StatusForbidden, err.Error()
-	}
 	if len(g.hosts) > 0 && !slices.Contains(g.hosts, r.Host) {
 		return http.StatusForbidden, "the Host is not this address: use the address as it was given"
 	}
@@ -49,23 +46,40 @@ func (g gate) refuses(r *http.Request) (int, string) {
 	if r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
 		return http.StatusForbidden, "this came through a proxy: ask directly"
 	}
+	// An upgraded connection is out of the server's hands, and would outlive it.
+	if r.Header.Get("Upgrade") != "" {
+		return http.StatusBadRequest, "nothing here has another protocol: ask without Upgrade"
+	}
 	return 0, ""
 }
 
 // answerError is the error body of the container credentials endpoint, which
 // AWS's SDKs show to people.
 func answerError(w http.ResponseWriter, code int, message string) {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
+	for name, values := range errorHeader() {
+		w.Header()[name] = values
+	}
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(map[string]string{"code": http.StatusText(code), "message": message}) // the caller is gone otherwise
+	body, err := errorBody(code, message)
+	if err == nil {
+		_, _ = body.WriteTo(w) // the caller is gone otherwise
+	}
+}
+
+func errorHeader() http.Header {
+	return http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
+}
+
+func errorBody(code int, message string) (*bytes.Buffer, error) {
+	var out bytes.Buffer
+	return &out, json.NewEncoder(&out).Encode(map[string]string{"code": http.StatusText(code), "message": message})
 }
 
 // server is a listener with what it serves.
 type server struct {
-	lis net.Listener
-	srv *http.Server
+	lis  net.Listener
+	srv  *http.Server
+	done chan struct{} // closed when the listener is
 }
 
 // listenLoopback listens on a loopback address of TCP, and on no other.
@@ -93,23 +107,30 @@ func hostsOf(lis net.Listener) []string {
 	return []string{at.String(), fmt.Sprintf("localhost:%d", at.Port())}
 }
 
-// serve serves h behind a gate until close.
+// serve serves h to p behind a gate until close.
 func serve(lis net.Listener, p peers, log *slog.Logger, h http.Handler) *server {
-	g := gate{peers: p, log: log}
+	refusals := newComplaints(log)
+	g := gate{log: refusals}
 	if _, ok := lis.(*net.TCPListener); ok {
 		g.hosts = hostsOf(lis)
 	}
-	s := &server{lis: lis, srv: &http.Server{
-		Handler: g.wrap(h), ConnContext: withVisitor, ReadHeaderTimeout: 10 * time.Second,
+	s := &server{lis: lis, done: make(chan struct{}), srv: &http.Server{
+		Handler: g.wrap(h), ConnState: make(visitors, maxVisitors).count, ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}
 	go func() {
-		if err := s.srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+		defer close(s.done)
+		if err := s.srv.Serve(admit(lis, p, refusals)); !errors.Is(err, http.ErrServerClosed) {
 			log.ErrorContext(context.Background(), "a local listener ended", slog.String("error", err.Error()))
 		}
 	}()
 	return s
 }
 
-// close ends the listener and every connection.
-func (s *server) close() error { return s.srv.Close() }
+// close ends the listener and every connection. Where it comes before the server
+// began, it is the server that closes the listener.
+func (s *server) close() error {
+	err := s.srv.Close()
+	<-s.done
+	return err
+}

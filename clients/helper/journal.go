@@ -18,7 +18,8 @@ import (
 // not tidy up, in a file beside its socket, for the next one to end. It holds no
 // secret.
 type journal struct {
-	path string // empty for none
+	path  string // empty for none
+	owner int    // whose the files are
 
 	mu    sync.Mutex
 	tasks map[string]bool // open, by id; locked by mu
@@ -28,6 +29,8 @@ type journal struct {
 
 // leftovers is the file.
 type leftovers struct {
+	// Owner is whose the files are; nil for self.
+	Owner  *int        `json:"owner,omitempty"`
 	Tasks  []string    `json:"tasks"`
 	Files  []string    `json:"files"`
 	Blocks []blockName `json:"blocks"`
@@ -38,52 +41,70 @@ type leftovers struct {
 // blockName is a part of a file that others write too.
 type blockName struct{ File, Name string }
 
-func newJournal(socket string) *journal {
-	j := &journal{tasks: map[string]bool{}}
+func newJournal(socket string, owner int) *journal {
+	j := &journal{owner: owner, tasks: map[string]bool{}}
 	if socket != "" {
 		j.path = socket + ".journal"
 	}
 	return j
 }
 
-// read is what another has left; nothing where it ended well.
+// read is what another has left; nothing where it ended well. What is not this
+// user's own, 0600 and no link, was left by nobody who is to be believed: its files
+// would be removed.
 func (j *journal) read() (left leftovers, err error) {
-	raw, err := os.ReadFile(j.path)
-	if j.path == "" || errors.Is(err, os.ErrNotExist) {
+	if j.path == "" {
 		return left, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(raw, &left)
-	}
+	defer func() {
+		if err != nil {
+			left, err = leftovers{}, fmt.Errorf("reading what an agent before has left: %w", err)
+		}
+	}()
+	f, err := os.OpenFile(j.path, os.O_RDONLY|noLink|noWait, 0)
 	if err != nil {
-		return left, fmt.Errorf("reading what an agent before has left: %w", err)
+		return left, gone(err)
 	}
-	return left, nil
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return left, err
+	}
+	if !info.Mode().IsRegular() || !owned(info, self) || permits(info, othersAll) {
+		return left, fmt.Errorf("%s is not this user's alone (mode 0600): it is not believed; remove it", j.path)
+	}
+	return left, json.NewDecoder(f).Decode(&left)
 }
 
-// serves notes what c will have written.
-func (j *journal) serves(c Config) error {
+// serves notes what all of them will have written.
+func (j *journal) serves(all ...Config) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.left = leftovers{}
-	for i := range c.Tasks {
-		for k := range c.Tasks[i].Scopes {
-			s := &c.Tasks[i].Scopes[k]
+	for _, c := range all {
+		j.left.add(c)
+	}
+	return j.saveLocked()
+}
+
+func (l *leftovers) add(c Config) {
+	for _, t := range c.Tasks {
+		for i := range t.Scopes {
+			s := &t.Scopes[i]
 			parts := s.Outputs.shared()
 			for _, p := range s.Outputs.written() {
 				switch {
 				case *p == "":
 				case s.Outputs.Kubeconfig != nil && p == &s.Outputs.Kubeconfig.File:
-					j.left.Kubeconfigs = append(j.left.Kubeconfigs, s.Outputs.Kubeconfig.name())
+					l.Kubeconfigs = append(l.Kubeconfigs, s.Outputs.Kubeconfig.name())
 				case parts[p]:
-					j.left.Blocks = append(j.left.Blocks, blockName{*p, blockOf(c.Tasks[i], *s)})
+					l.Blocks = append(l.Blocks, blockName{*p, blockOf(t, *s)})
 				default:
-					j.left.Files = append(j.left.Files, *p)
+					l.Files = append(l.Files, *p)
 				}
 			}
 		}
 	}
-	return j.saveLocked()
 }
 
 func (j *journal) opened(id string) error {
@@ -102,8 +123,8 @@ func (j *journal) closed(id string) error {
 
 // remove takes a block out of its file, or leaves that to the next agent: it needs
 // room for the rest of the file, which a full disk does not have.
-func (j *journal) remove(b blockName) error {
-	err := setBlock(b.File, b.Name, nil, false)
+func (j *journal) remove(b blockName, owner int) error {
+	err := setBlock(b.File, b.Name, nil, false, owner)
 	if err == nil {
 		return nil
 	}
@@ -120,6 +141,9 @@ func (j *journal) saveLocked() error {
 		return nil
 	}
 	all := j.left
+	if j.owner != self {
+		all.Owner = &j.owner
+	}
 	all.Tasks, all.Blocks = slices.Sorted(maps.Keys(j.tasks)), slices.Concat(all.Blocks, j.stuck)
 	raw, err := json.Marshal(all)
 	if err != nil {
@@ -141,17 +165,25 @@ func (j *journal) end() error {
 // tidy ends what an agent before has left: the files now, the tasks as soon as the
 // broker answers.
 func (a *Agent) tidy(ctx context.Context, left leftovers) {
-	var errs []error
+	owner := self
+	if left.Owner != nil {
+		owner = *left.Owner
+	}
+	errs := []error{}
+	if a.journal.path != "" {
+		errs = append(errs, sweep(a.journal.path, self))
+	}
 	for _, f := range left.Files {
-		errs = append(errs, removeFile(f))
+		errs = append(errs, removeOf(f, owner), sweep(f, owner))
 	}
 	for _, b := range left.Blocks {
 		if _, err := os.Stat(b.File); err == nil {
-			errs = append(errs, a.journal.remove(b))
+			errs = append(errs, a.journal.remove(b, owner))
 		}
+		errs = append(errs, sweep(targetOf(b.File, owner), owner))
 	}
 	for _, k := range left.Kubeconfigs {
-		errs = append(errs, k.remove())
+		errs = append(errs, k.remove(owner), sweep(k.File, owner))
 	}
 	if err := errors.Join(errs...); err != nil {
 		a.cfg.Log.WarnContext(ctx, "removing what an agent before has left", slog.String("error", err.Error()))

@@ -223,7 +223,7 @@ func TestKubeconfigOfOthers(t *testing.T) {
 		"another agent's":   {strings.ReplaceAll(string(with), conf.Socket, conf.Socket+"2"), true},
 	} {
 		must(t, os.WriteFile(conf.File, []byte(c.text), 0o600))
-		left := newJournal(filepath.Join(dir, "s"))
+		left := newJournal(filepath.Join(dir, "s"), self)
 		must(t, left.serves(Config{Tasks: []TaskConfig{task}}))
 		a := k.agent(t, Config{Socket: filepath.Join(dir, "s"), Tasks: []TaskConfig{taskOf("two", dir)}})
 		if exists(conf.File) != c.left || c.left && read(t, conf.File) != c.text {

@@ -109,7 +109,7 @@ func (n kubeconfigName) write(text []byte, owner int) error {
 }
 
 // remove removes the file, where it is ours.
-func (n kubeconfigName) remove() error {
+func (n kubeconfigName) remove(owner int) error {
 	ours, err := n.ours()
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -119,5 +119,5 @@ func (n kubeconfigName) remove() error {
 	case !ours:
 		return nil
 	}
-	return removeFile(n.File)
+	return removeOf(n.File, owner)
 }

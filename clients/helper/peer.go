@@ -1,17 +1,18 @@
 package helper
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"slices"
-	"sync"
 )
 
 // errNoPeer means that this system does not say whose a connection is.
 var errNoPeer = errors.New("this system does not say whose a connection is")
+
+// errGone is a connection whose other end nobody holds any more.
+var errGone = errors.New("its other end is not open in the kernel's table: it was closed, or is of another network namespace")
 
 // peers are the users that may ask. The zero value lets nobody in.
 type peers struct {
@@ -41,29 +42,4 @@ func (p peers) check(c net.Conn) error {
 		return fmt.Errorf("user %d asks, and may not", uid)
 	}
 	return nil
-}
-
-// visitor is a connection with what was found out about it, once.
-type visitor struct {
-	once sync.Once
-	conn net.Conn
-	err  error
-}
-
-type visitorKey struct{}
-
-// withVisitor is a http.Server's ConnContext.
-func withVisitor(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, visitorKey{}, &visitor{conn: c})
-}
-
-// visit checks the connection that ctx is of. The first request of a connection
-// pays for it.
-func (p peers) visit(ctx context.Context) error {
-	v, ok := ctx.Value(visitorKey{}).(*visitor)
-	if !ok {
-		return errNoPeer
-	}
-	v.once.Do(func() { v.err = p.check(v.conn) })
-	return v.err
 }

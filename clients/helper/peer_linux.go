@@ -63,9 +63,15 @@ func tcpUID(c *net.TCPConn) (int, error) {
 			return uid, err
 		}
 	}
-	return 0, fmt.Errorf("%s is not in the kernel's table: it is gone, or of another network namespace", theirs)
+	return 0, fmt.Errorf("%s: %w", theirs, errGone)
 }
 
+// established is the state of a connection that both ends hold: TCP_ESTABLISHED of
+// the kernel's include/net/tcp_states.h.
+const established = "01"
+
+// ownerIn takes an open end alone. One that was closed stays in the table until it
+// is over, and says user 0 and inode 0 there, whoever it was.
 func ownerIn(table string, theirs, ours netip.AddrPort) (uid int, found bool, err error) {
 	f, err := os.Open(table)
 	if os.IsNotExist(err) {
@@ -81,9 +87,9 @@ func ownerIn(table string, theirs, ours netip.AddrPort) (uid int, found bool, er
 		if !strings.Contains(lines.Text(), from) {
 			continue
 		}
-		// sl local rem st tx:rx tr:tm retrnsmt uid
+		// sl local rem st tx:rx tr:tm retrnsmt uid timeout inode
 		fields := strings.Fields(lines.Text())
-		if len(fields) > 7 && fields[1] == from && fields[2] == to {
+		if len(fields) > 9 && fields[1] == from && fields[2] == to && fields[3] == established && fields[9] != "0" {
 			uid, err := strconv.Atoi(fields[7])
 			return uid, err == nil, err
 		}

@@ -2,9 +2,11 @@ package helper
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -47,52 +49,135 @@ func quoteWord(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// listenUnix listens on a socket that this user alone can open. A socket that
-// nobody listens on any more is replaced; anything else in its place is not.
+// listenUnix listens on a socket that this user alone can open, in a folder that
+// nobody else listens in. A socket that nobody listens on any more is replaced;
+// anything else in its place is not.
 func listenUnix(path string) (net.Listener, error) {
-	if info, err := os.Lstat(path); err == nil {
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	lis, err := bindUnix(dir, path, socketOwn)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	}
+	return lis, nil
+}
+
+// The modes of a socket. Where others may ask, whose a connection is decides, and
+// the folder.
+const (
+	socketOwn    fs.FileMode = 0o600
+	socketOthers fs.FileMode = 0o666
+)
+
+// listenShared listens likewise in a folder in which others listen, too: of many that
+// start at once, one has the socket. The folder is one that others
+// cannot change; for this user's own sockets it is made, 0700, where it is not there.
+func listenShared(path string, mode fs.FileMode) (_ net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("listening on %s: %w", path, err)
+		}
+	}()
+	folder, owner := filepath.Dir(path), os.Geteuid()
+	if mode == socketOwn {
+		owner = self
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := openFolder(folder, owner)
+	if err != nil {
+		return nil, err
+	}
+	info, err := dir.Stat(".")
+	if err == nil && !ours(info, othersWrite) {
+		err = fmt.Errorf("%s: %w: name a folder of this user's own, or chmod go-w", folder, errFolder)
+	}
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	unlock, err := lockFolder(dir)
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	lis, err := bindUnix(dir, path, mode)
+	if err = errors.Join(err, unlock()); err != nil && lis != nil {
+		return nil, errors.Join(err, lis.Close())
+	}
+	return lis, err
+}
+
+// bindUnix listens on a socket in dir, which is its to close.
+func bindUnix(dir *os.Root, path string, mode fs.FileMode) (_ net.Listener, err error) {
+	l := &unixListener{dir: dir, name: filepath.Base(path)}
+	defer func() {
+		if err == nil {
+			return
+		}
+		if l.UnixListener != nil {
+			err = errors.Join(err, l.UnixListener.Close())
+		}
+		err = errors.Join(err, dir.Close())
+	}()
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("a socket's path has at most %d bytes here: name a shorter one, or a shorter TMPDIR", maxSocketPath)
+	}
+	if info, err := dir.Lstat(l.name); err == nil {
 		if info.Mode().Type() != os.ModeSocket {
-			return nil, fmt.Errorf("listening on %s: there is something that is no socket", path)
+			return nil, errors.New("there is something that is no socket")
 		}
 		if c, err := net.Dial("unix", path); err == nil {
-			return nil, errors.Join(fmt.Errorf("listening on %s: another process does already", path), c.Close())
+			return nil, errors.Join(errors.New("another process does already"), c.Close())
 		}
-		if err := os.Remove(path); err != nil {
+		if err := dir.Remove(l.name); err != nil {
 			return nil, fmt.Errorf("removing a socket that nobody listens on: %w", err)
 		}
 	}
-	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("listening on %s: a socket's path has at most %d bytes here: name a shorter one, or a shorter TMPDIR", path, maxSocketPath)
+	// Bound in a closed folder, where its mode is set too, and moved: so it is never
+	// open to others by mistake, and no mode is set of what others put in its place.
+	closed := tempPrefix + rand.Text()[:tempRandom]
+	if err := dir.Mkdir(closed, 0o700); err != nil {
+		return nil, err
 	}
-	// Bound in a closed folder and moved, so that it is never open to others.
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".vk-")
+	defer func() { _ = dir.RemoveAll(closed) }() // empty by now
+	at := filepath.Join(closed, "s")
+	l.UnixListener, err = net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(filepath.Dir(path), at), Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", path, err)
+		return nil, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }() // empty by now
-	lis, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", path, err)
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(dir.Chmod(at, mode), dir.Rename(at, l.name)); err != nil {
+		return nil, err
 	}
-	lis.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(filepath.Join(dir, "s"), 0o600), os.Rename(filepath.Join(dir, "s"), path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("listening on %s: %w", path, err), lis.Close())
+	if l.made, err = dir.Lstat(l.name); err != nil {
+		return nil, err
 	}
-	return &unixListener{UnixListener: lis, path: path}, nil
+	return l, nil
 }
 
 // unixListener removes its socket when it is closed.
 type unixListener struct {
 	*net.UnixListener
-	path string
+	dir  *os.Root
+	name string
+	made fs.FileInfo // what is its own
 }
 
+// Close removes what it made, and nothing that came after it. It does so first: as
+// long as it listens, nobody takes its place.
 func (l *unixListener) Close() error {
-	err := l.UnixListener.Close()
-	if rm := os.Remove(l.path); rm != nil && !os.IsNotExist(rm) {
-		err = errors.Join(err, rm)
+	var errs []error
+	switch info, err := l.dir.Lstat(l.name); {
+	case err == nil && os.SameFile(info, l.made):
+		if err := l.dir.Remove(l.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		errs = append(errs, err)
 	}
-	return err
+	return errors.Join(append(errs, l.UnixListener.Close(), l.dir.Close())...)
 }
 
 // Ask asks a helper's socket for a path, such as "/" of a credential's, and returns

@@ -3,6 +3,7 @@ package helper
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
@@ -12,10 +13,18 @@ import (
 // provider has tools for, in files below dir that are called by the scope's name.
 // AWS: NAME.env, NAME.token and NAME.sock; Vault: a proxy with NAME.vault-token. A
 // scope that reads a dynamic secret needs a file: its outputs are not to be guessed.
+// dir is made, 0700, or has to be this user's alone.
 func Quick(ctx context.Context, c *valetkey.Client, dir, name string, task valetkey.TaskSpec, specs []ScopeSpec) (Config, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return Config{}, err
+	}
+	// Its own: shells are told to read what is in it.
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return Config{}, fmt.Errorf("making the agent's folder: %w", err)
+	}
+	if _, err := privateFolder(dir); err != nil {
+		return Config{}, fmt.Errorf("making the agent's folder: %w", err)
 	}
 	catalog, err := c.Scopes(ctx)
 	if err != nil {

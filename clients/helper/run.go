@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"syscall"
 )
 
@@ -37,6 +38,8 @@ type Command struct {
 	// handed on as they are.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Started is told the process's number once it runs; nil for nobody.
+	Started func(pid int)
 }
 
 // Find finds the program as Run will, so that nothing is asked for a command that
@@ -75,6 +78,9 @@ func (c Command) Run(ctx context.Context) (int, error) {
 	cmd.Args[0] = c.Args[0]
 	cmd.Env, cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Environ, c.Dir, c.Stdin, c.Stdout, c.Stderr
 	cmd.SysProcAttr = childAttr()
+	// Its death signal is for the end of the thread that starts it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	// Caught before it starts, so that none is lost in between.
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, forwarded...)
@@ -83,6 +89,9 @@ func (c Command) Run(ctx context.Context) (int, error) {
 		// Such as a script without a first line, or a binary of another machine.
 		err = fmt.Errorf("starting %s: %w: %w", c.Args[0], ErrNotExecutable, err)
 		return statusOf(err), err
+	}
+	if c.Started != nil {
+		c.Started(cmd.Process.Pid) // before it is waited for, so that the number is its own
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()

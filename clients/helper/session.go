@@ -31,7 +31,7 @@ type SessionConfig struct {
 	Scopes []ScopeSpec
 	// Kube is a cluster that the command's KUBECONFIG leads to, with the first AWS
 	// session, or the one scope that reads a service account's token; nil for none,
-	// where KUBECONFIG is left as it is.
+	// where KUBECONFIG is an empty file.
 	Kube *KubeCluster
 	// Program is the path of the valetkey command, which profiles name; empty for
 	// this program itself.
@@ -40,7 +40,7 @@ type SessionConfig struct {
 	Dir string
 	// Guard makes a command that is to end the session should this process be
 	// killed: it gets the task's id and the private folder, and calls Abandoned on
-	// its standard input. nil for none: what a killed process leaves open then lives
+	// its standard input. Session.Guard tells it of the session's command. nil for none: what a killed process leaves open then lives
 	// to its deadlines.
 	Guard func(taskID, dir string) *exec.Cmd
 	// Pending is told of each grant that waits for people, with the name of its scope:
@@ -169,7 +169,7 @@ func (s *Session) serve(ctx context.Context) error {
 	if err := s.serveAWS(sessions); err != nil {
 		return fmt.Errorf("serving AWS credentials: %w", err)
 	}
-	return s.serveEKS(sessions)
+	return errors.Join(s.serveEKS(sessions), s.leaveBare())
 }
 
 func (s *Session) path(name string) string { return filepath.Join(s.dir, name) }
@@ -246,30 +246,45 @@ func (s *Session) serveAWS(uses []*use) error {
 		}
 	}
 	s.set["AWS_EC2_METADATA_DISABLED"] = "true"
-	s.set["AWS_CONFIG_FILE"], s.set["AWS_SHARED_CREDENTIALS_FILE"] = s.path("aws-config"), s.path("aws-credentials")
-	if err := writeSecret(s.path("aws-credentials"), nil, self); err != nil {
-		return err
-	}
+	s.set["AWS_CONFIG_FILE"] = s.path("aws-config")
 	return writeSecret(s.path("aws-config"), config.text(), self)
+}
+
+// Guard has the guard end the command, too, should this process be killed. It is a
+// Command's Started; without a guard it does nothing.
+func (s *Session) Guard(pid int) {
+	if s.guard == nil {
+		return
+	}
+	if err := s.guard.of(pid); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		s.cfg.Log.WarnContext(context.Background(), "telling the guard of the command failed", slog.String("error", err.Error()))
+	}
 }
 
 // Close ends the task and with it every grant and credential, shuts what was
 // served, and removes what was written. It takes 5 seconds at most. After an error
-// the task may be open still: its credentials die at their deadlines.
+// the guard tries once more; without one the task may be open still: its credentials
+// die at their deadlines.
 func (s *Session) Close() error {
 	var errs []error
 	for _, stop := range s.stop {
 		errs = append(errs, stop())
 	}
 	s.stop = nil
+	var left error
 	if s.dir != "" {
-		errs = append(errs, os.RemoveAll(s.dir))
+		left = os.RemoveAll(s.dir)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	errs = append(errs, s.task.Close(ctx))
+	err := s.task.Close(ctx)
+	errs = append(errs, left, err)
 	if s.guard != nil {
-		errs = append(errs, s.guard.dismiss())
+		if left == nil && (err == nil || over(err)) {
+			errs = append(errs, s.guard.dismiss())
+		} else {
+			errs = append(errs, s.guard.leave())
+		}
 		s.guard = nil
 	}
 	return errors.Join(errs...)

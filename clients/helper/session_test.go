@@ -59,21 +59,32 @@ func TestEnvironHasNoOtherCredential(t *testing.T) {
 		"PATH=/bin", "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_SESSION_TOKEN=c", "AWS_PROFILE=admin", "AWS_ROLE_ARN=r",
 		"AWS_WEB_IDENTITY_TOKEN_FILE=/f", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/x", "AWS_ENDPOINT_URL_STS=http://evil", "VAULT_TOKEN=root",
 		"AWS_MAX_ATTEMPTS=2", "NO_PROXY=a.example", "HTTP_PROXY=http://proxy", "PGPASSWORD=p", "AWS_CONFIG_FILE=/home/x/.aws/config",
+		"KUBECONFIG=/home/x/prod", "PGPASSFILE=/home/x/.pgpass", "PGSERVICE=prod", "PGSSLKEY=/k", "BAO_TOKEN=root", "BAO_ADDR=http://evil",
+		"VAULT_CONFIG_PATH=/f", "VAULT_CLIENT_KEY=/k", "AWS_CREDENTIAL_PROFILES_FILE=/f", "AWS_SSO_SESSION=s", "RCLONE_CONFIG_PROD_ACCESS_KEY_ID=a",
+		"MC_HOST_prod=https://a:b@s3", "PGUSER=u",
 	}))
 	for _, gone := range []string{
 		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
-		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_ENDPOINT_URL_STS", "VAULT_TOKEN",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_ENDPOINT_URL_STS", "VAULT_TOKEN", "PGPASSWORD", "PGSERVICE", "PGSSLKEY",
+		"BAO_TOKEN", "BAO_ADDR", "VAULT_CONFIG_PATH", "VAULT_CLIENT_KEY", "AWS_CREDENTIAL_PROFILES_FILE", "AWS_SSO_SESSION",
+		"RCLONE_CONFIG_PROD_ACCESS_KEY_ID", "MC_HOST_prod",
 	} {
 		if v, ok := env[gone]; ok {
 			t.Errorf("%s=%s goes on to the command", gone, v)
 		}
 	}
 	for name, want := range map[string]string{
-		"PATH": "/bin", "AWS_MAX_ATTEMPTS": "2", "PGPASSWORD": "p", "NO_PROXY": "a.example,127.0.0.1", "no_proxy": "127.0.0.1",
+		"PATH": "/bin", "AWS_MAX_ATTEMPTS": "2", "PGUSER": "u", "NO_PROXY": "a.example,127.0.0.1", "no_proxy": "127.0.0.1",
 		"AWS_CONFIG_FILE": s.path("aws-config"), "VALETKEY_TASK": s.TaskID(), "AWS_EC2_METADATA_DISABLED": "true",
+		"KUBECONFIG": s.path("kubeconfig"), "PGPASSFILE": s.path("pgpass"), "AWS_SHARED_CREDENTIALS_FILE": s.path("aws-credentials"),
 	} {
 		if env[name] != want {
 			t.Errorf("%s=%q, want %q", name, env[name], want)
+		}
+	}
+	for _, empty := range []string{"KUBECONFIG", "PGPASSFILE", "AWS_SHARED_CREDENTIALS_FILE"} {
+		if text := read(t, env[empty]); text != "" {
+			t.Errorf("%s leads to %q", empty, text)
 		}
 	}
 	config, err := os.ReadFile(env["AWS_CONFIG_FILE"])

@@ -26,24 +26,9 @@ func shelfDir(name string) (dir string, free func() error, err error) {
 		}
 	} else if dir, err = filepath.Abs(name); err != nil {
 		return "", nil, err
-	} else if err = os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", nil, err
 	}
-	return takeShelf(dir)
-}
-
-// takeShelf holds a folder of this user's, and clears what a killed shelf has left.
-func takeShelf(name string) (dir string, free func() error, err error) {
-	if dir, err = filepath.Abs(name); err != nil {
+	if _, err := privateFolder(dir); err != nil {
 		return "", nil, err
-	}
-	// A link is not followed: what it leads to has another purpose.
-	info, err := os.Lstat(dir)
-	switch {
-	case err != nil:
-		return "", nil, err
-	case !info.IsDir() || !owned(info, self) || info.Mode().Perm()&0o077 != 0:
-		return "", nil, fmt.Errorf("%s is no folder that is this user's alone (mode 0700); name another", dir)
 	}
 	if free, err = holdFolder(dir); err != nil {
 		return "", nil, fmt.Errorf("%s: %w", dir, err)

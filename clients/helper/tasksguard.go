@@ -2,6 +2,7 @@ package helper
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -66,10 +67,7 @@ func (t *TasksGuard) Dismiss() error {
 	if len(t.open) == 0 {
 		return t.g.dismiss()
 	}
-	if err := t.g.pipe.Close(); err != nil {
-		return fmt.Errorf("leaving tasks to the guard: %w", err)
-	}
-	return nil
+	return t.g.leave()
 }
 
 // AbandonedTasks waits until the process at the other end of r is gone, and gives the
@@ -98,19 +96,26 @@ func AbandonedTasks(r io.Reader) (tasks []string, abandoned bool) {
 }
 
 // letGoWithin bounds how long the lock of a killed process stays after its pipes are
-// closed: the kernel closes one after the other.
-const letGoWithin = 2 * time.Second
+// closed: the kernel closes one after the other. letGoPause is between two looks.
+const (
+	letGoWithin = 2 * time.Second
+	letGoPause  = 20 * time.Millisecond
+)
 
 // RemoveShelf removes what a killed shelf has left in dir, and dir. It leaves a
 // folder alone that has other files in it, or that the next shelf uses already.
 func RemoveShelf(dir string) error {
-	found, free, err := takeShelf(dir)
-	for began := time.Now(); errors.Is(err, errInUse) && time.Since(began) < letGoWithin; {
-		<-time.After(letGoWithin / 100)
-		found, free, err = takeShelf(dir)
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil // it was removed before the kill
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), letGoWithin)
+	defer cancel()
+	found, free, err := shelfDir(dir)
+	for errors.Is(err, errInUse) && wait(ctx, letGoPause) {
+		found, free, err = shelfDir(dir)
 	}
 	switch {
-	case errors.Is(err, errInUse), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, errInUse):
 		return nil
 	case err != nil:
 		return fmt.Errorf("removing what a killed server left: %w", err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"text/template"
 	"time"
 
@@ -65,9 +66,26 @@ func render(t TemplateOutput, data TemplateData) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	if err := tmpl.Execute(&out, data); err != nil {
-		return nil, fmt.Errorf("writing the template of %s: %w", t.File, err)
+		return nil, fmt.Errorf("writing the template of %s: %s", t.File, placeOf(err))
 	}
 	return out.Bytes(), nil
+}
+
+// placeOf is where a template failed: its line, and the field in its text. What
+// text/template says after that may have the field's value, a secret, in it; so may
+// what it wraps.
+func placeOf(err error) string {
+	const why = "what is there cannot be used so, or is not there"
+	var failed template.ExecError
+	if !errors.As(err, &failed) {
+		return why
+	}
+	// "template: NAME:LINE:COLUMN: executing NAME at <FIELD>: ..."
+	place, _, ok := strings.Cut(failed.Error(), ">: ")
+	if !ok || !strings.Contains(place, " at <") {
+		return why
+	}
+	return place + ">: " + why
 }
 
 // templateData takes a credential apart.

@@ -20,6 +20,11 @@ const (
 	vaultNamespace = "X-Vault-Namespace"
 )
 
+// vaultRequest is a header that Vault's own tools send, and that nobody can make a
+// confused program send for them: api.RequestHeaderName, and require_request_header
+// of Vault Agent, whose answer this proxy gives too.
+const vaultRequest = api.RequestHeaderName
+
 // errNoVault is a scope that gives something else.
 var errNoVault = errors.New("this scope gives no Vault token")
 
@@ -32,8 +37,8 @@ type destination struct {
 type destinationKey struct{}
 
 // vaultProxy passes Vault's API on with the token of a source. secret is what
-// callers have to send for a token; where it is empty they need none, and the gate
-// alone tells who they are.
+// callers have to send for a token. Where it is empty they need none: the gate alone
+// tells who they are, and the header of Vault's tools that they mean Vault.
 func vaultProxy(src source, secret string, log *slog.Logger) (http.Handler, error) {
 	// How to trust Vault is read as Vault's own tools do (VAULT_CACERT and the like).
 	cfg := api.DefaultConfig()
@@ -66,6 +71,10 @@ func vaultProxy(src source, secret string, log *slog.Logger) (http.Handler, erro
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if secret != "" && !same(r.Header.Get(vaultToken), secret) && !same(r.Header.Get("Authorization"), "Bearer "+secret) {
 			vaultError(w, http.StatusForbidden, "valetkey: this proxy has another VAULT_TOKEN; a task that is over has none")
+			return
+		}
+		if secret == "" && r.Header.Get(vaultRequest) != "true" {
+			vaultError(w, http.StatusPreconditionFailed, "valetkey: send the header "+vaultRequest+": true, as Vault's command and libraries do")
 			return
 		}
 		to, err := vaultOf(r.Context(), src)

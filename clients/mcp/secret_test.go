@@ -76,7 +76,7 @@ func TestNoSecretReachesAClient(t *testing.T) {
 			"aws base64": {aws.Access, process + `p | sed 's/.*SecretAccessKey":"//; s/".*//' | tr -d '\n' | base64 -w0`},
 			"aws lines":  {aws.Access, process + `p | base64`},
 			"aws dump":   {aws.Access, process + `p | od -v -Ax -tx1z`},
-			"vault":      {kv.Access, `curl -sS "$VAULT_ADDR/v1/secret/data/web/db"`},
+			"vault":      {kv.Access, `curl -sS -H "X-Vault-Request: true" "$VAULT_ADDR/v1/secret/data/web/db"`},
 			"database":   {db.Access, `cat "$(sed -n 's/^passfile=//p' "$PGSERVICEFILE")"`},
 		} {
 			got := ask[mcp.RunCommandOut](t, c, "run_command", map[string]any{"access": []string{tt.access}, "argv": []string{"sh", "-c", tt.script}})

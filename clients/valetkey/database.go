@@ -65,9 +65,10 @@ func (l Login) MarshalJSON() ([]byte, error) { return json.Marshal(l.String()) }
 // LogValue hides the password from slog.
 func (l Login) LogValue() slog.Value { return slog.StringValue(l.String()) }
 
-// Login returns an account that lives. Connections that were made with it may be
-// cut when its lease ends: give the pool a sql.DB.SetConnMaxLifetime below the
-// scope's life.
+// Login returns an account that lives. It fails with ErrControlCharacter where its
+// name or password would be more than one line of a file. Connections that were made
+// with it may be cut when its lease ends: give the pool a sql.DB.SetConnMaxLifetime
+// below the scope's life.
 func (d *Database) Login(ctx context.Context) (Login, error) {
 	cred, err := d.Credential(ctx)
 	if err != nil {
@@ -85,6 +86,9 @@ func (d *Database) Login(ctx context.Context) (Login, error) {
 	var pair struct{ Username, Password string }
 	if err := json.Unmarshal(data, &pair); err != nil || pair.Username == "" || pair.Password == "" {
 		return Login{}, fmt.Errorf("scope %s gives a secret that is no username and password", d.req.scope)
+	}
+	if err := errors.Join(plainText("username", pair.Username), plainText("password", pair.Password)); err != nil {
+		return Login{}, fmt.Errorf("reading the login of scope %s: %w", d.req.scope, err)
 	}
 	d.id, d.opened = cred.ID(), Login{Username: pair.Username, password: func() string { return pair.Password }, ExpiresAt: cred.ExpiresAt()}
 	return d.opened, nil

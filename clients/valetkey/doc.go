@@ -53,6 +53,8 @@
 //     where none is named, any member of the caller's own trust domain. Name
 //     it wherever other workloads of that domain could answer in its place.
 //     TLS 1.3, always.
+//   - No grant is minted from that is of something else than was asked for, and no
+//     credential handed out that has a control character where text is to be.
 //   - No credential is handed out whose receipt does not prove that this minting
 //     is on the record: in the ledger of the pinned key, which has only grown
 //     since the last receipt. The two ways to do without have to be typed out:

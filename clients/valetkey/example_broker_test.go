@@ -131,7 +131,7 @@ func (b *exampleBroker) CloseTask(context.Context, *valetkeyv1.CloseTaskRequest)
 func (b *exampleBroker) RequestGrant(_ context.Context, r *valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
 	g := &valetkeyv1.Grant{
 		Id: exampleID("grant"), TaskId: r.GetTaskId(), AgentSpiffeId: brokertest.Agent, Scope: r.GetScope(), ScopeVersion: "sha256:1",
-		EnvelopeDigest: "1", State: valetkeyv1.GrantState_GRANT_STATE_CLEARED, ExpiresAt: timestamppb.New(time.Now().Add(15 * time.Minute)),
+		Parameters: r.GetParameters(), EnvelopeDigest: "1", State: valetkeyv1.GrantState_GRANT_STATE_CLEARED, ExpiresAt: timestamppb.New(time.Now().Add(15 * time.Minute)),
 	}
 	if r.GetScope() == "s3-bucket-rebuild" {
 		g.State, g.ExpiresAt, g.DecideBy = valetkeyv1.GrantState_GRANT_STATE_PENDING, nil, g.GetExpiresAt()
@@ -165,7 +165,11 @@ func (b *exampleBroker) MintCredential(_ context.Context, r *valetkeyv1.MintCred
 }
 
 func (b *exampleBroker) ReleaseGrant(_ context.Context, r *valetkeyv1.ReleaseGrantRequest) (*valetkeyv1.ReleaseGrantResponse, error) {
-	return &valetkeyv1.ReleaseGrantResponse{Grant: &valetkeyv1.Grant{Id: r.GetGrantId(), State: valetkeyv1.GrantState_GRANT_STATE_RELEASED}}, nil
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := b.grants[r.GetGrantId()]
+	g.State = valetkeyv1.GrantState_GRANT_STATE_RELEASED
+	return &valetkeyv1.ReleaseGrantResponse{Grant: g}, nil
 }
 
 func (b *exampleBroker) ProveConsistency(_ context.Context, r *valetkeyv1.ProveConsistencyRequest) (*valetkeyv1.ProveConsistencyResponse, error) {

@@ -19,7 +19,8 @@ import (
 
 // Grant is a request with its life. It is safe for concurrent use.
 type Grant struct {
-	c *Client
+	c     *Client
+	asked *asked // nil where another process asked, or before this one did
 
 	mu   sync.Mutex
 	info *valetkeyv1.Grant // as it was last seen; replaced, never changed; locked by mu
@@ -35,7 +36,8 @@ func (c *Client) Grant(ctx context.Context, id string) (*Grant, error) {
 }
 
 // Request asks for a grant. One that waits for people is no error: its State is
-// PENDING, and Wait waits; WithWait waits here. A refusal is an Error. Where the wait
+// PENDING, and Wait waits; WithWait waits here. A refusal is an Error, and a grant of
+// something else fails with ErrNotAsked. Where the wait
 // fails or ctx ends it, the grant comes with the error: it goes on waiting, to Wait
 // for again, also by its id and from elsewhere, or to Release.
 func (t *Task) Request(ctx context.Context, scope string, params Params, opts ...RequestOption) (*Grant, error) {
@@ -72,15 +74,17 @@ func (t *Task) request(ctx context.Context, r request, mint bool) (*Grant, Crede
 	})
 	if refused, ok := RefusalOf(err); ok && how.again && mint && errors.Is(&refused, ErrAlreadyIssued) && refused.GrantID != "" {
 		// The answer with the first credential was lost. The grant was not.
-		g, err := c.Grant(ctx, refused.GrantID)
-		return g, Credential{}, err
+		g := c.grant(&valetkeyv1.Grant{Id: refused.GrantID})
+		g.asked = &asked{r, t.id}
+		return g, Credential{}, g.Refresh(ctx)
 	}
 	if err != nil {
 		return nil, Credential{}, err
 	}
 	g := c.grant(resp.GetGrant())
-	if got := resp.GetGrant(); got.GetScope() != r.scope || got.GetTaskId() != t.id {
-		return g, Credential{}, fmt.Errorf("requesting scope %s: the broker granted %q in task %q", r.scope, got.GetScope(), got.GetTaskId())
+	g.asked = &asked{r, t.id}
+	if err := g.see(resp.GetGrant()); err != nil {
+		return nil, Credential{}, fmt.Errorf("requesting scope %s: %w", r.scope, err)
 	}
 	if r.pending != nil && g.pending() {
 		r.pending(g)
@@ -105,10 +109,21 @@ func (g *Grant) Info() *valetkeyv1.Grant {
 	return g.info
 }
 
-func (g *Grant) see(info *valetkeyv1.Grant) {
+// see takes what the broker says of the grant, where it is of this one and of what was
+// asked for.
+func (g *Grant) see(info *valetkeyv1.Grant) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if id := g.info.GetId(); info.GetId() != id {
+		return fmt.Errorf("%w: another grant for %s", ErrNotAsked, id)
+	}
+	if g.asked != nil {
+		if err := g.asked.met(info); err != nil {
+			return err
+		}
+	}
 	g.info = info
+	return nil
 }
 
 // ID is the broker's id for the grant.
@@ -236,7 +251,7 @@ func (g *Grant) mint(ctx context.Context) (_ Credential, lost bool, err error) {
 		active, ok := proto.Clone(m.grant).(*valetkeyv1.Grant)
 		if ok {
 			active.State = valetkeyv1.GrantState_GRANT_STATE_ACTIVE
-			g.see(active)
+			return cred, false, g.see(active)
 		}
 	}
 	return cred, false, nil
@@ -252,8 +267,7 @@ func (g *Grant) Release(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.see(resp.GetGrant())
-	return nil
+	return g.see(resp.GetGrant())
 }
 
 const (
@@ -304,7 +318,9 @@ func (g *Grant) watchOnce(ctx context.Context, last *valetkeyv1.GrantState, show
 			return seen, errors.Is(err, io.EOF) || ended(*last), err
 		}
 		info := resp.GetGrant()
-		g.see(info)
+		if err := g.see(info); err != nil {
+			return seen, false, err
+		}
 		seen = true
 		if info.GetState() == *last {
 			continue

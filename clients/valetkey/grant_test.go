@@ -94,7 +94,8 @@ type approvals struct {
 
 func (a *approvals) grant() *valetkeyv1.Grant {
 	g := &valetkeyv1.Grant{
-		Id: "grant_x", TaskId: "task_" + strings.Repeat("a", 26), Scope: "s3-bucket-rebuild", State: valetkeyv1.GrantState_GRANT_STATE_PENDING,
+		Id: "grant_x", TaskId: "task_" + strings.Repeat("a", 26), Scope: "s3-bucket-rebuild",
+		Parameters: map[string]*valetkeyv1.Value{"bucket": {Values: []string{"prod"}}}, State: valetkeyv1.GrantState_GRANT_STATE_PENDING,
 		ExpiresAt: timestamppb.New(time.Now().Add(15 * time.Minute)), Needs: []*valetkeyv1.Need{{Group: "sre", Approvals: 2}},
 	}
 	if a.approved.Load() {

@@ -57,12 +57,16 @@ type minting struct {
 }
 
 // accept is the only way from an answer to a Credential: first the receipt is
-// checked, unless the program has said that it does not want that.
+// checked, unless the program has said that it does not want that. What the broker
+// names ends in files and environments, so that all of it has to be plain text.
 func (c *Client) accept(ctx context.Context, m minting) (Credential, error) {
 	ends, secret := m.credential.GetExpiresAt().AsTime(), secretIn(m.credential)
 	cred := Credential{grantID: m.grant.GetId(), came: c.cfg.now(), ends: ends, expires: ends, secret: func() Secret { return secret }}
 	if !cred.Valid() || m.credential.GetExpiresAt() == nil {
 		return Credential{}, fmt.Errorf("minting from grant %s: the broker's answer holds no credential", m.grant.GetId())
+	}
+	if err := secret.plain(); err != nil {
+		return Credential{}, fmt.Errorf("minting from grant %s: %w", m.grant.GetId(), err)
 	}
 	r := m.receipt
 	cred.receipt = Receipt{Index: r.GetIndex(), Record: r.GetRecord(), InclusionProof: r.GetInclusionProof(), Checkpoint: []byte(r.GetCheckpoint())}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
@@ -34,6 +35,9 @@ type backend struct {
 
 	mu   sync.Mutex
 	link *link // nil for none; locked by mu
+
+	// handing are held, by grant, while a request that waited is handed over or ended.
+	handing []*locksutil.LockEntry
 }
 
 // Factory makes mounts of the plugin. version is what Vault shows, such as "v1.2.3".
@@ -48,7 +52,7 @@ func Factory(version string) logical.Factory {
 }
 
 func newBackend(version string) *backend {
-	b := &backend{}
+	b := &backend{handing: locksutil.CreateLocks()}
 	b.Backend = &framework.Backend{
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version,
@@ -58,6 +62,7 @@ func newBackend(version string) *backend {
 			b.pathConfig(), b.pathScopes(), b.pathScope(), b.pathCreds(), b.pathRequest(), b.pathTasks(), b.pathTask(),
 		},
 		Secrets:           []*framework.Secret{b.secretCredential(), b.secretTask()},
+		PeriodicFunc:      b.sweep,
 		WALRollback:       b.rollback,
 		WALRollbackMinAge: rollbackAge,
 		Clean:             func(context.Context) { b.forget(false) },

@@ -19,6 +19,8 @@
 //     never asked for again.
 //   - Intent before effect: what a crash between the minting and the lease would
 //     leave is in Vault's write-ahead log first, and rolled back.
+//   - What people have approved is handed over once. Where that fails and something
+//     may have been minted, the request is ended, and asked for again.
 //   - A lease's end is the end of its grant. It never lives longer than its
 //     credential.
 //   - Storage holds no secret: ids, parameters and public keys alone.

@@ -79,7 +79,7 @@ func TestDocument(t *testing.T) {
 		return stdout.String()
 	}
 	blocks := fenced(t, "sh")
-	if len(blocks) != 7 {
+	if len(blocks) != 9 { // 6 and 7 are TestDocumentedApproval's
 		t.Fatalf("the document has %d blocks of commands; say here how to try them", len(blocks))
 	}
 	root := w.vault.RootToken
@@ -105,7 +105,7 @@ func TestDocument(t *testing.T) {
 	if out := shell(root, strings.Replace(blocks[4], "LEASE=$(vault read", "LEASE=$(VAULT_TOKEN="+alice+" vault read", 1)+blocks[5]); !strings.Contains(out, "Success") {
 		t.Errorf("renewing and revoking says:\n%s", out)
 	}
-	shell(root, blocks[6])
+	shell(root, blocks[8])
 	mounts, err := w.root.Sys().ListMountsWithContext(t.Context())
 	must(t, err)
 	if m := mounts["valetkey/"]; m.RunningVersion != "v0.2.0" {

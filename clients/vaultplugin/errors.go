@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
 // badRequest tells the caller what is wrong with what it sent.
@@ -31,6 +32,8 @@ func answer(mount string, err error) error {
 		return logical.CodedError(codeOf(refused), refused.Error())
 	case errors.Is(err, errOwnSVID):
 		return logical.CodedError(http.StatusBadGateway, "nothing was asked of the broker; tell Vault's operator: "+err.Error())
+	case errors.Is(err, errClaimed):
+		return logical.CodedError(http.StatusBadGateway, err.Error())
 	case errors.Is(err, errNoEntity):
 		return logical.CodedError(http.StatusForbidden, err.Error())
 	case errors.Is(err, errNotConfigured):
@@ -69,12 +72,29 @@ func codeOf(e *valetkey.Error) int {
 	return http.StatusBadGateway
 }
 
-// needed says whom a request waits for, and where to look.
+// needed says what a request lacks that waits for nobody, and where to look.
 func needed(mount string, e *valetkey.Error) string {
+	return fmt.Sprintf("%s. Nothing was issued, and nobody is asked; \"vault read %srequests/%s\" shows the request", e, mount, e.GrantID)
+}
+
+// pending is the answer to who asks for what people have to approve first. It is an
+// error, though a request was made, since too many of Vault's clients take any other
+// answer for a secret: Vault Agent renders "<no value>", operators of Kubernetes
+// store what came, and "jq -r .data.access_key" says "null". Clients that try again
+// get the credential when people have approved. What they need to know is data too.
+func pending(mount string, g *valetkey.Grant) (*logical.Response, error) {
+	info := g.Info()
+	by := stamp(info.GetDecideBy().AsTime())
+	text := fmt.Sprintf("NEEDS_APPROVAL: people have to approve this first: %s, by %s. Nothing was issued yet. The request is %s: read the same again, or "+
+		"\"vault read %srequests/%s\", for what became of it, and for the credential once they have",
+		needs(info), by, info.GetId(), mount, info.GetId())
+	return &logical.Response{Data: map[string]any{"data": show(info)}}, logical.CodedError(http.StatusForbidden, text)
+}
+
+func needs(g *valetkeyv1.Grant) string {
 	var who []string
-	for _, n := range e.Needs {
-		who = append(who, fmt.Sprintf("%d of group %s", n.Approvals, n.Group))
+	for _, n := range g.GetNeeds() {
+		who = append(who, fmt.Sprintf("%d of group %s", n.GetApprovals(), n.GetGroup()))
 	}
-	return fmt.Sprintf("NEEDS_APPROVAL: people have to approve this first: %s. Nothing was issued. The request is %s; \"vault read %srequests/%s\" shows it",
-		strings.Join(who, ", "), e.GrantID, mount, e.GrantID)
+	return strings.Join(who, ", ")
 }

@@ -73,10 +73,11 @@ func newMount(t *testing.T, changes map[string]any) *mount {
 	return newLimited(t, guard.Config{RatePerMinute: 600_000, Burst: 10_000}, changes)
 }
 
-func newLimited(t *testing.T, limits guard.Config, changes map[string]any) *mount {
+func newLimited(t *testing.T, limits guard.Config, changes map[string]any, people ...brokertest.Person) *mount {
 	t.Helper()
 	m := &mount{store: &storage{}, Harness: brokertest.New(t, brokertest.Config{
 		Guard:     limits,
+		People:    people,
 		Delegates: []identity.Delegate{{ID: delegateID, Agents: []string{"/agent/{user}/vault"}}},
 	})}
 	m.view = logical.StaticSystemView{EntityVal: &logical.Entity{ID: "e1", Name: "alice", NamespaceID: "root"}}

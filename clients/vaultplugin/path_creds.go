@@ -3,6 +3,7 @@ package vaultplugin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
 func (b *backend) pathCreds() *framework.Path {
@@ -30,7 +32,11 @@ Scopes and their parameters are listed at scopes. The broker decides each reques
 and records it. The lease's end ends the credential: at once where its provider can
 do that, and at the credential's own deadline otherwise; the field "revocation" says
 which. A lease never lives longer than its credential, and renewing it hands over no
-new one: read again for that.`,
+new one: read again for that.
+
+Where people have to approve a request, the answer is an error of 403 that says so,
+whom it needs, until when, and the request's id. Reading the same again is the same
+request: it gives the credential once they have. So does requests/ID.`,
 	}
 }
 
@@ -53,9 +59,16 @@ func (b *backend) readCreds(ctx context.Context, req *logical.Request, d *framew
 		}
 		mint = b.mintAlone
 	}
+	if resp, err := b.again(ctx, req, who, a); resp != nil || err != nil {
+		return resp, answer(req.MountPoint, err)
+	}
 	m, w, err := mint(ctx, req.Storage, who, a)
 	var resp *logical.Response
-	if err == nil {
+	switch {
+	case err != nil:
+	case m.pending():
+		err = b.wait(ctx, req.Storage, a, m)
+	default:
 		resp, err = b.lease(a, m)
 	}
 	if err == nil {
@@ -64,8 +77,11 @@ func (b *backend) readCreds(ctx context.Context, req *logical.Request, d *framew
 	if err != nil && w != nil {
 		err = b.undo(ctx, req.Storage, who.client, w, err)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, answer(req.MountPoint, err)
+	case m.pending():
+		return pending(req.MountPoint, m.grant)
 	}
 	return resp, nil
 }
@@ -80,6 +96,11 @@ type minted struct {
 	own bool
 }
 
+// pending says that people have to approve it first, and that nothing was minted.
+func (m minted) pending() bool {
+	return m.grant != nil && m.grant.State() == valetkeyv1.GrantState_GRANT_STATE_PENDING
+}
+
 // mintAlone opens a task for the one credential. Its log entry comes first and
 // names the task, so that nothing is open that is not written down.
 func (b *backend) mintAlone(ctx context.Context, s logical.Storage, who caller, a ask) (minted, *wal, error) {
@@ -88,7 +109,11 @@ func (b *backend) mintAlone(ctx context.Context, s logical.Storage, who caller, 
 		return minted{}, w, err
 	}
 	g, cred, err := task.RequestCredential(ctx, a.scope, a.params, a.options()...)
-	return minted{grant: g, cred: cred, agent: w.Agent, task: task.ID(), own: true}, w, err
+	m := minted{grant: g, cred: cred, agent: w.Agent, task: task.ID(), own: true}
+	if errors.Is(err, valetkey.ErrNeedsApproval) && m.pending() {
+		err = nil
+	}
+	return m, w, err
 }
 
 // mintInTask mints in a task of the caller's, which must outlive the credential. So
@@ -103,8 +128,11 @@ func (b *backend) mintInTask(ctx context.Context, s logical.Storage, who caller,
 	if err := b.intend(ctx, s, w); err != nil {
 		return minted{}, nil, err
 	}
-	cred, err := g.Mint(ctx)
-	return minted{grant: g, cred: cred, agent: w.Agent, task: a.task}, w, err
+	m := minted{grant: g, agent: w.Agent, task: a.task}
+	if !m.pending() {
+		m.cred, err = g.Mint(ctx)
+	}
+	return m, w, err
 }
 
 // lease makes Vault's answer. The one place where a secret leaves its Credential.

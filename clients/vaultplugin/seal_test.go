@@ -12,14 +12,15 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 )
 
 // sealable is a world whose Vault is not in dev mode: the plugin is registered by its
 // checksum, and Vault can be sealed. unseal waits until it is active.
-func sealable(t *testing.T, via func(minio string) string) (w *world, unseal func()) {
+func sealable(t *testing.T, via func(minio string) string, people ...brokertest.Person) (w *world, unseal func()) {
 	t.Helper()
-	w = newWorld(t, via)
+	w = newWorld(t, via, people...)
 	w.vault = servers.VaultFile(t, w.plugins)
 	sys := w.client(t, "").Sys()
 	keys, err := sys.InitWithContext(t.Context(), &api.InitRequest{SecretShares: 1, SecretThreshold: 1})
@@ -118,10 +119,10 @@ func TestKilledWhileMinting(t *testing.T) {
 	alice := w.login(t, "alice")
 	open := g.close()
 	defer open()
-	answered := make(chan error, 1)
+	answered := make(chan *api.Secret, 1)
 	go func() {
-		_, err := read(t, alice, "valetkey/creds/s3-prefix-read", reports...)
-		answered <- err
+		s, _ := read(t, alice, "valetkey/creds/s3-prefix-read", reports...) // there is mostly an error
+		answered <- s
 	}()
 	<-g.held
 	pids := w.pids(t)
@@ -130,10 +131,14 @@ func TestKilledWhileMinting(t *testing.T) {
 	}
 	kill(t, pids[0])
 	open()
-	if err := <-answered; err == nil {
-		t.Fatal("a credential came from a process that was killed")
+	// Where Vault sees the process gone before it sees the call fail, it starts another
+	// and sends the request again. What that gives has a lease, and is not the first.
+	again := 0
+	if s := <-answered; s != nil {
+		again = 1
+		w.revoke(t, s)
 	}
-	eventually(t, endLimit, "the broker has issued what nobody has", func() bool { return w.count("issuance.issued") == 1 })
+	eventually(t, endLimit, "the broker has issued what nobody has", func() bool { return w.count("issuance.issued") == 1+again })
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(strings.Join(w.Records(), "\n"))
@@ -147,7 +152,7 @@ func TestKilledWhileMinting(t *testing.T) {
 	eventually(t, 2*time.Minute, "Vault rolls it back, and the broker has ended it upstream", func() bool {
 		// The plugin that comes back has a new SVID, which a clock that stands still does not know.
 		w.Clock.Add(time.Since(w.Clock.Now()))
-		return w.count("task.closed") == 1 && w.count("revocation.concluded") == 1
+		return w.count("task.closed") == 1+again && w.count("revocation.concluded") == 1+again
 	})
 	must(t, get(t.Context(), session(creds(t, alice)), "reports/one"))
 }

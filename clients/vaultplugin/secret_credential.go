@@ -121,8 +121,8 @@ func (b *backend) renewCredential(ctx context.Context, req *logical.Request, _ *
 		return nil, err
 	}
 	defer l.done()
-	if err := stillGranted(ctx, l.client, h); err != nil {
-		return nil, answer("", err)
+	if err := b.stillGranted(ctx, req.Storage, l.client, h); err != nil {
+		return nil, answer(req.MountPoint, err)
 	}
 	resp := &logical.Response{Secret: req.Secret}
 	resp.Secret.TTL, resp.Secret.MaxTTL = left, left
@@ -138,7 +138,7 @@ func (b *backend) renewCredential(ctx context.Context, req *logical.Request, _ *
 	return resp, nil
 }
 
-func stillGranted(ctx context.Context, client *valetkey.Client, h held) error {
+func (b *backend) stillGranted(ctx context.Context, s logical.Storage, client *valetkey.Client, h held) error {
 	g, err := client.Grant(ctx, h.Grant)
 	if err != nil {
 		return err
@@ -158,5 +158,18 @@ func stillGranted(ctx context.Context, client *valetkey.Client, h held) error {
 	if err != nil {
 		return err
 	}
-	return again.Release(ctx)
+	if again.State() != valetkeyv1.GrantState_GRANT_STATE_PENDING {
+		return again.Release(ctx)
+	}
+	// Policy wants people for this since the lease began. Nobody is to be asked for a
+	// renewal; but in a task of the caller's it may be its own request that waits.
+	w, err := loadWaiting(ctx, s, agentFolder(h.Agent)+again.ID())
+	if err == nil && w == nil {
+		err = again.Release(ctx)
+	}
+	if err != nil {
+		b.Logger().Warn("giving back what was asked for to renew a lease; it lapses", "grant", again.ID(), "error", err)
+	}
+	return fmt.Errorf("%w: people have to approve this now (%s), and a renewal asks nobody; the lease stays as long as it is, then read creds/%s again",
+		logical.ErrInvalidRequest, needs(again.Info()), h.Scope)
 }

@@ -102,8 +102,9 @@ type world struct {
 	socket   string // the delegate's Workload API
 }
 
-// via puts a server between the broker and the real MinIO's STS; nil for none.
-func newWorld(t *testing.T, via func(minio string) string) *world {
+// via puts a server between the broker and the real MinIO's STS; nil for none. people
+// may approve.
+func newWorld(t *testing.T, via func(minio string) string, people ...brokertest.Person) *world {
 	t.Helper()
 	w := &world{plugins: pluginDir(t), minio: servers.MinIO(t)}
 	// A Vault that is stopped in the middle of something leaves its plugin running.
@@ -121,7 +122,7 @@ func newWorld(t *testing.T, via func(minio string) string) *world {
 	}
 	w.Harness = brokertest.New(t, brokertest.Config{
 		Guard:     guard.Config{RatePerMinute: 600_000, Burst: 10_000},
-		Delegates: documented(t),
+		Delegates: documented(t), People: people,
 		Minter: func(permits *mint.Verifier, clock *brokertest.Clock) mint.Minter {
 			aws, err := awssts.New(t.Context(), awssts.Config{
 				Role: "s3", RoleARN: "arn:aws:iam::000000000000:role/test", Endpoint: sts, S3Endpoint: w.minio.Endpoint,

@@ -100,9 +100,6 @@ func (c *agentRunCmd) config(ctx context.Context, g *globals, client *valetkey.C
 	}
 	ctx, cancel := g.limit(ctx)
 	defer cancel()
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return helper.Config{}, fmt.Errorf("making the agent's folder: %w", err)
-	}
 	for i := range c.Scope {
 		c.Scope[i].TTL = c.TTL
 	}

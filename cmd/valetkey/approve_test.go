@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/pem"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
@@ -222,7 +224,7 @@ func TestLedgerVerifyApprovals(t *testing.T) {
 		t.Errorf("%d: %s%s", code, out, stderr)
 	}
 	for want, args := range map[string][]string{
-		"is not a key of carol's": {signers("bob ", bob.Keys[0], "carol ", bob.Keys[0])},
+		"is not a key of carol's": {signers("bob ", bob.Keys[0], "carol ", brokertest.NewPerson(t, "x").Keys[0])},
 		"has to on 3":             {both, "--floor", "3"},
 	} {
 		if code, _, stderr := verify(args...); code != exitVerification || !strings.Contains(stderr, want) {
@@ -286,5 +288,38 @@ func TestRequestWaits(t *testing.T) {
 		if code != want || strings.Contains(out, "AWS_SESSION_TOKEN") != (want == exitOK) || !strings.Contains(stderr, "2 of group sre; they say: valetkey approve grant_") {
 			t.Errorf("%s: %d %q: %s", decision, code, out, stderr)
 		}
+	}
+}
+
+// A key that ssh-agent holds is named by its public half.
+func TestApproveWithSSHAgent(t *testing.T) {
+	h, bob, _, grant := pendingWorld(t)
+	keys := agent.NewKeyring()
+	if err := keys.Add(agent.AddedKey{PrivateKey: bob.Key}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(dir, "agent"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = agent.ServeAgent(keys, c)
+			_ = c.Close()
+		}
+	}()
+	t.Setenv("SSH_AUTH_SOCK", l.Addr().String())
+	public := filepath.Join(dir, "bob.pub")
+	if err := os.WriteFile(public, []byte(bob.Keys[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, stderr := asWho(t, h.Dial(bob.ID))("approve", grant, "--key", public, "--yes"); code != exitOK || !strings.Contains(out, "1 of group sre") {
+		t.Errorf("%d: %s%s", code, out, stderr)
 	}
 }

@@ -161,7 +161,7 @@ func advice(r valetkeyv1.ErrorReason) string {
 	case valetkeyv1.ErrorReason_ERROR_REASON_POLICY_ERROR:
 		return "tell the operator: the broker's log names the policy that fails."
 	case valetkeyv1.ErrorReason_ERROR_REASON_RATE_LIMITED:
-		return "wait a minute, and mint again from the grant you have rather than asking for new ones."
+		return "wait, as the message says, and mint again from the grant you have rather than asking for new ones."
 	case valetkeyv1.ErrorReason_ERROR_REASON_FROZEN:
 		return "ask the operator why; only valetkey unfreeze ends it."
 	case valetkeyv1.ErrorReason_ERROR_REASON_TASK_NOT_FOUND:

@@ -17,7 +17,7 @@ import (
 )
 
 // guardCmd is what exec and shell start beside the command: should they be killed,
-// it closes their task. People do not call it.
+// it closes their task and ends the command. People do not call it.
 type guardCmd struct {
 	Task string `arg:""`
 	Dir  string `arg:""`
@@ -37,9 +37,12 @@ func (g *globals) guard(taskID, dir string) *exec.Cmd {
 func (c *guardCmd) Run(_ context.Context, g *globals) error {
 	// It is told to end by its pipe alone.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
-	if !helper.Abandoned(os.Stdin) {
+	command, abandoned := helper.Abandoned(os.Stdin)
+	if !abandoned {
 		return nil
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- command.End() }()
 	var left error
 	if strings.HasPrefix(filepath.Base(c.Dir), "valetkey-") {
 		left = os.RemoveAll(c.Dir)
@@ -49,7 +52,7 @@ func (c *guardCmd) Run(_ context.Context, g *globals) error {
 		_, err := cl.Agent.CloseTask(ctx, &valetkeyv1.CloseTaskRequest{IdempotencyKey: valetkey.NewIdempotencyKey(), TaskId: c.Task})
 		return err
 	})
-	if err := errors.Join(left, err); err != nil {
+	if err := errors.Join(left, err, <-ended); err != nil {
 		return fmt.Errorf("ending what a killed process left: %w", err)
 	}
 	return nil

@@ -174,6 +174,7 @@ func TestRequest(t *testing.T) {
 	e := &edge{}
 	call := start(t, e)
 	grant := &valetkeyv1.Grant{Id: grantID, TaskId: taskID, Scope: "s3-read", State: valetkeyv1.GrantState_GRANT_STATE_CLEARED}
+	grant.Parameters = map[string]*valetkeyv1.Value{"bucket": {Values: []string{"b"}}, "prefix": {Values: []string{"a=1,2/", "c/"}}}
 	e.request = func(r *valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
 		resp := &valetkeyv1.RequestGrantResponse{Grant: grant}
 		if r.GetMint() && grant.GetState() == valetkeyv1.GrantState_GRANT_STATE_CLEARED {

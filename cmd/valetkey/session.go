@@ -135,7 +135,7 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 	if hello != "" {
 		out.say("%s", hello)
 	}
-	cmd.Environ = s.Environ(os.Environ())
+	cmd.Environ, cmd.Started = s.Environ(os.Environ()), s.Guard
 	code, err := cmd.Run(ctx)
 	return &statusError{code, err}
 }

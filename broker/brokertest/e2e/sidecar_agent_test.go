@@ -178,6 +178,8 @@ func (s *sidecar) strangers(t *testing.T, a *agent) {
 		{"a proxy", imds + "/latest/meta-data/iam/security-credentials/", []string{"X-Forwarded-For", "10.0.0.1"}, 403},
 		{"IMDSv1", imds + "/latest/meta-data/iam/security-credentials/", nil, 401},
 		{"a page at Vault", vault, []string{"Host", "evil.example"}, 403},
+		{"a fetch of Vault", vault, nil, 412},
+		{"an upgrade of Vault", vault, []string{"X-Vault-Request", "true", "Upgrade", "websocket"}, 400},
 	} {
 		if code, body := fetch(t, c.url, c.header...); code != c.code || strings.Contains(body, "SecretAccessKey") {
 			t.Errorf("%s: %d, want %d: %s", c.what, code, c.code, body)

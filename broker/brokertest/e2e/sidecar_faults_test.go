@@ -46,7 +46,7 @@ func TestExecEnds(t *testing.T) {
 		{"before it began", readScope, []string{"no-such-program"}, 127, "program not found"},
 		{"as no program", readScope, []string{"/etc/passwd"}, 126, "cannot be run"},
 		{"denied a parameter", "--scope s3-prefix-read bucket=*", []string{"true"}, 1, "INVALID_PARAMETER"},
-		{"waiting for people", "--scope s3-bucket-rebuild bucket=prod", []string{"true"}, 4, "2 of group sre"},
+		{"waiting for people", "--scope s3-bucket-rebuild bucket=prod", []string{"true"}, 4, "needs.sre: 2"},
 		{"half done", readScope + " --scope no-such-scope", []string{"true"}, 1, "UNKNOWN_SCOPE"},
 		{"without a command", readScope, nil, 2, "after --"},
 	} {
@@ -86,6 +86,17 @@ func TestExecEnds(t *testing.T) {
 				}
 			}
 		}
+		s.nothingLeft(t)
+	})
+	t.Run("killed itself, with a command that goes on", func(t *testing.T) {
+		cmd := s.running(t, `trap "" TERM; echo $$ > "$TMPDIR/../child"; echo ready >&2; while :; do sleep 0.05; done`)
+		must(t, cmd.Process.Kill())
+		ends(t, cmd)
+		raw, err := os.ReadFile(filepath.Join(s.dir, "child"))
+		must(t, err)
+		pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+		must(t, err)
+		eventually(t, 10*time.Second, "the command ends, too", func() bool { return syscall.Kill(pid, 0) != nil })
 		s.nothingLeft(t)
 	})
 	t.Run("with the broker away", func(t *testing.T) {

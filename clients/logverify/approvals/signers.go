@@ -20,11 +20,11 @@ var ErrSigners = errors.New("unusable allowed_signers")
 type Signers map[string][]ssh.PublicKey
 
 // ParseSigners reads the file that "ssh-keygen -Y verify -f" reads (ssh-keygen(1),
-// ALLOWED SIGNERS): a line is names with commas between, then a key. Of its
-// options only namespaces is known. Patterns and certificate authorities are
-// refused, since a name has to be a person's.
+// ALLOWED SIGNERS): a line is a name, then a key. Of its options only namespaces
+// is known. Lists of names, patterns and certificate authorities are refused,
+// since a key has to be one person's, under one name.
 func ParseSigners(file []byte) (Signers, error) {
-	out := Signers{}
+	out, owners := Signers{}, map[string]string{}
 	lines := bufio.NewScanner(bytes.NewReader(file))
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
@@ -50,9 +50,13 @@ func ParseSigners(file []byte) (Signers, error) {
 		if !ours {
 			continue
 		}
-		for name := range strings.SplitSeq(names, ",") {
-			out[name] = append(out[name], key)
+		// One person under two names would be two people.
+		fingerprint := ssh.FingerprintSHA256(key)
+		if owner, taken := owners[fingerprint]; strings.Contains(names, ",") || taken && owner != names {
+			return nil, fmt.Errorf("%w: line %d: %s has to be one person's, under one name", ErrSigners, n, fingerprint)
 		}
+		owners[fingerprint] = names
+		out[names] = append(out[names], key)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSigners, err)
