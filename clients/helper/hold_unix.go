@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// errInUse is a folder that another process holds.
-var errInUse = errors.New("another valetkey uses this folder; name another")
-
 // holdFolder holds a folder for as long as this process lives, or until free. Unlike
 // lockFolder it does not wait.
 func holdFolder(dir string) (free func() error, err error) {

@@ -41,6 +41,7 @@ type Shelf struct {
 	cfg  ShelfConfig
 	dir  string
 	free func() error // lets go of dir
+	hub  *hub         // answers commands, which find no profile
 
 	mu       sync.Mutex
 	next     int                // locked by mu
@@ -56,9 +57,13 @@ type Place struct {
 	Profile, ConfigFile string
 	// Env is what leads tools there. No secret is in it.
 	Env map[string]string
-	// Alone is Env for a command that is to find this place and no other of the
-	// shelf. It goes on top of the shelf's Bare.
+	// Alone is for a command that is to find this place and no other of the shelf. It
+	// goes on top of the shelf's Bare. Nothing in it leads to a file that says what
+	// programs to run.
 	Alone map[string]string
+	// Secret is the value in Alone that opens the place, and not to be printed; empty
+	// for none.
+	Secret string
 	// Fixed says that the credential is what it was when it was put there: it is
 	// not renewed.
 	Fixed bool
@@ -84,22 +89,32 @@ func NewShelf(cfg ShelfConfig) (_ *Shelf, err error) {
 	if s.dir, s.free, err = shelfDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("making a private folder: %w", err)
 	}
-	err = errors.Join(os.Mkdir(s.path("home"), 0o700), writeSecret(s.path("aws-credentials"), nil, self), s.write(s.ConfigFile(), s.profiles))
+	if err = errors.Join(writeSecret(s.path("aws-credentials"), nil, self), s.write(s.ConfigFile(), s.profiles)); err == nil {
+		s.hub, err = newHub("", newPeers(nil, false), cfg.Log)
+	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(s.dir), s.free())
 	}
 	return s, nil
 }
 
+// Dir is the shelf's folder.
+func (s *Shelf) Dir() string { return s.dir }
+
 // ConfigFile is the AWS config file with the profiles of the shelf.
 func (s *Shelf) ConfigFile() string { return s.path("aws-config") }
 
-// Bare is what keeps a command from whatever else its user has: an empty home,
-// empty AWS files, no instance metadata.
+// noHome is a folder that is not there, and that nobody can make, root included: what
+// tools take from a home, such as aliases that are commands, is not to be written by
+// one command for the next.
+const noHome = "/proc/no-home"
+
+// Bare is what keeps a command from whatever else its user has, and from what
+// commands before it have left: no home, AWS files that stay empty, no instance
+// metadata.
 func (s *Shelf) Bare() map[string]string {
 	return map[string]string{
-		"HOME": s.path("home"), "AWS_CONFIG_FILE": s.path("aws-credentials"), "AWS_SHARED_CREDENTIALS_FILE": s.path("aws-credentials"),
-		"AWS_EC2_METADATA_DISABLED": "true",
+		"HOME": noHome, "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
 	}
 }
 
@@ -164,10 +179,13 @@ func (s *Shelf) putAWSLocked(p *Place, src source, secret valetkey.AWSSecret) er
 		return err
 	}
 	srv := serve(lis, newPeers(nil, true), s.cfg.Log, processHandler(src))
-	own, with := s.path(strconv.Itoa(s.next)+".aws-config"), maps.Clone(s.profiles)
+	path, with := "/"+p.name, maps.Clone(s.profiles)
 	with[p.name] = profile{command: processCommand(s.cfg.Program, sock), region: secret.Region, endpoint: secret.Endpoint}
-	p.stop = func() error { return errors.Join(srv.close(), removeFile(own)) }
-	if err := errors.Join(s.write(own, map[string]profile{p.name: with[p.name]}), s.write(s.ConfigFile(), with)); err != nil {
+	p.stop = func() error {
+		s.hub.shut(path)
+		return srv.close()
+	}
+	if err := s.write(s.ConfigFile(), with); err != nil {
 		return errors.Join(err, p.stop())
 	}
 	s.profiles = with
@@ -176,8 +194,17 @@ func (s *Shelf) putAWSLocked(p *Place, src source, secret valetkey.AWSSecret) er
 	// What the user has in their own file is not the tool's.
 	p.Env["AWS_SHARED_CREDENTIALS_FILE"] = s.path("aws-credentials")
 	p.Env["AWS_EC2_METADATA_DISABLED"] = "true"
-	p.Alone = maps.Clone(p.Env)
-	p.Alone["AWS_CONFIG_FILE"] = own
+	// A profile names a program to run, and a command can write the file that it is in.
+	// An address and a token name none.
+	p.Secret = newSecret()
+	s.hub.open(path, p.Secret, src)
+	p.Alone = map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": s.hub.url(path), "AWS_CONTAINER_AUTHORIZATION_TOKEN": p.Secret}
+	if secret.Region != "" {
+		p.Alone["AWS_REGION"], p.Alone["AWS_DEFAULT_REGION"] = secret.Region, secret.Region
+	}
+	if secret.Endpoint != "" {
+		p.Alone["AWS_ENDPOINT_URL_S3"] = secret.Endpoint
+	}
 	return nil
 }
 
@@ -256,5 +283,5 @@ func (s *Shelf) Close() error {
 	for _, p := range all {
 		errs = append(errs, p.Close())
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.dir), s.free())...)
+	return errors.Join(append(errs, s.hub.close(), os.RemoveAll(s.dir), s.free())...)
 }

@@ -3,12 +3,19 @@ package helper
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
 
+// errInUse is a folder that another process holds.
+var errInUse = errors.New("another valetkey uses this folder; name another")
+
 // shelfFiles are what shelves make.
 var shelfFiles = []string{"aws-config", "aws-credentials", "home", "*.aws-config", "*.sock", "*.pgpass", "*.pgservice", ".vk-*"}
+
+// Own says whether a file is this process's user's.
+func Own(info fs.FileInfo) bool { return owned(info, self) }
 
 // shelfDir makes a folder, or takes one over that a killed shelf has left, and keeps
 // others out until free.
@@ -20,15 +27,11 @@ func shelfDir(name string) (dir string, free func() error, err error) {
 	} else if dir, err = filepath.Abs(name); err != nil {
 		return "", nil, err
 	}
-	made, err := privateFolder(dir)
-	if err != nil {
+	if _, err := privateFolder(dir); err != nil {
 		return "", nil, err
 	}
 	if free, err = holdFolder(dir); err != nil {
 		return "", nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	if made {
-		return dir, free, nil
 	}
 	if err := clearShelf(dir); err != nil {
 		return "", nil, errors.Join(err, free())

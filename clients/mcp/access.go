@@ -97,14 +97,27 @@ func (x *session) requestAccess(ctx context.Context, in RequestAccessIn) (out Ac
 		return out, err
 	}
 	a := &access{handle: newHandle("access"), task: t, scope: in.Scope, params: params, one: make(chan struct{}, 1)}
-	a.options = []valetkey.RequestOption{valetkey.WithJustification(in.Purpose), valetkey.WithTTL(seconds(in.TTL))}
+	a.options = []valetkey.RequestOption{valetkey.WithJustification(in.Purpose), valetkey.WithTTL(seconds(in.TTL)),
+		// A profile does not go on with a new grant that nobody has asked for: what ended
+		// at the broker ends here, as soon as that is known.
+		valetkey.WithOnEnded(func(*valetkey.Grant) { a.takeDown() }), valetkey.WithOnCredential(x.s.secrets.add)}
 	done, err := x.ask()
 	if err != nil {
 		return out, err
 	}
 	defer done()
-	if a.name, a.free, err = x.s.names.take(in.Scope, in.Profile); err != nil {
+	name, free, err := x.s.names.take(in.Scope, in.Profile)
+	if err != nil {
 		return out, err
+	}
+	a.name = name
+	if x.s.following.Add(1) <= maxFollowed {
+		a.options = append(a.options, valetkey.WithWatch())
+	}
+	a.free = func() {
+		free()
+		x.s.following.Add(-1)
+		x.s.secrets.drop(a.handle) // what it opened is gone
 	}
 	kept := false
 	defer func() {
@@ -223,6 +236,9 @@ func (x *session) obtain(ctx context.Context, a *access) (out AccessOut, err err
 		a.forget(src)
 		return out, closing(fmt.Errorf("delivering scope %s: %w", a.scope, err), src.Release)
 	}
+	if place.Secret != "" {
+		x.s.secrets.keep(a.handle, known{values: []string{place.Secret}})
+	}
 	if !a.deliver(place) {
 		return out, closing(refuse(ReasonUnknownHandle, "the access was released meanwhile"), src.Release)
 	}
@@ -285,9 +301,9 @@ func (x *session) accessStatus(ctx context.Context, in AccessStatusIn) (out Acce
 	}
 	defer unlock()
 	a.mu.Lock()
-	src, ready := a.src, a.place != nil
+	src, ready, gone := a.src, a.place != nil, a.gone
 	a.mu.Unlock()
-	if src == nil || ready && src.Status().Pending == nil {
+	if src == nil || gone || ready && src.Status().Pending == nil {
 		return x.look(ctx, a)
 	}
 	settle(ctx, src, wait)

@@ -100,7 +100,7 @@ func TestPeopleApprove(t *testing.T) {
 			got.GrantID == "" || got.Tier != "destructive" || len(got.Environment) != 0 || got.Profile != "" || time.Until(by) > approval.DefaultWait || time.Until(by) < time.Minute {
 			t.Errorf("a rebuild: %+v", got)
 		}
-		run := map[string]any{"access": []string{got.Access}, "argv": []string{"sh", "-c", `cat "$AWS_CONFIG_FILE"; p=$(sed -n 's/^credential_process = //p' "$AWS_CONFIG_FILE"); $p`}}
+		run := map[string]any{"access": []string{got.Access}, "argv": []string{"sh", "-c", `curl -sS -H "Authorization: $AWS_CONTAINER_AUTHORIZATION_TOKEN" "$AWS_CONTAINER_CREDENTIALS_FULL_URI"`}}
 		if r := refused(t, c, "run_command", run); r.Reason != mcp.ReasonNotReady {
 			t.Errorf("a command that cannot have it yet: %+v", r)
 		}

@@ -14,6 +14,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/clients/mcp"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
@@ -180,6 +181,55 @@ type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
+// TestManySessions opens more than the server keeps.
+func TestManySessions(t *testing.T) {
+	s := &site{h: brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1e6, Burst: 1e5}})}
+	s.serve(t, nil)
+	url := s.listen(t)
+	first := s.httpTo(t, url)
+	openTask(t, first)
+	second := s.httpTo(t, url)
+	for range 62 + 100 { // these hold nothing: the oldest of such make room
+		s.httpTo(t, url)
+	}
+	brokertest.Eventually(t, "the oldest that holds nothing is over", func() bool { return second.Ping(t.Context(), nil) != nil })
+	must(t, first.Ping(t.Context(), nil))
+	for range 63 {
+		openTask(t, s.httpTo(t, url))
+	}
+	_, err := newClient().Connect(t.Context(), &sdk.StreamableClientTransport{
+		Endpoint: url, HTTPClient: &http.Client{Transport: teeTransport{token, io.Discard}}, MaxRetries: -1,
+	}, nil)
+	if err == nil || !strings.Contains(err.Error(), "64 sessions are open") {
+		t.Errorf("one session too many: %v", err)
+	}
+	must(t, first.Ping(t.Context(), nil))
+}
+
+// TestManyAccesses holds as much as a session may, which leaves room to look at it:
+// the broker has a limit on what an agent follows.
+func TestManyAccesses(t *testing.T) {
+	s := &site{h: brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1e6, Burst: 1e5}})}
+	s.serve(t, nil)
+	c := s.stdio(t)
+	task := openTask(t, c)
+	var all []mcp.AccessOut
+	for range 64 {
+		all = append(all, ask[mcp.AccessOut](t, c, "request_access", request(task, "s3-prefix-read", prod)))
+	}
+	for _, a := range all {
+		if now := ask[mcp.AccessOut](t, c, "access_status", map[string]any{"access": a.Access}); now.State != "ready" {
+			t.Fatalf("it is %+v", now)
+		}
+	}
+	// Also one that is not followed does not live on when it was revoked.
+	last := all[len(all)-1]
+	revoke(t, s.h, last.GrantID)
+	if now := ask[mcp.AccessOut](t, c, "access_status", map[string]any{"access": last.Access}); now.State != "ended" {
+		t.Errorf("a revoked grant: %+v", now)
+	}
+}
+
 func TestLoopbackOnly(t *testing.T) {
 	s := newSite(t, nil)
 	lis, err := net.Listen("tcp", "0.0.0.0:0")
@@ -241,5 +291,14 @@ func TestReadToken(t *testing.T) {
 	}
 	if _, err := mcp.ReadToken(t.TempDir()); err == nil {
 		t.Error("a folder is taken")
+	}
+	theirs := filepath.Join(t.TempDir(), "token")
+	must(t, os.WriteFile(theirs, []byte(token+"\n"), 0o600))
+	says := "another user's"
+	if os.Chown(theirs, 65534, -1) != nil { // not root: then the kernel says no
+		theirs, says = "/proc/1/environ", "permission denied"
+	}
+	if _, err := mcp.ReadToken(theirs); err == nil || !strings.Contains(err.Error(), says) {
+		t.Errorf("another user's file: %v", err)
 	}
 }

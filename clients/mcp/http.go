@@ -67,7 +67,12 @@ func (s *Server) handler(addr net.Addr, cfg HTTPConfig) (http.Handler, error) {
 		SessionTimeout: cfg.Idle, MaxRequestBodyBytes: maxMessage,
 	})
 	mux := http.NewServeMux()
-	mux.Handle(MCPPath, inner)
+	mux.HandleFunc(MCPPath, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			s.cut(r.Header.Get("Mcp-Session-Id")) // the transport would wait for its calls
+		}
+		inner.ServeHTTP(w, r)
+	})
 	return gate{
 		hosts: []string{at.String(), fmt.Sprintf("localhost:%d", at.Port())},
 		token: sha256.Sum256([]byte(cfg.Token)), log: s.cfg.Log, next: mux,

@@ -30,8 +30,8 @@ import (
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
 
-// TestMain has the test's own binary stand in for the valetkey command that
-// profiles name: "agent credential --socket PATH".
+// TestMain has the test's own binary stand in for the valetkey command: of the one
+// that profiles name, "agent credential --socket PATH", and of a keeper.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 5 && os.Args[1] == "agent" && os.Args[2] == "credential" {
 		body, err := helper.Ask(context.Background(), os.Args[4], "/")
@@ -42,7 +42,25 @@ func TestMain(m *testing.M) {
 		_, _ = os.Stdout.Write(body)
 		os.Exit(0)
 	}
+	if len(os.Args) > 3 && os.Args[1] == "keep" { // "keep FILE NAME ARGUMENTS"
+		status, err := mcp.Keep(os.Args[2], os.Args[3:])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(126)
+		}
+		os.Exit(status)
+	}
 	os.Exit(m.Run())
+}
+
+// kept has commands run under a keeper, which this binary is too.
+func kept(r mcp.Run) mcp.Run {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	r.Keeper = []string{self, "keep"}
+	return r
 }
 
 var (

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,12 @@ type Run struct {
 	// AtOnce is how many commands run at the same time; 4 when zero.
 	AtOnce int
 
+	// Keeper is the command line of a program that calls Keep with the arguments that
+	// come after: the file of a program, and its argument list. Commands run under it,
+	// so that all they have started ends with them. Empty: what leaves a command's
+	// process group stays.
+	Keeper []string
+
 	found map[string]string // the file of each program
 	slots chan struct{}
 }
@@ -46,6 +53,8 @@ const (
 	maxOutput = 1 << 20
 	// killAfter is between the request to end and the end.
 	killAfter = 2 * time.Second
+	// keeperWithin leaves a keeper that time, and time for what else it ends.
+	keeperWithin = killAfter + time.Second
 )
 
 // prepared fills in defaults and finds the programs.
@@ -151,40 +160,48 @@ func (x *session) runCommand(ctx context.Context, in RunCommandIn) (out RunComma
 	}
 	ask, cancel := x.during(ctx, askFor)
 	defer cancel()
-	w, err := x.watch(ask, in.Access)
+	env, err := x.environmentOf(ask, in.Access)
 	if err != nil {
 		return out, err
 	}
+	done, err := x.begin()
+	if err != nil {
+		return out, err
+	}
+	defer done()
 	ctx, stop := x.during(ctx, limit)
 	defer stop()
-	return x.start(ctx, path, in.Argv, w)
+	return x.start(ctx, path, in.Argv, env)
 }
 
 // start runs the program to its end.
-func (x *session) start(ctx context.Context, path string, argv []string, w *watched) (out RunCommandOut, err error) {
+func (x *session) start(ctx context.Context, path string, argv []string, env map[string]string) (out RunCommandOut, err error) {
 	run := x.s.cfg.Run
-	// More than is shown is kept, so that a secret at the edge is seen whole. The
-	// longest spelling of a value is three times its length; a session token has
-	// 4,096 bytes at most.
+	// More than is shown is kept, so that a secret at the edge is seen whole.
 	stdout, stderr := &tail{limit: run.Output + edge}, &tail{limit: run.Output + edge}
+	if k := run.Keeper; len(k) > 0 {
+		path, argv = k[0], slices.Concat(k, []string{path}, argv)
+	}
 	cmd := exec.CommandContext(ctx, path, argv[1:]...) //nolint:gosec // what the operator allowed to run is what it is for
-	cmd.Args[0], cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = argv[0], run.Dir, x.environ(w.env), stdout, stderr
-	cmd.WaitDelay = killAfter
-	group(cmd)
+	cmd.Args[0], cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = argv[0], run.Dir, x.environ(env), stdout, stderr
+	cmd.WaitDelay = keeperWithin
+	group(cmd, len(run.Keeper) > 0)
+	// The kernel ends the command when the thread that started it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return out, refuse(ReasonNotStarted, "%s did not start", line(argv[0], 64))
 	}
-	waited := make(chan struct{})
-	go func() { defer close(waited); err = cmd.Wait() }()
-	w.follow(ctx, waited)
+	err = cmd.Wait()
 	killGroup(cmd) // what it left behind has no access any more
 	if cmd.ProcessState == nil {
 		return out, fmt.Errorf("waiting for a command: %w", err)
 	}
 	out.ExitStatus, out.TimedOut = exitStatus(cmd.ProcessState), errors.Is(ctx.Err(), context.DeadlineExceeded)
 	out.DurationMillis = time.Since(began).Milliseconds()
-	s := newScrubber(w.secrets())
+	// Of all that there is: a command may have read what is another's.
+	s := newScrubber(x.s.secrets.all())
 	var n int
 	out.Stdout, out.StdoutTruncated, n = stdout.show(s, run.Output)
 	out.Stderr, out.StderrTruncated, out.Redactions = stderr.show(s, run.Output)

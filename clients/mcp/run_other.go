@@ -7,7 +7,7 @@ import (
 	"os/exec"
 )
 
-func group(*exec.Cmd) {}
+func group(*exec.Cmd, bool) {}
 
 func killGroup(*exec.Cmd) {}
 

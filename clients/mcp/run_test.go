@@ -11,7 +11,11 @@ import (
 	"github.com/valetkey/valetkey/clients/mcp"
 )
 
-func withRun(r mcp.Run) func(*mcp.Config) { return func(c *mcp.Config) { c.Run = &r } }
+// withRun has run_command run under a keeper.
+func withRun(r mcp.Run) func(*mcp.Config) {
+	r = kept(r)
+	return func(c *mcp.Config) { c.Run = &r }
+}
 
 func command(access string, argv ...string) map[string]any {
 	return map[string]any{"access": []string{access}, "argv": argv}
@@ -37,7 +41,7 @@ func TestRunCommand(t *testing.T) {
 		t.Errorf("an argument with a command in it: %+v", got)
 	}
 	env := ask[mcp.RunCommandOut](t, c, "run_command", command(a, "sh", "-c", "env")).Stdout
-	if strings.Contains(env, "VALETKEY_TEST_PRIVATE") || !strings.Contains(env, "VALETKEY_TEST_PASSED=on\n") || !strings.Contains(env, "AWS_PROFILE=valetkey-") {
+	if strings.Contains(env, "VALETKEY_TEST_PRIVATE") || !strings.Contains(env, "VALETKEY_TEST_PASSED=on\n") || !strings.Contains(env, "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:") || !strings.Contains(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN=[redacted]\n") {
 		t.Errorf("its environment is %s", env)
 	}
 	// Output is bounded, and drives no terminal.
@@ -58,6 +62,22 @@ func TestRunCommand(t *testing.T) {
 	if got := ask[mcp.RunCommandOut](t, c, "run_command", command(a, "sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $! > "+pid)); got.ExitStatus != 0 {
 		t.Errorf("a command that leaves something: %+v", got)
 	}
+	gone(t, pid)
+	// Also what has left its group and session, and its parent.
+	for name, script := range map[string]string{
+		"setsid":      "setsid sleep 1000 >/dev/null 2>&1 & echo $! > " + pid + "; sleep 0.1",
+		"two removed": "setsid sh -c '(sh -c \"echo \\$\\$ >" + pid + "; exec sleep 1000\" &) ' >/dev/null 2>&1; while ! test -s " + pid + "; do sleep 0.05; done",
+	} {
+		must(t, os.Remove(pid))
+		if got := ask[mcp.RunCommandOut](t, c, "run_command", command(a, "sh", "-c", script)); got.ExitStatus != 0 {
+			t.Errorf("%s: %+v", name, got)
+		}
+		gone(t, pid)
+	}
+
+	// Where a command kills its keeper, its group ends.
+	must(t, os.Remove(pid))
+	ask[mcp.RunCommandOut](t, c, "run_command", command(a, "sh", "-c", "sleep 1000 & echo $! > "+pid+"; kill -9 $PPID; wait"))
 	gone(t, pid)
 
 	for name, tt := range map[string]struct {
@@ -125,8 +145,30 @@ func TestRunFindsNothingElse(t *testing.T) {
 			}
 		}
 	}
-	if got := ask[mcp.RunCommandOut](t, mallory, "run_command", command(s3, "aws", "configure", "list")); got.ExitStatus != 0 || !strings.Contains(got.Stdout, "custom-process") {
+	if got := ask[mcp.RunCommandOut](t, mallory, "run_command", command(s3, "aws", "configure", "list")); got.ExitStatus != 0 || !strings.Contains(got.Stdout, "container-role") {
 		t.Errorf("its own: %+v", got)
+	}
+}
+
+// TestRunLeavesNoProgramToRun has aws write what would have aws run a program.
+func TestRunLeavesNoProgramToRun(t *testing.T) {
+	s := newSite(t, withRun(mcp.Run{Programs: []string{"aws", "sh"}}))
+	c := s.stdio(t)
+	a := ask[mcp.AccessOut](t, c, "request_access", request(openTask(t, c), "s3-prefix-read", prod)).Access
+	ran := filepath.Join(s.dir, "ran")
+	for _, argv := range [][]string{
+		{"aws", "configure", "set", "credential_process", "sh -c 'echo x >" + ran + "'", "--profile", "evil"},
+		{"aws", "configure", "set", "credential_process", "sh -c 'echo x >" + ran + "'"},
+		{"aws", "--profile", "evil", "s3", "ls"}, {"aws", "configure", "list"},
+		// As aws s3 cp would, from a bucket.
+		{"sh", "-c", `mkdir -p "$HOME/.aws/cli" && printf '[toplevel]\nevil = !echo x >` + ran + `\n' > "$HOME/.aws/cli/alias"`}, {"aws", "evil"},
+	} {
+		args := command(a, argv...)
+		args["timeout_seconds"] = 20
+		ask[mcp.RunCommandOut](t, c, "run_command", args)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("aws runs a program that a command has named")
 	}
 }
 
@@ -161,6 +203,43 @@ func TestRunOfWhatWasRevoked(t *testing.T) {
 		t.Errorf("asking again: %+v", r)
 	}
 	ask[mcp.ReleaseOut](t, c, "release", map[string]any{"access": a.Access})
+}
+
+// TestRevokedIsTakenDown has an operator revoke what has a profile: it is gone by
+// itself, and nothing is granted in its place.
+func TestRevokedIsTakenDown(t *testing.T) {
+	s := newSite(t, nil)
+	c := s.stdio(t)
+	a := ask[mcp.AccessOut](t, c, "request_access", request(openTask(t, c), "s3-prefix-read", prod))
+	revoke(t, s.h, a.GrantID)
+	brokertest.Eventually(t, "the profile is gone", func() bool {
+		config, err := os.ReadFile(a.ConfigFile)
+		return err == nil && len(config) == 0
+	})
+	if now := ask[mcp.AccessOut](t, c, "access_status", map[string]any{"access": a.Access}); now.State != "ended" || now.Ended != "GRANT_ENDED" {
+		t.Errorf("a revoked grant: %+v", now)
+	}
+	if n := len(s.h.Minter.Secrets()); n != 1 {
+		t.Errorf("%d credentials were minted", n)
+	}
+}
+
+// TestRunScrubsAllSessions has a command of one session print what is another's.
+func TestRunScrubsAllSessions(t *testing.T) {
+	s := newSite(t, withRun(mcp.Run{Programs: []string{"echo"}}))
+	url := s.listen(t)
+	alice, mallory := s.httpTo(t, url), s.httpTo(t, url)
+	ask[mcp.AccessOut](t, alice, "request_access", request(openTask(t, alice), "s3-prefix-read", prod))
+	hers := s.h.Minter.Secrets()
+	a := ask[mcp.AccessOut](t, mallory, "request_access", request(openTask(t, mallory), "s3-prefix-read", prod)).Access
+	for _, secret := range hers {
+		if got := ask[mcp.RunCommandOut](t, mallory, "run_command", command(a, "echo", secret)); got.Redactions != 1 || strings.Contains(got.Stdout, secret) {
+			t.Errorf("another session's secret is printed: %d redactions", got.Redactions)
+		}
+	}
+	if len(hers) == 0 {
+		t.Error("there was none")
+	}
 }
 
 func TestRunConfig(t *testing.T) {

@@ -8,10 +8,16 @@ import (
 	"syscall"
 )
 
-// group has the command lead a process group, which the end of its time ends.
-func group(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+// group has the command lead a process group, which the end of its time ends. A keeper
+// is told alone: it tells the others.
+func group(cmd *exec.Cmd, kept bool) {
+	cmd.SysProcAttr = groupAttr()
+	cmd.Cancel = func() error {
+		if kept {
+			return cmd.Process.Signal(syscall.SIGTERM)
+		}
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+	}
 }
 
 // killGroup ends what is left of it.

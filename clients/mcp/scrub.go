@@ -2,12 +2,10 @@ package mcp
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"net/url"
+	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
@@ -51,82 +49,109 @@ func leaves(v any) (out []string) {
 	return out
 }
 
-// spellings are how programs print a value: as it is, and as JSON, URLs, base64
-// and hex have it.
-func spellings(secret string) (out [][]byte) {
-	quoted, err := json.Marshal(secret)
-	if err != nil || len(quoted) < 2 {
-		quoted = []byte(`""`)
-	}
-	var all []string
-	for _, s := range []string{secret, string(quoted[1 : len(quoted)-1])} {
-		h := hex.EncodeToString([]byte(s))
-		all = append(all, s, url.QueryEscape(s), url.PathEscape(s), h, strings.ToUpper(h))
-		for before := range 3 {
-			all = append(all, within(base64.RawStdEncoding, s, before), within(base64.RawURLEncoding, s, before))
+// clusterToken is what aws eks get-token prints: a presigned URL in base64, which is a
+// login by itself, also without the session token in it.
+var clusterToken = regexp.MustCompile(`k8s-aws-v1\.[A-Za-z0-9_-]+`)
+
+// scrubber takes secrets out of output, as they are and as common tools spell them: see
+// eachView. It knows no spelling of their own, such as one backwards.
+type scrubber struct {
+	needles map[[shortSecret]byte][][]byte // by how they begin
+	begins  [1 << 16]bool                  // by their first two bytes
+	most    int                            // the longest's length
+}
+
+func newScrubber(secrets []string) *scrubber {
+	s := &scrubber{needles: map[[shortSecret]byte][][]byte{}}
+	for _, x := range secrets {
+		for _, y := range []string{x, url.QueryEscape(x)} { // with + for a space
+			// As eachView reads it, whatever it has of escapes itself.
+			v := rawView([]byte(y))
+			once := v.plain()
+			twice := once.plain()
+			for _, v := range []view{v, once, twice, twice.percent()} {
+				s.add(v.text)
+			}
 		}
 	}
-	slices.Sort(all)
-	for _, s := range slices.Compact(all) {
-		if len(s) >= shortSecret {
-			out = append(out, []byte(s))
+	return s
+}
+
+func (s *scrubber) add(needle []byte) {
+	if len(needle) < shortSecret {
+		return
+	}
+	head := [shortSecret]byte(needle)
+	if slices.ContainsFunc(s.needles[head], func(have []byte) bool { return bytes.Equal(have, needle) }) {
+		return
+	}
+	s.needles[head] = append(s.needles[head], needle)
+	s.begins[int(needle[0])<<8|int(needle[1])] = true
+	s.most = max(s.most, len(needle))
+}
+
+// spelledOut is by how much a spelling is longer than a value, at most: JSON has six
+// bytes for one, a dump five.
+const spelledOut = 6
+
+// longest is how long a spelling can be.
+func (s *scrubber) longest() int { return spelledOut * s.most }
+
+// span is raw[from:to].
+type span struct{ from, to int }
+
+// find adds where secrets stand in v.
+func (s *scrubber) find(v view, out []span) []span {
+	for i := 0; i+shortSecret <= len(v.text); i++ {
+		if !s.begins[int(v.text[i])<<8|int(v.text[i+1])] {
+			continue
+		}
+		length := 0
+		for _, needle := range s.needles[[shortSecret]byte(v.text[i:])] {
+			if len(needle) > length && bytes.HasPrefix(v.text[i:], needle) {
+				length = len(needle)
+			}
+		}
+		if length > 0 {
+			out = append(out, span{int(v.from[i]), int(v.to[i+length-1])})
+			i += length - 1
 		}
 	}
 	return out
 }
 
-// within is what of s stands in the base64 of a longer text, in which before bytes,
-// modulo 3, come before s: without the digits that its neighbours have a part in.
-func within(enc *base64.Encoding, s string, before int) string {
-	digits := enc.EncodeToString(append(make([]byte, before), s...))
-	return digits[(before*8+5)/6 : (before+len(s))*8/6]
-}
-
-// scrubber takes secrets out of output.
-type scrubber struct{ needles [][]byte }
-
-func newScrubber(secrets []string) scrubber {
-	var s scrubber
-	for _, x := range secrets {
-		s.needles = append(s.needles, spellings(x)...)
+// spans are where secrets stand in raw, in order and apart.
+func (s *scrubber) spans(raw []byte) (out []span) {
+	var all []span
+	eachView(raw, func(v view) { all = s.find(v, all) })
+	for _, m := range clusterToken.FindAllIndex(raw, -1) {
+		all = append(all, span{m[0], m[1]})
 	}
-	// The longest first: one may be in another.
-	slices.SortFunc(s.needles, func(a, b []byte) int { return len(b) - len(a) })
-	s.needles = slices.CompactFunc(s.needles, bytes.Equal)
-	return s
-}
-
-// longest is how long a needle can be.
-func (s scrubber) longest() int {
-	if len(s.needles) == 0 {
-		return 0
+	slices.SortFunc(all, func(a, b span) int { return a.from - b.from })
+	for _, x := range all {
+		if n := len(out); n > 0 && x.from < out[n-1].to {
+			out[n-1].to = max(out[n-1].to, x.to)
+		} else {
+			out = append(out, x)
+		}
 	}
-	return len(s.needles[0])
+	return out
 }
 
 // scrub gives the first limit bytes of raw without the secrets, and says how many
 // were there. raw is to have up to longest bytes more than limit, so that one that
 // the limit would cut in two is seen whole.
-func (s scrubber) scrub(raw []byte, limit int) (out []byte, found int) {
-	for at := 0; at < min(len(raw), limit); {
-		i, n := s.next(raw[at:])
-		if i < 0 || at+i >= limit {
-			out = append(out, raw[at:min(len(raw), limit)]...)
+func (s *scrubber) scrub(raw []byte, limit int) (out []byte, found int) {
+	at := 0
+	for _, x := range s.spans(raw) {
+		if x.from >= limit {
 			break
 		}
-		out = append(append(out, raw[at:at+i]...), redacted...)
-		at, found = at+i+n, found+1
+		out = append(append(out, raw[at:x.from]...), redacted...)
+		at, found = x.to, found+1
+	}
+	if end := min(len(raw), limit); at < end {
+		out = append(out, raw[at:end]...)
 	}
 	return out, found
-}
-
-// next is where the first needle is, and how long: the longest that begins there.
-func (s scrubber) next(b []byte) (at, length int) {
-	at = -1
-	for _, needle := range s.needles {
-		if i := bytes.Index(b, needle); i >= 0 && (at < 0 || i < at) {
-			at, length = i, len(needle)
-		}
-	}
-	return at, length
 }

@@ -3,8 +3,15 @@ package mcp
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -38,17 +45,83 @@ func TestScrub(t *testing.T) {
 	})
 }
 
+// within is what of s stands in the base64 of a longer text, in which before bytes,
+// modulo 3, come before s: without the digits that its neighbours have a part in.
+func within(enc *base64.Encoding, s string, before int) string {
+	digits := enc.EncodeToString(append(make([]byte, before), s...))
+	return digits[(before*8+5)/6 : (before+len(s))*8/6]
+}
+
+// columns breaks a text into lines, as base64 and xxd -p do.
+func columns(s string, n int) (out string) {
+	for len(s) > n {
+		out, s = out+s[:n]+"\n", s[n:]
+	}
+	return out + s + "\n"
+}
+
+// tool runs a program of this system's on a text.
+func tool(t *testing.T, in string, argv ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd.Stdin = strings.NewReader(in)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", argv, err)
+	}
+	return string(out)
+}
+
 // TestScrubSpellings are the dresses that are known.
 func TestScrubSpellings(t *testing.T) {
-	const secret = `wJalr/XUt"nFEMI&K7<MDENG`
+	const secret = `wJalr/XUt"nFEMI&K7<MDENG+bPxRfiCYEXAMPLEKEY/and/a/session/token/that/is/longer/than/a/line==`
+	quoted, err := json.Marshal(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice, err := json.Marshal(string(quoted))
+	if err != nil {
+		t.Fatal(err)
+	}
+	escaped := url.QueryEscape(secret)
+	signed := "https://sts.eu-west-1.amazonaws.com/?X-Amz-Security-Token=" + escaped + "&X-Amz-Signature=0123456789abcdef"
 	s := newScrubber([]string{secret, "short", "a"})
-	for _, text := range []string{
-		"x" + secret + "y", `{"k":"wJalr/XUt\"nFEMI\u0026K7\u003cMDENG"}`, "wJalr%2FXUt%22nFEMI%26K7%3CMDENG",
-		"id:" + base64.StdEncoding.EncodeToString([]byte(secret)), base64.URLEncoding.EncodeToString([]byte("ab" + secret + "c")),
-		"774a616c722f58557422" + "6e46454d49264b373c4d44454e47", "774A616C722F585574226E46454D49264B373C4D44454E47",
+	for name, text := range map[string]string{
+		"plain":             "x" + secret + "y",
+		"json":              string(quoted),
+		"json in json":      string(twice),
+		"json, slashes":     strings.ReplaceAll(string(quoted), "/", `\/`),
+		"json, upper case":  strings.NewReplacer(`\u003c`, `\u003C`, `\u002f`, `\u002F`).Replace(string(quoted)),
+		"a shell's":         strings.NewReplacer(`"`, `\"`, `&`, `\&`, `<`, `\<`).Replace(secret),
+		"url":               escaped,
+		"url, lower case":   strings.ToLower(escaped[:20]) + "x " + regexp.MustCompile(`%[0-9A-F]{2}`).ReplaceAllStringFunc(escaped, strings.ToLower),
+		"url, path":         url.PathEscape(secret),
+		"url, all escaped":  "%" + strings.Join(strings.Fields(tool(t, secret, "od", "-An", "-v", "-tx1")), "%"),
+		"base64":            "id:" + base64.StdEncoding.EncodeToString([]byte(secret)),
+		"base64, in a text": base64.URLEncoding.EncodeToString([]byte("ab" + secret + "c")),
+		"base64, lines":     tool(t, "password: "+secret+"\n", "base64"),
+		"base64, 64":        columns(base64.StdEncoding.EncodeToString([]byte(secret)), 64),
+		"base64 of json":    base64.StdEncoding.EncodeToString(quoted),
+		"base64 of a url":   base64.RawURLEncoding.EncodeToString([]byte(signed)),
+		"hex":               hex.EncodeToString([]byte(secret)),
+		"hex, upper case":   "0x" + strings.ToUpper(hex.EncodeToString([]byte(secret))),
+		"hex of a url":      hex.EncodeToString([]byte(signed)),
+		"hex, lines":        columns(hex.EncodeToString([]byte("x"+secret)), 60),
+		"od":                tool(t, "a: "+secret, "od", "-v", "-tx1"),
+		"od, no offsets":    tool(t, "a: "+secret, "od", "-An", "-v", "-tx1"),
+		"od, with text":     tool(t, "a: "+secret, "od", "-v", "-Ax", "-tx1z"),
+		"wrapped":           columns(secret, 40),
 	} {
-		if out, found := s.scrub([]byte(text), 1000); found != 1 || !strings.Contains(string(out), redacted) {
-			t.Errorf("%s became %s", text, out)
+		out, found := s.scrub([]byte(text), 100_000)
+		if found == 0 || !strings.Contains(string(out), redacted) {
+			t.Errorf("%s: %s became %s", name, text, out)
+		}
+		for at := 0; at+24 <= len(text); at++ {
+			// Of what spelled it no long piece is left; what was around it may be.
+			if piece := text[at : at+24]; strings.Contains(string(out), piece) && !strings.Contains(signed, piece) && s.spells(piece, secret) {
+				t.Errorf("%s: %q is left in %s", name, piece, out)
+				break
+			}
 		}
 	}
 	if out, found := s.scrub([]byte("a short word"), 1000); found != 0 || string(out) != "a short word" {
@@ -57,6 +130,39 @@ func TestScrubSpellings(t *testing.T) {
 	if out, _ := s.scrub([]byte(secret+secret), 5); string(out) != redacted {
 		t.Errorf("cut in the first of two: %q", out)
 	}
+	// A login to a cluster, whoever's.
+	token := "k8s-aws-v1." + base64.RawURLEncoding.EncodeToString([]byte("https://sts.amazonaws.com/?X-Amz-Signature=0123456789abcdef"))
+	if out, found := s.scrub([]byte(`{"token": "`+token+`"}`), 1000); found != 1 || string(out) != `{"token": "`+redacted+`"}` {
+		t.Errorf("a cluster's token became %s", out)
+	}
+}
+
+// spells says whether one of the readings of piece has eight bytes of secret.
+func (s *scrubber) spells(piece, secret string) (yes bool) {
+	eachView([]byte(piece), func(v view) {
+		for i := 0; i+8 <= len(v.text); i++ {
+			yes = yes || strings.Contains(secret, string(v.text[i:i+8]))
+		}
+	})
+	return yes
+}
+
+// TestScrubIsFast holds it to what a command's end may take, with as many secrets as
+// a full server has.
+func TestScrubIsFast(t *testing.T) {
+	var all []string
+	for i := range maxSessions * maxAccess {
+		all = append(all, strings.Repeat(fmt.Sprintf("%08d", i), 100))
+	}
+	raw := bytes.Repeat([]byte("a line of output with 0123456789abcdef in it\n"), 1<<20/45)
+	began := time.Now()
+	if _, found := newScrubber(all).scrub(raw, len(raw)); found != 0 {
+		t.Errorf("%d were found", found)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("a megabyte took %v", took)
+	}
+	t.Logf("%d bytes, %d secrets: %v", len(raw), len(all), time.Since(began))
 }
 
 func TestText(t *testing.T) {

@@ -70,10 +70,12 @@ func TestNoSecretReachesAClient(t *testing.T) {
 		}
 
 		// What each command prints is a secret, as it is and in other dress.
-		const process = `p=$(sed -n 's/^credential_process = //p' "$AWS_CONFIG_FILE"); `
+		const process = `p() { curl -sS -H "Authorization: $AWS_CONTAINER_AUTHORIZATION_TOKEN" "$AWS_CONTAINER_CREDENTIALS_FULL_URI"; }; `
 		for name, tt := range map[string]struct{ access, script string }{
-			"aws":        {aws.Access, process + `$p; $p >&2`},
-			"aws base64": {aws.Access, process + `$p | sed 's/.*SecretAccessKey":"//; s/".*//' | tr -d '\n' | base64 -w0`},
+			"aws":        {aws.Access, process + `p; p >&2`},
+			"aws base64": {aws.Access, process + `p | sed 's/.*SecretAccessKey":"//; s/".*//' | tr -d '\n' | base64 -w0`},
+			"aws lines":  {aws.Access, process + `p | base64`},
+			"aws dump":   {aws.Access, process + `p | od -v -Ax -tx1z`},
 			"vault":      {kv.Access, `curl -sS -H "X-Vault-Request: true" "$VAULT_ADDR/v1/secret/data/web/db"`},
 			"database":   {db.Access, `cat "$(sed -n 's/^passfile=//p' "$PGSERVICEFILE")"`},
 		} {
@@ -110,16 +112,23 @@ func TestNoSecretReachesAClient(t *testing.T) {
 		t.Logf("%d bytes received, %d secrets looked for", len(s.wire.bytes()), len(m.all()))
 
 		// The control: what was looked for was there to be found, and would have been.
-		process1 := exec.CommandContext(t.Context(), "sh", "-c", process+"$p")
+		process1 := exec.CommandContext(t.Context(), "sh", "-c", `p=$(sed -n 's/^credential_process = //p' "$AWS_CONFIG_FILE"); $p`)
 		process1.Env = append(process1.Environ(), "AWS_CONFIG_FILE="+aws.ConfigFile)
 		out, err := process1.Output()
 		if found := leaks(out, m.all()); err != nil || len(found) < 2 {
 			t.Errorf("the profile gives no secret (%v): %v", err, found)
 		}
-		// Of another access this command is not known to have the secret.
-		ask[mcp.RunCommandOut](t, c, "run_command", map[string]any{"access": []string{db.Access}, "argv": []string{"echo", m.all()[0]}})
-		if len(leaks(s.wire.bytes(), m.all())) == 0 {
-			t.Error("a secret that a client received is not found")
+		// Also another access's is not printed.
+		for _, secret := range m.all() {
+			ask[mcp.RunCommandOut](t, c, "run_command", map[string]any{"access": []string{db.Access}, "argv": []string{"echo", secret}})
+		}
+		if found := leaks(s.wire.bytes(), m.all()); len(found) > 0 {
+			t.Errorf("of other accesses clients received %v", found)
+		}
+		const heard = "what-is-no-secret-and-is-heard"
+		ask[mcp.RunCommandOut](t, c, "run_command", map[string]any{"access": []string{db.Access}, "argv": []string{"echo", heard}})
+		if len(leaks(s.wire.bytes(), []string{heard})) == 0 {
+			t.Error("what a client received is not found")
 		}
 
 		// Without a broker.

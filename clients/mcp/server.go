@@ -3,11 +3,12 @@ package mcp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -25,6 +26,10 @@ type Config struct {
 	Shelf *helper.Shelf
 	// Run turns run_command on. Nil: the tool does not exist.
 	Run *Run
+	// Guard closes the tasks of a server that is killed. The caller starts it, and
+	// dismisses it after Close. Nil: what a killed server leaves open lives to its
+	// deadlines.
+	Guard *helper.TasksGuard
 	// Approvals tells agents where people approve, such as a URL. Empty: they are
 	// told to ask the operator.
 	Approvals string
@@ -39,6 +44,9 @@ const (
 	maxSessions = 64
 	maxTasks    = 16
 	maxAccess   = 64
+	// maxFollowed is how many grants are followed over a stream. A broker takes 64 of an
+	// agent's as it comes, and each look at a grant is one for a moment.
+	maxFollowed = 32
 	// maxArguments is the most bytes of one call's arguments.
 	maxArguments = 64 << 10
 	// maxMessage is the most bytes of one message, larger than what is refused
@@ -47,6 +55,9 @@ const (
 	// endTimeout bounds how long a session's end waits for the broker. What is
 	// not closed by then dies at its deadline.
 	endTimeout = 5 * time.Second
+	// closeWithin bounds Close: the broker's part and the commands' go on at once, and
+	// the connections come after.
+	closeWithin = 2*endTimeout + 2*killAfter
 )
 
 const instructions = `valetkey gives you access for one task at a time, for minutes, and never shows you a secret.
@@ -62,8 +73,12 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[*sdk.ServerSession]*session // locked by mu
+	begun    int                             // sessions so far; locked by mu
 	closed   bool                            // locked by mu
 	ending   sync.WaitGroup                  // sessions that are not over; added to under mu
+
+	secrets   secrets
+	following atomic.Int64 // accesses, of which the first maxFollowed are followed
 
 	tier  tierCache
 	names names
@@ -106,27 +121,75 @@ func (s *Server) ServeStdio(ctx context.Context, in io.ReadCloser, out io.WriteC
 	return s.Serve(ctx, &sdk.IOTransport{Reader: in, Writer: out, MaxLineLength: maxMessage})
 }
 
-// Serve serves one client over any transport of the SDK.
+// Serve serves one client over any transport of the SDK. When ctx ends it cuts the
+// calls that go on, and returns within endTimeout even where the client reads no
+// answers.
 func (s *Server) Serve(ctx context.Context, t sdk.Transport) error {
-	err := s.mcp.Run(ctx, t)
-	if errors.Is(err, io.EOF) || ctx.Err() != nil {
-		err = nil // the client left, or we were told to
+	ss, err := s.mcp.Connect(ctx, t, nil)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
 	}
-	return err
+	x, err := s.session(ss)
+	if err != nil {
+		return errors.Join(err, ss.Close())
+	}
+	left := make(chan error, 1)
+	go func() { left <- ss.Wait() }()
+	select {
+	case err = <-left:
+		if errors.Is(err, io.EOF) {
+			err = nil // the client left
+		}
+		return err
+	case <-ctx.Done():
+		s.shut(ss, x)
+		return nil // we were told to
+	}
 }
 
-// Close ends all sessions, and with them their tasks.
+// Close cuts all calls, ends all sessions, and with them their commands and tasks.
+// It takes closeWithin at most, and fails where they have not ended by then.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
-	all := slices.Collect(maps.Keys(s.sessions))
+	all := maps.Clone(s.sessions)
 	s.mu.Unlock()
-	var errs []error
-	for _, ss := range all {
-		errs = append(errs, ss.Close())
+	// First all are cut: the SDK's Close waits for the calls that go on.
+	for _, x := range all {
+		x.cut()
 	}
-	s.ending.Wait()
-	return errors.Join(errs...)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.ending.Wait()
+		var wg sync.WaitGroup
+		for ss, x := range all {
+			wg.Go(func() { s.shut(ss, x) })
+		}
+		wg.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(closeWithin):
+		return fmt.Errorf("ending all sessions: not over after %v: what is left dies at its deadline", closeWithin)
+	}
+}
+
+// shut cuts the calls of a session and closes its connection, for which it waits
+// endTimeout at most: a client that does not read holds an answer up for ever.
+func (s *Server) shut(ss *sdk.ServerSession, x *session) {
+	x.cut()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = ss.Close() // how it ended changes nothing
+	}()
+	select {
+	case <-closed:
+	case <-time.After(endTimeout):
+		s.cfg.Log.WarnContext(context.WithoutCancel(x.ctx), "a client's connection did not close: it does not read what it asked for")
+	}
 }
 
 // session finds the state of a client's session, or begins it.
@@ -139,19 +202,71 @@ func (s *Server) session(ss *sdk.ServerSession) (*session, error) {
 	switch {
 	case s.closed:
 		return nil, refuse(ReasonUnavailable, "the valetkey MCP server is stopping")
-	case len(s.sessions) >= maxSessions:
+	case !s.roomLocked():
 		return nil, refuse(ReasonLimit, "%d sessions are open", maxSessions)
 	}
-	x := newSession(s)
+	s.begun++
+	x := newSession(s, s.begun)
 	s.sessions[ss] = x
 	s.ending.Add(1)
+	left := make(chan struct{})
 	go func() {
-		defer s.ending.Done()
+		defer close(left)
 		_ = ss.Wait() // how it ended changes nothing
+	}()
+	go func() {
+		defer s.forget(ss, left)
+		defer s.ending.Done()
+		select {
+		case <-left:
+		case <-x.ctx.Done(): // cut: what calls there are end by that
+		}
 		x.end()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.sessions, ss)
 	}()
 	return x, nil
+}
+
+// roomLocked makes room for one more session: where there is none, the oldest ends that
+// holds nothing. A client that has gone without a word leaves such a one behind.
+func (s *Server) roomLocked() bool {
+	var oldest *session
+	var of *sdk.ServerSession
+	open := 0
+	for ss, x := range s.sessions {
+		if x.ctx.Err() != nil {
+			continue // it ends
+		}
+		if open++; x.idle() && (oldest == nil || x.number < oldest.number) {
+			oldest, of = x, ss
+		}
+	}
+	switch {
+	case open < maxSessions:
+		return true
+	case oldest == nil:
+		return false
+	}
+	oldest.cut()
+	go s.shut(of, oldest)
+	return true
+}
+
+// forget drops a session once its client is gone: until then a call that comes late
+// finds it, and finds it over.
+func (s *Server) forget(ss *sdk.ServerSession, left <-chan struct{}) {
+	<-left
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, ss)
+}
+
+// cut ends the session that has that id of the transport's, and what it is at.
+func (s *Server) cut(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ss, x := range s.sessions {
+		if ss.ID() == id {
+			x.cut()
+		}
+	}
 }

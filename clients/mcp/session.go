@@ -11,15 +11,17 @@ import (
 
 // session is what one client has. Its handles mean nothing in another session.
 type session struct {
-	s   *Server
-	ctx context.Context // ends with the session
-	cut context.CancelFunc
+	s      *Server
+	number int             // in order of their beginning
+	ctx    context.Context // ends with the session
+	cut    context.CancelFunc
 
 	mu       sync.Mutex
 	over     bool               // locked by mu
 	tasks    map[string]*task   // by handle; locked by mu
 	accesses map[string]*access // by handle; locked by mu
 	asking   int                // requests under way, which count as held; locked by mu
+	commands sync.WaitGroup     // that run; added to under mu while the session is not over
 }
 
 // task is a task of the broker that this session opened.
@@ -29,9 +31,9 @@ type task struct {
 	spec   valetkey.TaskSpec
 }
 
-func newSession(s *Server) *session {
+func newSession(s *Server, number int) *session {
 	ctx, cut := context.WithCancel(context.Background())
-	return &session{s: s, ctx: ctx, cut: cut, tasks: map[string]*task{}, accesses: map[string]*access{}}
+	return &session{s: s, number: number, ctx: ctx, cut: cut, tasks: map[string]*task{}, accesses: map[string]*access{}}
 }
 
 // newHandle is 130 random bits.
@@ -55,6 +57,13 @@ func (x *session) access(handle string) (*access, error) {
 		return nil, refuse(ReasonUnknownHandle, "this session has no such access")
 	}
 	return a, nil
+}
+
+// idle says whether the session holds nothing.
+func (x *session) idle() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.tasks)+len(x.accesses)+x.asking == 0
 }
 
 // hold adds a task, unless the session is over or full.
@@ -135,7 +144,18 @@ func (x *session) dropTask(t *task) (of []*access) {
 	return of
 }
 
-// end takes down what is left. Closing a task ends its grants at the broker.
+// begin says that a command runs until done.
+func (x *session) begin() (done func(), err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.over {
+		return nil, refuse(ReasonUnavailable, "the session is over")
+	}
+	x.commands.Add(1)
+	return x.commands.Done, nil
+}
+
+// end takes down what is left, and waits for the commands to be ended. Closing a task ends its grants at the broker.
 func (x *session) end() {
 	x.mu.Lock()
 	x.over = true
@@ -151,12 +171,13 @@ func (x *session) end() {
 	var wg sync.WaitGroup
 	for _, t := range tasks {
 		wg.Go(func() {
-			if err := t.t.Close(ctx); err != nil {
+			if err := x.s.closeTask(ctx, t); err != nil {
 				x.s.cfg.Log.WarnContext(ctx, "closing a task of a session that is over failed; its credentials die at their deadlines",
 					slog.String("task", t.t.ID()), slog.String("error", err.Error()))
 			}
 		})
 	}
+	wg.Go(x.commands.Wait) // cut has ended them, or killAfter does
 	wg.Wait()
 }
 

@@ -3,7 +3,7 @@ package mcp
 import "sync"
 
 // edge is what is kept beyond what is shown.
-const edge = 16 << 10
+const edge = 32 << 10
 
 // tail keeps the first limit bytes, and counts the rest.
 type tail struct {
@@ -24,12 +24,12 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (t *tail) show(s scrubber, limit int) (text string, truncated bool, found int) {
+func (t *tail) show(s *scrubber, limit int) (text string, truncated bool, found int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s.longest() > edge {
+	if t.more && s.longest() > edge {
 		// Not to be told apart at the edge: then nothing near it is shown.
-		limit = max(0, len(t.buf)-s.longest())
+		limit = min(limit, max(0, len(t.buf)-s.longest()))
 	}
 	out, found := s.scrub(t.buf, limit)
 	return block(string(out), limit+len(out)), t.more || len(t.buf) > limit, found

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
@@ -32,8 +33,12 @@ func (x *session) openTask(ctx context.Context, in OpenTaskIn) (out OpenTaskOut,
 		return out, err
 	}
 	t := &task{handle: newHandle("task"), t: opened, spec: spec}
-	if err := x.hold(t); err != nil {
+	// Before anything is granted in it.
+	if err := x.s.guarded(t); err != nil {
 		return out, closing(err, opened.Close)
+	}
+	if err := x.hold(t); err != nil {
+		return out, closing(err, func(ctx context.Context) error { return x.s.closeTask(ctx, t) })
 	}
 	return OpenTaskOut{Task: t.handle, TaskID: opened.ID()}, nil
 }
@@ -66,7 +71,7 @@ func (x *session) closeTask(ctx context.Context, in CloseTaskIn) (out CloseTaskO
 	// usable and the handle good to try again.
 	ctx, cancel := x.during(ctx, askFor)
 	defer cancel()
-	if err := t.t.Close(ctx); err != nil {
+	if err := x.s.closeTask(ctx, t); err != nil {
 		return out, err
 	}
 	out.Closed, out.Released = true, []string{}
@@ -75,6 +80,31 @@ func (x *session) closeTask(ctx context.Context, in CloseTaskIn) (out CloseTaskO
 		out.Released = append(out.Released, a.handle)
 	}
 	return out, nil
+}
+
+// guarded has the guard know of a task.
+func (s *Server) guarded(t *task) error {
+	if s.cfg.Guard == nil {
+		return nil
+	}
+	if err := s.cfg.Guard.Opened(t.t.ID()); err != nil {
+		return refuse(ReasonUnavailable, "opening a task: %v", err)
+	}
+	return nil
+}
+
+// closeTask closes a task at the broker, and has the guard know.
+func (s *Server) closeTask(ctx context.Context, t *task) error {
+	if err := t.t.Close(ctx); err != nil {
+		return err
+	}
+	if s.cfg.Guard == nil {
+		return nil
+	}
+	if err := s.cfg.Guard.Closed(t.t.ID()); err != nil {
+		s.cfg.Log.WarnContext(ctx, "a task is closed, and the guard does not know", slog.String("task", t.t.ID()), slog.String("error", err.Error()))
+	}
+	return nil
 }
 
 // stamp is a time as the answers have it; empty for none.

@@ -8,11 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/valetkey/valetkey/clients/helper"
 )
 
 // ReadToken reads the bearer token from a file, and makes the file where there is
-// none. It refuses one that others can read or write (any mode but 0600 and 0400),
-// and anything that is no plain file.
+// none. It refuses one that others can read or write (any mode but 0600 and 0400) or
+// that is another user's, and anything that is no plain file.
 func ReadToken(name string) (string, error) {
 	made, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	switch {
@@ -41,6 +43,8 @@ func ReadToken(name string) (string, error) {
 		return "", fmt.Errorf("reading the token file: %w", err)
 	case !info.Mode().IsRegular():
 		return "", fmt.Errorf("the token file %s is no plain file", name)
+	case !helper.Own(info): // root could read it, and so can who owns it
+		return "", fmt.Errorf("the token file %s is another user's, who knows what is in it; name one of your own", name)
 	case info.Mode().Perm()&0o077 != 0:
 		return "", fmt.Errorf("the token file %s has mode %#o: others may read it; make a new one, or chmod 600 it", name, info.Mode().Perm())
 	}

@@ -22,10 +22,11 @@ const (
 	toolRunCommand    = "run_command"
 )
 
-// methodCallTool and methodListTools are the protocol's.
+// These methods are the protocol's.
 const (
 	methodCallTool  = "tools/call"
 	methodListTools = "tools/list"
+	methodHello     = "initialize"
 )
 
 func yes(b bool) *bool { return &b }
@@ -94,6 +95,13 @@ func (f *fault) Unwrap() error { return f.error }
 func (s *Server) receive(next sdk.MethodHandler) sdk.MethodHandler {
 	return func(ctx context.Context, method string, req sdk.Request) (sdk.Result, error) {
 		switch method {
+		case methodHello:
+			// It counts from here on: one that calls no tool is there, too.
+			if ss, ok := req.GetSession().(*sdk.ServerSession); ok {
+				if _, err := s.session(ss); err != nil {
+					return nil, err
+				}
+			}
 		case methodCallTool:
 			call, ok := req.(*sdk.CallToolRequest)
 			if !ok {

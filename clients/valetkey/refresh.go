@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
 const (
@@ -44,6 +46,9 @@ func (s *Source) fly(ctx context.Context, f *flight) {
 		defer stop()
 	}
 	g, cred, err := s.obtain(ctx)
+	if err == nil && s.req.came != nil {
+		s.req.came(cred)
+	}
 	s.land(ctx, f, g, cred, err)
 	close(f.done)
 }
@@ -143,7 +148,9 @@ func (s *Source) follow(ctx context.Context, g *Grant) {
 			continue
 		}
 		s.mu.Lock()
-		if s.held.GrantID() == g.ID() {
+		if s.req.ends && cutShort(g) {
+			s.endLocked(g)
+		} else if s.held.GrantID() == g.ID() {
 			s.held, s.renewAt = Credential{}, time.Time{}
 			if !s.noMore {
 				s.lastErr = g.ready()
@@ -151,6 +158,32 @@ func (s *Source) follow(ctx context.Context, g *Grant) {
 		}
 		s.mu.Unlock()
 		return
+	}
+}
+
+// cutShort says whether a grant was ended before its time, as it was last seen. What
+// people rejected never began.
+func cutShort(g *Grant) bool {
+	switch g.State() {
+	case valetkeyv1.GrantState_GRANT_STATE_REVOKED, valetkeyv1.GrantState_GRANT_STATE_RELEASED:
+		return true
+	default:
+		return false
+	}
+}
+
+// endLocked ends the source with a grant that was cut short.
+func (s *Source) endLocked(g *Grant) {
+	if s.stopped != nil {
+		return
+	}
+	s.stopped, s.held = g.ready(), Credential{}
+	s.unfollowLocked()
+	if s.unwait != nil {
+		s.unwait()
+	}
+	if s.req.ended != nil {
+		_ = s.t.c.goDo(func() { s.req.ended(g) }) // a client that is closed has ended all by itself
 	}
 }
 
@@ -174,6 +207,8 @@ func (s *Source) failLocked(err error) {
 	refused, no := RefusalOf(err)
 	pending := s.grant != nil && s.grant.pending()
 	switch {
+	case s.req.ends && s.grant != nil && cutShort(s.grant):
+		s.endLocked(s.grant)
 	case errors.Is(err, ErrTaskClosed), errors.Is(err, ErrTaskNotFound), errors.Is(err, ErrClosed):
 		// What the task had was ended with it.
 		s.stopped, s.held = err, Credential{}
@@ -232,11 +267,30 @@ func (s *Source) obtain(ctx context.Context) (*Grant, Credential, error) {
 			return g, cred, err
 		}
 	}
+	if s.req.ends && g != nil {
+		if err := s.ranOut(ctx, g); err != nil {
+			return g, Credential{}, err
+		}
+	}
 	g, cred, err := s.t.RequestCredential(ctx, s.req.scope, s.req.params, s.options()...)
 	if s.req.wait && g != nil && g.pending() {
 		cred, err = s.mintFrom(ctx, g)
 	}
 	return g, cred, err
+}
+
+// ranOut looks whether a grant that gives no more came to its end by itself; one that
+// was cut short is not replaced.
+func (s *Source) ranOut(ctx context.Context, g *Grant) error {
+	if !ended(g.State()) {
+		if err := g.Refresh(ctx); err != nil {
+			return err
+		}
+	}
+	if cutShort(g) {
+		return g.ready()
+	}
+	return nil
 }
 
 // mintFrom mints from a grant that may have waited for people since.

@@ -20,7 +20,8 @@ const scarce = 10 * time.Second
 // Where people have to approve, they are asked once, for the first credential and
 // then for the one after each approved grant, and the answer is ErrNeedsApproval
 // until they have. What lapsed is asked for anew by who comes a minute later. What
-// people rejected is not asked for again: that takes another Source.
+// people rejected is not asked for again: that takes another Source. A grant that was
+// revoked is replaced by a new one, but with WithOnEnded.
 //
 // It is safe for concurrent use.
 type Source struct {

@@ -253,3 +253,55 @@ func TestWatch(t *testing.T) {
 		})
 	}
 }
+
+// TestOnEnded has an operator revoke what a source holds that ends with its grant: at
+// once where it watches, and else when it would renew.
+func TestOnEnded(t *testing.T) {
+	for name, watch := range map[string]bool{"watched": true, "not watched": false} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t)
+			clock := &clock{now: time.Now()}
+			told := make(chan string, 10)
+			var came sync.Map
+			opts := []valetkey.RequestOption{
+				valetkey.WithOnEnded(func(g *valetkey.Grant) { told <- g.ID() }),
+				valetkey.WithOnCredential(func(c valetkey.Credential) { came.Store(c.ID(), true) }),
+			}
+			if watch {
+				opts = append(opts, valetkey.WithWatch())
+			}
+			src := open(t, dial(t, h, valetkey.WithClock(clock.Now))).Source("s3-prefix-read", params, opts...)
+			cred, err := src.Credential(t.Context())
+			must(t, err)
+			if _, ok := came.Load(cred.ID()); !ok {
+				t.Error("a credential came, and nobody was told")
+			}
+			revoke(t, h, cred.GrantID())
+			if !watch {
+				clock.add(14*time.Minute + 55*time.Second) // past the renewal, and short of the end
+			}
+			brokertest.Eventually(t, "the source has ended", func() bool {
+				_, err = src.Credential(t.Context())
+				return errors.Is(err, valetkey.ErrGrantEnded)
+			})
+			if got := <-told; got != cred.GrantID() {
+				t.Errorf("told of %s, and it was %s", got, cred.GrantID())
+			}
+			if n := len(h.Minter.Secrets()); n != 1 || src.Status().CredentialID != "" {
+				t.Errorf("%d were minted, and it holds %q", n, src.Status().CredentialID)
+			}
+		})
+	}
+	// One that came to its end by itself is followed by the next.
+	h := start(t)
+	clock := &clock{now: time.Now()}
+	src := open(t, dial(t, h, valetkey.WithClock(clock.Now))).Source("s3-prefix-read", params, valetkey.WithOnEnded(func(*valetkey.Grant) { t.Error("it was told of an end") }))
+	first, err := src.Credential(t.Context())
+	must(t, err)
+	clock.add(16 * time.Minute)
+	if next, err := src.Credential(t.Context()); err != nil || next.GrantID() == first.GrantID() {
+		t.Errorf("after its end: %v", err)
+	}
+	// And one that is given back tells nobody.
+	must(t, src.Release(t.Context()))
+}

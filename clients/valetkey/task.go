@@ -116,8 +116,9 @@ type request struct {
 	scope, version, why string
 	params              Params
 	ttl                 time.Duration
-	wait, watch         bool
-	pending             func(*Grant)
+	wait, watch, ends   bool
+	pending, ended      func(*Grant)
+	came                func(Credential)
 }
 
 // WithTTL wishes for a life; the scope's default when not given.
@@ -146,6 +147,22 @@ func WithOnPending(tell func(*Grant)) RequestOption {
 // limits how many an agent may follow (64 as it comes); past that the source goes
 // on without, and logs that.
 func WithWatch() RequestOption { return func(r *request) { r.watch = true } }
+
+// WithOnEnded has a Source end with a grant that was ended before its time, revoked or
+// released, where it would ask for a new one: Credential then fails with
+// ErrGrantEnded. With WithWatch it ends as soon as the broker says so, and otherwise
+// when the next credential is got. tell is called once, with that grant and from the
+// background; nil tells nobody. Release and a closed task tell nobody.
+func WithOnEnded(tell func(*Grant)) RequestOption {
+	return func(r *request) { r.ends, r.ended = true, tell }
+}
+
+// WithOnCredential has tell called with each credential that a Source gets, before
+// anybody is given it, such as to know what is not to be printed. It is to return
+// soon, and not to call the Source.
+func WithOnCredential(tell func(Credential)) RequestOption {
+	return func(r *request) { r.came = tell }
+}
 
 func newRequest(scope string, params Params, opts []RequestOption) request {
 	r := request{scope: scope, params: params}

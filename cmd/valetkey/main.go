@@ -62,6 +62,8 @@ type cli struct {
 	VaultACL  vaultaclCmd  `cmd:"" name:"vaultacl" help:"Judge Vault ACL policies: what they allow, and what changes."`
 
 	Guard      guardCmd                  `cmd:"" hidden:""`
+	GuardTasks tasksGuardCmd             `cmd:"" hidden:""`
+	Keep       keepCmd                   `cmd:"" hidden:""`
 	Completion kongcompletion.Completion `cmd:"" help:"Print how to turn on shell completion."`
 	Version    versionCmd                `cmd:"" help:"Print the version."`
 }

@@ -36,6 +36,10 @@ func (c *mcpCmd) Run(ctx context.Context, g *globals, out *output) (err error) {
 	if err := c.check(); err != nil {
 		return err
 	}
+	// Commands that run_command runs are of the same user.
+	if err := conceal(); err != nil {
+		return err
+	}
 	// Standard output is the protocol's.
 	log := slog.New(slog.NewJSONHandler(out.stderr, nil))
 	opts := append(c.options(), valetkey.WithLogger(log))
@@ -54,7 +58,12 @@ func (c *mcpCmd) Run(ctx context.Context, g *globals, out *output) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, shelf.Close()) }()
-	s, err := mcp.New(mcp.Config{Client: client, Shelf: shelf, Run: c.allowed(), Approvals: c.Approvals, Version: thisVersion().Version, Log: log})
+	guard, err := helper.StartTasksGuard(g.tasksGuard(shelf.Dir()))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, guard.Dismiss()) }()
+	s, err := mcp.New(mcp.Config{Client: client, Shelf: shelf, Guard: guard, Run: c.allowed(), Approvals: c.Approvals, Version: thisVersion().Version, Log: log})
 	if err != nil {
 		return err
 	}
@@ -85,7 +94,8 @@ func (c *mcpCmd) allowed() *mcp.Run {
 	if len(c.Programs) == 0 {
 		return nil
 	}
-	return &mcp.Run{Programs: c.Programs, Dir: c.RunDir, Environment: c.RunEnv, Timeout: c.RunTimeout, Output: c.RunOutput}
+	return &mcp.Run{Programs: c.Programs, Dir: c.RunDir, Environment: c.RunEnv, Timeout: c.RunTimeout, Output: c.RunOutput,
+		Keeper: keeper()}
 }
 
 func (c *mcpCmd) serve(ctx context.Context, s *mcp.Server, log *slog.Logger) error {
