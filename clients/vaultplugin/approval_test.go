@@ -400,6 +400,14 @@ func testHostileIDs(t *testing.T, p *patient) {
 	p.withdraw(t, id)
 }
 
+// wantsOne has policy want people for what it gave without them.
+const wantsOne = `
+@id("storage.read-one-sre")
+@reason("one of group sre has to approve reading")
+forbid (principal, action == Valetkey::Action::"s3-prefix-read", resource)
+unless { context.approvals.sre >= 1 };
+`
+
 // testRenewalAsksNobody changes what policy wants while a lease runs.
 func testRenewalAsksNobody(t *testing.T, p *patient) {
 	s := creds(t, p.alice, "lease=60s")
@@ -411,12 +419,7 @@ func testRenewalAsksNobody(t *testing.T, p *patient) {
 	shared := creds(t, p.alice, "lease=60s", in)
 	f, err := os.OpenFile(filepath.Join(p.Catalog, "policies", "storage.cedar"), os.O_APPEND|os.O_WRONLY, 0)
 	must(t, err)
-	_, err = f.WriteString(`
-@id("storage.read-one-sre")
-@reason("one of group sre has to approve reading")
-forbid (principal, action == Valetkey::Action::"s3-prefix-read", resource)
-unless { context.approvals.sre >= 1 };
-`)
+	_, err = f.WriteString(wantsOne)
 	must(t, err)
 	must(t, f.Close())
 	_, err = p.OperatorClient().ReloadCatalog(t.Context(), &valetkeyv1.ReloadCatalogRequest{})

@@ -106,7 +106,22 @@ func (b *backend) wait(ctx context.Context, s logical.Storage, a ask, m minted) 
 	case known != nil:
 		return nil
 	}
-	return w.store(ctx, s)
+	err = w.store(ctx, s)
+	if err != nil && !m.own {
+		// Nobody has been told of it, so nobody is to be asked. Its own task's end is the log's.
+		b.giveBack(ctx, m.grant)
+	}
+	return err
+}
+
+// giveBack ends a grant that waits for people and that nobody is told of. Where it
+// cannot, the grant lapses.
+func (b *backend) giveBack(ctx context.Context, g *valetkey.Grant) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
+	defer cancel()
+	if err := gone(g.Release(ctx)); err != nil {
+		b.Logger().Warn("giving back a request that nobody was told of; it lapses", "grant", g.ID(), "error", err)
+	}
 }
 
 // speak has calls with the context speak for the request's agent.
