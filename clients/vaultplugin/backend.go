@@ -169,7 +169,7 @@ func (b *backend) forget(wait bool) {
 		end()
 		return
 	}
-	go end() // no longer than callLimit
+	go end() // no longer than callLimit, twice where a credential is handed over at the end of the first
 }
 
 // quiet is for the SDK: what it would log, calls return here.

@@ -38,6 +38,12 @@ type waiting struct {
 	DecideBy time.Time `json:"decide_by"`
 	// Claimed is when somebody began to hand the credential over; zero for nobody.
 	Claimed time.Time `json:"claimed,omitzero"`
+	// Tried says that a handing over was refused, which may have begun with a minting
+	// that was cut off. Where the grant is active after all, nobody has its credential.
+	Tried bool `json:"tried,omitempty"`
+	// Dropped says that the caller was gone when the credential came, so that nobody
+	// has that. The approval stands: the next caller is given another.
+	Dropped bool `json:"dropped,omitempty"`
 }
 
 func agentFolder(agent string) string {
@@ -143,12 +149,23 @@ func (w *waiting) end(ctx context.Context, client *valetkey.Client) error {
 
 // settle ends what may be open of a request that is over, and forgets it.
 func (w *waiting) settle(ctx context.Context, s logical.Storage, client *valetkey.Client) error {
-	if w.OwnTask || !w.Claimed.IsZero() {
+	if w.OwnTask || !w.Claimed.IsZero() || w.Tried || w.Dropped {
 		if err := w.end(ctx, client); err != nil {
 			return err
 		}
 	}
 	return w.remove(ctx, s)
+}
+
+// mintable says whether a grant in this state may be handed over.
+func (w *waiting) mintable(state valetkeyv1.GrantState) bool {
+	return state == valetkeyv1.GrantState_GRANT_STATE_CLEARED || w.Dropped && state == valetkeyv1.GrantState_GRANT_STATE_ACTIVE
+}
+
+// orphaned says whether a grant in this state has a credential that nobody has, of a
+// minting that was believed to have failed.
+func (w *waiting) orphaned(state valetkeyv1.GrantState) bool {
+	return w.Claimed.IsZero() && w.Tried && !w.Dropped && state == valetkeyv1.GrantState_GRANT_STATE_ACTIVE
 }
 
 // over says whether nothing can come of a grant in this state any more.
