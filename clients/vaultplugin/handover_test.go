@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,4 +98,111 @@ func TestClockAhead(t *testing.T) {
 		t.Errorf("it is %s, and storage has %s", state, strings.Join(p.entries(t), ", "))
 	}
 	p.empty(t)
+}
+
+// wire is what is between the plugin and the broker, to be cut.
+type wire struct {
+	net.Listener
+
+	mu    sync.Mutex
+	conns []net.Conn // locked by mu
+}
+
+func newWire(t *testing.T, to string) *wire {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	w := &wire{Listener: l}
+	t.Cleanup(func() { _ = l.Close(); w.cut() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			w.mu.Lock()
+			w.conns = append(w.conns, in, out)
+			w.mu.Unlock()
+			for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
+				go func() {
+					_, _ = io.Copy(pair[0], pair[1])
+					_ = pair[0].Close()
+				}()
+			}
+		}
+	}()
+	return w
+}
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		_ = c.Close()
+	}
+	w.conns = nil
+}
+
+// TestMintedAfterAll has a minting be cut off and go on at the broker, the next be
+// refused, and the first come to its end: nobody has its credential.
+func TestMintedAfterAll(t *testing.T) {
+	t.Parallel()
+	for in, inTask := range map[string]bool{"a task of its own": false, "a task of the caller's": true} {
+		for what, end := range map[string]func(t *testing.T, p *patientMount, id string){
+			"swept": func(t *testing.T, p *patientMount, _ string) { t.Helper(); must(t, p.rollback()) },
+			"read": func(t *testing.T, p *patientMount, id string) {
+				t.Helper()
+				resp, err := p.request(t.Context(), id)
+				must(t, err)
+				if resp.Secret != nil || resp.Data["state"] != "released" {
+					t.Errorf("the request is %v", resp.Data["state"])
+				}
+			},
+			"read where it cannot be forgotten, and swept": func(t *testing.T, p *patientMount, id string) {
+				t.Helper()
+				p.store.hook(func(s *storage) { s.delete = on(errFault) })
+				_, err := p.request(t.Context(), id)
+				answered(t, err, http.StatusBadGateway, "ended within two minutes")
+				p.heal()
+				must(t, p.rollback())
+			},
+		} {
+			t.Run(what+", in "+in, func(t *testing.T) {
+				t.Parallel()
+				p := newPatientMount(t, inTask)
+				line := newWire(t, p.Addr())
+				_, err := p.call(t.Context(), logical.UpdateOperation, "config", map[string]any{"address": line.Addr().String()})
+				must(t, err)
+				id := p.approved(t)
+				freeze := func(frozen bool) error {
+					_, err := p.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: aliceID, Frozen: frozen, Cause: "test"})
+					return err
+				}
+				refused := make(chan struct{})
+				p.Minter.Set(func(mi *brokertest.Minter) {
+					mi.BeforeMint = func(mint.Order) error {
+						err := freeze(true)
+						line.cut()
+						<-refused
+						return err
+					}
+				})
+				_, err = p.request(t.Context(), id)
+				answered(t, err, http.StatusForbidden, "FROZEN")
+				must(t, freeze(false))
+				close(refused)
+				brokertest.Eventually(t, "the first comes to its end", func() bool {
+					return p.state(t, id) == valetkeyv1.GrantState_GRANT_STATE_ACTIVE
+				})
+				p.heal()
+				end(t, p, id)
+				p.empty(t)
+			})
+		}
+	}
 }
