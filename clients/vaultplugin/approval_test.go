@@ -56,6 +56,7 @@ func TestApproval(t *testing.T) {
 		run  func(*testing.T, *patient)
 	}{
 		{"asked", testAsked},
+		{"asked by many at once", testAskersAtOnce},
 		{"approved", testApproved},
 		{"approved, and asked for again", testAskedAgain},
 		{"rejected", testRejected},
@@ -295,6 +296,23 @@ func testLapsed(t *testing.T, p *patient) {
 		t.Error("a request that lapsed waits")
 	}
 	p.withdraw(t, next)
+}
+
+func testAskersAtOnce(t *testing.T, p *patient) {
+	answers, all := make([]error, 8), sync.WaitGroup{}
+	for i := range answers {
+		all.Go(func() {
+			_, answers[i] = read(t, p.alice, "valetkey/creds/s3-bucket-rebuild", "bucket=prod", "purpose=by many")
+		})
+	}
+	all.Wait()
+	id := p.asked(t, answers[0])
+	for _, err := range answers[1:] {
+		if other := p.asked(t, err); other != id {
+			t.Errorf("people are asked for %s, and for %s", id, other)
+		}
+	}
+	p.withdraw(t, id)
 }
 
 func testReadersAtOnce(t *testing.T, p *patient) {

@@ -63,6 +63,54 @@ func TestHungUp(t *testing.T) {
 	}
 }
 
+// TestHungUpOnVault is TestHungUp through a real Vault, while MinIO makes the session.
+func TestHungUpOnVault(t *testing.T) {
+	t.Parallel()
+	g := &gate{held: make(chan struct{}, 8)}
+	p := &patient{people: approvers(t)}
+	p.world = newWorld(t, func(minio string) string { return g.serve(t, minio) }, p.people...)
+	p.enable(t, "valetkey", nil)
+	p.alice = p.login(t, "alice")
+	id := p.ask(t, "hung up")
+	p.approve(t, id)
+	open := g.close()
+	defer open()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := p.alice.Logical().ReadWithContext(ctx, "valetkey/requests/"+id)
+		answered <- err
+	}()
+	<-g.held
+	cancel()
+	if err := <-answered; !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	// Vault has cut the call to the plugin off by then, and another on the same
+	// connection comes after that.
+	eventually(t, endLimit, "Vault serves the caller no more", func() bool {
+		code, all := p.raw(t, p.vault.RootToken, "sys/in-flight-req")
+		if code != http.StatusOK || !strings.Contains(all, "sys/in-flight-req") {
+			t.Fatalf("Vault says %d to what it serves", code)
+		}
+		return !strings.Contains(all, id)
+	})
+	if _, err := read(t, p.alice, "valetkey/scopes/s3-bucket-rebuild"); err != nil {
+		t.Error(err)
+	}
+	open()
+	s := p.request(t, id)
+	if s.Data["secret_key"] == nil {
+		t.Fatalf("the request is %v", s.Data["state"])
+	}
+	must(t, works(t, s))
+	p.revoke(t, s)
+	eventually(t, endLimit, "the broker has ended both upstream", func() bool {
+		return p.balanced() && p.count("issuance.issued") == 2 && p.count("revocation.concluded") == 2
+	})
+}
+
 // TestClockAhead has a claim that a node made whose clock is ahead, and that then died.
 func TestClockAhead(t *testing.T) {
 	t.Parallel()
