@@ -201,7 +201,15 @@ func TestKilledHandingOver(t *testing.T) {
 			p.Minter.Set(func(mi *brokertest.Minter) { mi.AfterMint = func(mint.Order) error { die(); return nil } })
 		},
 		"before the commit": func(p *patientMount, die func()) {
-			p.store.hook(func(s *storage) { s.delete = func(string) error { die(); return errKilled } })
+			p.store.hook(func(s *storage) {
+				s.delete = func(key string) error {
+					if strings.HasPrefix(key, "requests/") {
+						die()
+						return errKilled
+					}
+					return nil
+				}
+			})
 		},
 	} {
 		for in, inTask := range map[string]bool{"a task of its own": false, "a task of the caller's": true} {

@@ -243,3 +243,33 @@ func TestRenewedMeanwhile(t *testing.T) {
 	must(t, err)
 	p.empty(t)
 }
+
+// TestLeftInTheLog kills the plugin when a request is written down and its log entry
+// is not yet forgotten, and has people approve it before Vault rolls that back.
+func TestLeftInTheLog(t *testing.T) {
+	t.Parallel()
+	p := newPatientMount(t, false)
+	p.killed(t, func(p *patientMount, die func()) {
+		p.store.hook(func(s *storage) { s.delete = func(string) error { die(); return errKilled } })
+	}, p.rebuild)
+	id := p.ask(t)
+	p.approve(t, id)
+	// Where the entry cannot be forgotten nothing is minted, and the approval stands.
+	p.store.hook(func(s *storage) { s.delete = func(string) error { return errFault } })
+	if resp, err := p.request(t.Context(), id); err == nil || resp != nil {
+		t.Errorf("an answer came: %v", resp)
+	}
+	p.heal()
+	if made := len(p.Minter.Secrets()); made > 0 {
+		t.Errorf("%d were minted", made)
+	}
+	resp, err := p.request(t.Context(), id)
+	must(t, err)
+	must(t, p.rollback())
+	if state := p.state(t, id); state != valetkeyv1.GrantState_GRANT_STATE_ACTIVE || p.Minter.Live() != 1 {
+		t.Errorf("it is %s under who has it, and %d credentials work", state, p.Minter.Live())
+	}
+	_, err = p.backend.HandleRequest(t.Context(), &logical.Request{Operation: logical.RevokeOperation, Storage: p.store, Secret: resp.Secret})
+	must(t, err)
+	p.empty(t)
+}

@@ -52,6 +52,9 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, who caller, i
 	// A caller who hangs up in the middle does not cost people's approval.
 	minting, cancel := context.WithTimeout(context.WithoutCancel(ctx), callLimit)
 	defer cancel()
+	if err := b.disown(minting, s, w); err != nil {
+		return nil, g, err
+	}
 	// From here on a crash ends the request: what it may have minted, nobody has.
 	w.Claimed = time.Now().UTC()
 	if err := w.store(minting, s); err != nil {
@@ -72,6 +75,17 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, who caller, i
 		return nil, g, b.unclaim(ctx, s, who.client, w, g, err)
 	}
 	return resp, g, nil
+}
+
+// disown forgets what a crash may have left in Vault's log when the request was made:
+// its rollback would end the task under who has the credential.
+func (b *backend) disown(ctx context.Context, s logical.Storage, w *waiting) error {
+	if w.Log == "" {
+		return nil
+	}
+	err := b.commit(ctx, s, &wal{id: w.Log})
+	w.Log = ""
+	return err
 }
 
 func (b *backend) mintWaiting(ctx context.Context, w *waiting, g *valetkey.Grant) (*logical.Response, error) {

@@ -164,6 +164,8 @@ type minted struct {
 	task  string
 	// own says that the task was opened for this credential alone.
 	own bool
+	// log is the id of the log entry of its own task; empty for none.
+	log string
 }
 
 // pending says that people have to approve it first, and that nothing was minted.
@@ -179,7 +181,7 @@ func (b *backend) mintAlone(ctx context.Context, s logical.Storage, who caller, 
 		return minted{}, w, err
 	}
 	g, cred, err := task.RequestCredential(ctx, a.scope, a.params, a.options()...)
-	m := minted{grant: g, cred: cred, agent: w.Agent, task: task.ID(), own: true}
+	m := minted{grant: g, cred: cred, agent: w.Agent, task: task.ID(), own: true, log: w.id}
 	if errors.Is(err, valetkey.ErrNeedsApproval) && m.pending() {
 		err = nil
 	}

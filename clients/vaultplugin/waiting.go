@@ -31,6 +31,9 @@ type waiting struct {
 	OwnTask bool `json:"own_task"`
 	// Ask is a digest of all that was asked for. The same again is this request.
 	Ask string `json:"ask"`
+	// Log is the entry of Vault's log that would end its own task, should a crash have
+	// left it; empty for none.
+	Log string `json:"log,omitempty"`
 	// TTL and Lease are in seconds, as they were asked for; 0 for not.
 	TTL   int64 `json:"ttl,omitempty"`
 	Lease int64 `json:"lease,omitempty"`
@@ -102,7 +105,7 @@ func (b *backend) wait(ctx context.Context, s logical.Storage, a ask, m minted) 
 		return err
 	}
 	w := &waiting{
-		Agent: m.agent, Grant: m.grant.ID(), Task: m.task, OwnTask: m.own, Ask: digest,
+		Agent: m.agent, Grant: m.grant.ID(), Task: m.task, OwnTask: m.own, Ask: digest, Log: m.log,
 		TTL: int64(a.ttl.Seconds()), Lease: int64(a.lease.Seconds()), DecideBy: m.grant.Info().GetDecideBy().AsTime(),
 	}
 	// In one task the broker takes the same request for the one that waits already.
