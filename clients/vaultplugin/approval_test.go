@@ -56,6 +56,7 @@ func TestApproval(t *testing.T) {
 		run  func(*testing.T, *patient)
 	}{
 		{"asked", testAsked},
+		{"asked by many at once", testAskersAtOnce},
 		{"approved", testApproved},
 		{"approved, and asked for again", testAskedAgain},
 		{"rejected", testRejected},
@@ -297,6 +298,23 @@ func testLapsed(t *testing.T, p *patient) {
 	p.withdraw(t, next)
 }
 
+func testAskersAtOnce(t *testing.T, p *patient) {
+	answers, all := make([]error, 8), sync.WaitGroup{}
+	for i := range answers {
+		all.Go(func() {
+			_, answers[i] = read(t, p.alice, "valetkey/creds/s3-bucket-rebuild", "bucket=prod", "purpose=by many")
+		})
+	}
+	all.Wait()
+	id := p.asked(t, answers[0])
+	for _, err := range answers[1:] {
+		if other := p.asked(t, err); other != id {
+			t.Errorf("people are asked for %s, and for %s", id, other)
+		}
+	}
+	p.withdraw(t, id)
+}
+
 func testReadersAtOnce(t *testing.T, p *patient) {
 	id := p.ask(t, "at once")
 	p.approve(t, id)
@@ -400,6 +418,14 @@ func testHostileIDs(t *testing.T, p *patient) {
 	p.withdraw(t, id)
 }
 
+// wantsOne has policy want people for what it gave without them.
+const wantsOne = `
+@id("storage.read-one-sre")
+@reason("one of group sre has to approve reading")
+forbid (principal, action == Valetkey::Action::"s3-prefix-read", resource)
+unless { context.approvals.sre >= 1 };
+`
+
 // testRenewalAsksNobody changes what policy wants while a lease runs.
 func testRenewalAsksNobody(t *testing.T, p *patient) {
 	s := creds(t, p.alice, "lease=60s")
@@ -411,12 +437,7 @@ func testRenewalAsksNobody(t *testing.T, p *patient) {
 	shared := creds(t, p.alice, "lease=60s", in)
 	f, err := os.OpenFile(filepath.Join(p.Catalog, "policies", "storage.cedar"), os.O_APPEND|os.O_WRONLY, 0)
 	must(t, err)
-	_, err = f.WriteString(`
-@id("storage.read-one-sre")
-@reason("one of group sre has to approve reading")
-forbid (principal, action == Valetkey::Action::"s3-prefix-read", resource)
-unless { context.approvals.sre >= 1 };
-`)
+	_, err = f.WriteString(wantsOne)
 	must(t, err)
 	must(t, f.Close())
 	_, err = p.OperatorClient().ReloadCatalog(t.Context(), &valetkeyv1.ReloadCatalogRequest{})

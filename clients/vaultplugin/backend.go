@@ -38,6 +38,9 @@ type backend struct {
 
 	// handing are held, by grant, while a request that waited is handed over or ended.
 	handing []*locksutil.LockEntry
+	// asking are held while people may come to be asked; see askingAlone and askingIn.
+	// Who holds one may take one of handing, and never the other way round.
+	asking []*locksutil.LockEntry
 }
 
 // Factory makes mounts of the plugin. version is what Vault shows, such as "v1.2.3".
@@ -52,7 +55,7 @@ func Factory(version string) logical.Factory {
 }
 
 func newBackend(version string) *backend {
-	b := &backend{handing: locksutil.CreateLocks()}
+	b := &backend{handing: locksutil.CreateLocks(), asking: locksutil.CreateLocks()}
 	b.Backend = &framework.Backend{
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version,
@@ -166,7 +169,7 @@ func (b *backend) forget(wait bool) {
 		end()
 		return
 	}
-	go end() // no longer than callLimit
+	go end() // no longer than callLimit, twice where a credential is handed over at the end of the first
 }
 
 // quiet is for the SDK: what it would log, calls return here.

@@ -20,7 +20,9 @@
 //   - Intent before effect: what a crash between the minting and the lease would
 //     leave is in Vault's write-ahead log first, and rolled back.
 //   - What people have approved is handed over once. Where that fails and something
-//     may have been minted, the request is ended, and asked for again.
+//     may have been minted, the request is ended, and asked for again. A caller who
+//     hangs up does not cost the approval: that credential is nobody's, and dies with
+//     the grant.
 //   - A lease's end is the end of its grant. It never lives longer than its
 //     credential.
 //   - Storage holds no secret: ids, parameters and public keys alone.

@@ -3,6 +3,7 @@ package vaultplugin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
@@ -18,7 +19,9 @@ import (
 // the lock, and Vault has one active node, with one process for all mounts.
 func (b *backend) handOver(ctx context.Context, s logical.Storage, who caller, id string) (*logical.Response, *valetkey.Grant, error) {
 	lock := locksutil.LockForKey(b.handing, id)
-	lock.Lock()
+	if err := hold(ctx, lock); err != nil {
+		return nil, nil, err
+	}
 	defer lock.Unlock()
 	g, err := who.client.Grant(ctx, id)
 	if err != nil && !errors.Is(err, valetkey.ErrGrantNotFound) {
@@ -37,22 +40,52 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, who caller, i
 		return nil, g, err
 	case !w.Claimed.IsZero():
 		return nil, g, errClaimed
-	case g.State() != valetkeyv1.GrantState_GRANT_STATE_CLEARED:
+	case w.orphaned(g.State()):
+		if serr := w.settle(ctx, s, who.client); serr != nil {
+			b.Logger().Warn("ending a credential that nobody has; it is tried again", "grant", id, "error", serr)
+			return nil, g, errClaimed
+		}
+		return nil, g, g.Refresh(ctx)
+	case !w.mintable(g.State()):
 		return nil, g, nil
+	}
+	// A caller who hangs up in the middle does not cost people's approval.
+	minting, cancel := context.WithTimeout(context.WithoutCancel(ctx), callLimit)
+	defer cancel()
+	if err := b.disown(minting, s, w); err != nil {
+		return nil, g, err
 	}
 	// From here on a crash ends the request: what it may have minted, nobody has.
 	w.Claimed = time.Now().UTC()
-	if err := w.store(ctx, s); err != nil {
+	if err := w.store(minting, s); err != nil {
 		return nil, g, err
 	}
-	resp, err := b.mintWaiting(ctx, w, g)
-	if err == nil {
-		err = w.remove(ctx, s)
+	resp, err := b.mintWaiting(minting, w, g)
+	switch {
+	case err != nil:
+	case ctx.Err() != nil:
+		w.Claimed, w.Dropped = time.Time{}, true
+		if err = w.store(minting, s); err == nil {
+			return nil, g, fmt.Errorf("handing over a credential that nobody waits for any more; reading again gives another: %w", context.Cause(ctx))
+		}
+	default:
+		err = w.remove(minting, s)
 	}
 	if err != nil {
 		return nil, g, b.unclaim(ctx, s, who.client, w, g, err)
 	}
 	return resp, g, nil
+}
+
+// disown forgets what a crash may have left in Vault's log when the request was made:
+// its rollback would end the task under who has the credential.
+func (b *backend) disown(ctx context.Context, s logical.Storage, w *waiting) error {
+	if w.Log == "" {
+		return nil
+	}
+	err := b.commit(ctx, s, &wal{id: w.Log})
+	w.Log = ""
+	return err
 }
 
 func (b *backend) mintWaiting(ctx context.Context, w *waiting, g *valetkey.Grant) (*logical.Response, error) {
@@ -93,7 +126,7 @@ func (b *backend) unclaim(ctx context.Context, s logical.Storage, client *valetk
 		// An answer that was lost before the refusal would have made it active.
 		err = g.Refresh(ctx)
 		if err == nil && g.State() == valetkeyv1.GrantState_GRANT_STATE_CLEARED {
-			w.Claimed = time.Time{}
+			w.Claimed, w.Tried = time.Time{}, true
 			if err = w.store(ctx, s); err == nil {
 				return cause
 			}

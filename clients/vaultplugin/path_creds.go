@@ -52,17 +52,33 @@ func (b *backend) readCreds(ctx context.Context, req *logical.Request, d *framew
 		return nil, answer(req.MountPoint, err)
 	}
 	defer who.done()
-	mint := b.mintInTask
+	give := b.giveInTask
 	if a.task == "" {
 		if err := a.forTask(who.cfg); err != nil {
 			return badRequest(err)
 		}
-		mint = b.mintAlone
+		give = b.giveAlone
 	}
+	resp, err := give(ctx, req, who, a)
+	return resp, answer(req.MountPoint, err)
+}
+
+// giveAlone answers with a credential that has a task of its own, or with the request
+// that waits for people.
+func (b *backend) giveAlone(ctx context.Context, req *logical.Request, who caller, a ask) (*logical.Response, error) {
+	digest, err := a.digest()
+	if err != nil {
+		return nil, err
+	}
+	lock := b.askingAlone(who.agent, digest)
+	if err := hold(ctx, lock); err != nil {
+		return nil, err
+	}
+	defer lock.Unlock()
 	if resp, err := b.again(ctx, req, who, a); resp != nil || err != nil {
-		return resp, answer(req.MountPoint, err)
+		return resp, err
 	}
-	m, w, err := mint(ctx, req.Storage, who, a)
+	m, w, err := b.mintAlone(ctx, req.Storage, who, a)
 	var resp *logical.Response
 	switch {
 	case err != nil:
@@ -71,19 +87,73 @@ func (b *backend) readCreds(ctx context.Context, req *logical.Request, d *framew
 	default:
 		resp, err = b.lease(a, m)
 	}
-	if err == nil {
-		err = b.commit(ctx, req.Storage, w)
+	if err = b.conclude(ctx, req.Storage, who, w, err); err != nil {
+		return nil, err
 	}
-	if err != nil && w != nil {
-		err = b.undo(ctx, req.Storage, who.client, w, err)
-	}
-	switch {
-	case err != nil:
-		return nil, answer(req.MountPoint, err)
-	case m.pending():
+	if m.pending() {
 		return pending(req.MountPoint, m.grant)
 	}
 	return resp, nil
+}
+
+// giveInTask is giveAlone in a task of the caller's, which must outlive the credential.
+// So it is the grant that is written down, before anything is minted from it: one
+// that a crash leaves without is empty.
+func (b *backend) giveInTask(ctx context.Context, req *logical.Request, who caller, a ask) (*logical.Response, error) {
+	m, w, resp, err := b.requestInTask(ctx, req, who, a)
+	if w == nil {
+		return resp, err
+	}
+	if m.cred, err = m.grant.Mint(ctx); err == nil {
+		resp, err = b.lease(a, m)
+	}
+	if err = b.conclude(ctx, req.Storage, who, w, err); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// requestInTask asks for a grant, to be minted from by its log entry. Without one it
+// is answered here. What waits for people has none: nothing is minted from it before
+// it is claimed, and an entry's rollback would end it under who has it by then.
+func (b *backend) requestInTask(ctx context.Context, req *logical.Request, who caller, a ask) (m minted, _ *wal, _ *logical.Response, _ error) {
+	lock := b.askingIn(who.agent, a.task, a.scope)
+	if err := hold(ctx, lock); err != nil {
+		return m, nil, nil, err
+	}
+	defer lock.Unlock()
+	if resp, err := b.again(ctx, req, who, a); resp != nil || err != nil {
+		return m, nil, resp, err
+	}
+	g, err := who.client.Task(a.task).Request(ctx, a.scope, a.params, a.options()...)
+	if err != nil {
+		return m, nil, nil, err
+	}
+	m = minted{grant: g, agent: who.agent, task: a.task}
+	if m.pending() {
+		if err := b.wait(ctx, req.Storage, a, m); err != nil {
+			return m, nil, nil, err
+		}
+		resp, err := pending(req.MountPoint, g)
+		return m, nil, resp, err
+	}
+	w := &wal{Kind: walGrant, Agent: who.agent, Grant: g.ID()}
+	if err := b.intend(ctx, req.Storage, w); err != nil {
+		return m, nil, nil, err
+	}
+	return m, w, nil, nil
+}
+
+// conclude forgets the log entry of what went well, and cleans up after what failed
+// with err. w is nil where there is nothing to clean up.
+func (b *backend) conclude(ctx context.Context, s logical.Storage, who caller, w *wal, err error) error {
+	if err == nil {
+		err = b.commit(ctx, s, w)
+	}
+	if err != nil && w != nil {
+		err = b.undo(ctx, s, who.client, w, err)
+	}
+	return err
 }
 
 // minted is a credential and what it belongs to.
@@ -94,6 +164,8 @@ type minted struct {
 	task  string
 	// own says that the task was opened for this credential alone.
 	own bool
+	// log is the id of the log entry of its own task; empty for none.
+	log string
 }
 
 // pending says that people have to approve it first, and that nothing was minted.
@@ -109,28 +181,9 @@ func (b *backend) mintAlone(ctx context.Context, s logical.Storage, who caller, 
 		return minted{}, w, err
 	}
 	g, cred, err := task.RequestCredential(ctx, a.scope, a.params, a.options()...)
-	m := minted{grant: g, cred: cred, agent: w.Agent, task: task.ID(), own: true}
+	m := minted{grant: g, cred: cred, agent: w.Agent, task: task.ID(), own: true, log: w.id}
 	if errors.Is(err, valetkey.ErrNeedsApproval) && m.pending() {
 		err = nil
-	}
-	return m, w, err
-}
-
-// mintInTask mints in a task of the caller's, which must outlive the credential. So
-// it is the grant that is written down, before anything is minted from it: one that
-// a crash leaves without is empty.
-func (b *backend) mintInTask(ctx context.Context, s logical.Storage, who caller, a ask) (minted, *wal, error) {
-	g, err := who.client.Task(a.task).Request(ctx, a.scope, a.params, a.options()...)
-	if err != nil {
-		return minted{}, nil, err
-	}
-	w := &wal{Kind: walGrant, Agent: who.agent, Grant: g.ID()}
-	if err := b.intend(ctx, s, w); err != nil {
-		return minted{}, nil, err
-	}
-	m := minted{grant: g, agent: w.Agent, task: a.task}
-	if !m.pending() {
-		m.cred, err = g.Mint(ctx)
 	}
 	return m, w, err
 }

@@ -154,6 +154,12 @@ func (b *backend) stillGranted(ctx context.Context, s logical.Storage, client *v
 	if h.TTL > 0 {
 		opts = append(opts, valetkey.WithTTL(time.Duration(h.TTL)*time.Second))
 	}
+	// What people are asked for now, somebody else may be told of in a moment.
+	lock := b.askingIn(h.Agent, h.Task, h.Scope)
+	if err := hold(ctx, lock); err != nil {
+		return err
+	}
+	defer lock.Unlock()
 	again, err := client.Task(h.Task).Request(ctx, h.Scope, params, opts...)
 	if err != nil {
 		return err

@@ -68,7 +68,8 @@ func (b *backend) look(ctx context.Context, s logical.Storage, client *valetkey.
 		return err
 	}
 	if !w.Claimed.IsZero() {
-		if time.Since(w.Claimed) < rollbackAge && !immediate {
+		// One of the future was made by a node whose clock is ahead.
+		if time.Since(w.Claimed).Abs() < rollbackAge && !immediate {
 			return nil
 		}
 		err := w.settle(ctx, s, client)
@@ -81,7 +82,7 @@ func (b *backend) look(ctx context.Context, s logical.Storage, client *valetkey.
 	if err != nil && !errors.Is(err, valetkey.ErrGrantNotFound) {
 		return err
 	}
-	if err == nil && !over(g.State()) {
+	if err == nil && !over(g.State()) && !w.orphaned(g.State()) {
 		return nil
 	}
 	return w.settle(ctx, s, client)

@@ -31,6 +31,9 @@ type waiting struct {
 	OwnTask bool `json:"own_task"`
 	// Ask is a digest of all that was asked for. The same again is this request.
 	Ask string `json:"ask"`
+	// Log is the entry of Vault's log that would end its own task, should a crash have
+	// left it; empty for none.
+	Log string `json:"log,omitempty"`
 	// TTL and Lease are in seconds, as they were asked for; 0 for not.
 	TTL   int64 `json:"ttl,omitempty"`
 	Lease int64 `json:"lease,omitempty"`
@@ -38,6 +41,12 @@ type waiting struct {
 	DecideBy time.Time `json:"decide_by"`
 	// Claimed is when somebody began to hand the credential over; zero for nobody.
 	Claimed time.Time `json:"claimed,omitzero"`
+	// Tried says that a handing over was refused, which may have begun with a minting
+	// that was cut off. Where the grant is active after all, nobody has its credential.
+	Tried bool `json:"tried,omitempty"`
+	// Dropped says that the caller was gone when the credential came, so that nobody
+	// has that. The approval stands: the next caller is given another.
+	Dropped bool `json:"dropped,omitempty"`
 }
 
 func agentFolder(agent string) string {
@@ -96,7 +105,7 @@ func (b *backend) wait(ctx context.Context, s logical.Storage, a ask, m minted) 
 		return err
 	}
 	w := &waiting{
-		Agent: m.agent, Grant: m.grant.ID(), Task: m.task, OwnTask: m.own, Ask: digest,
+		Agent: m.agent, Grant: m.grant.ID(), Task: m.task, OwnTask: m.own, Ask: digest, Log: m.log,
 		TTL: int64(a.ttl.Seconds()), Lease: int64(a.lease.Seconds()), DecideBy: m.grant.Info().GetDecideBy().AsTime(),
 	}
 	// In one task the broker takes the same request for the one that waits already.
@@ -106,7 +115,22 @@ func (b *backend) wait(ctx context.Context, s logical.Storage, a ask, m minted) 
 	case known != nil:
 		return nil
 	}
-	return w.store(ctx, s)
+	err = w.store(ctx, s)
+	if err != nil && !m.own {
+		// Nobody has been told of it, so nobody is to be asked. Its own task's end is the log's.
+		b.giveBack(ctx, m.grant)
+	}
+	return err
+}
+
+// giveBack ends a grant that waits for people and that nobody is told of. Where it
+// cannot, the grant lapses.
+func (b *backend) giveBack(ctx context.Context, g *valetkey.Grant) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
+	defer cancel()
+	if err := gone(g.Release(ctx)); err != nil {
+		b.Logger().Warn("giving back a request that nobody was told of; it lapses", "grant", g.ID(), "error", err)
+	}
 }
 
 // speak has calls with the context speak for the request's agent.
@@ -128,12 +152,23 @@ func (w *waiting) end(ctx context.Context, client *valetkey.Client) error {
 
 // settle ends what may be open of a request that is over, and forgets it.
 func (w *waiting) settle(ctx context.Context, s logical.Storage, client *valetkey.Client) error {
-	if w.OwnTask || !w.Claimed.IsZero() {
+	if w.OwnTask || !w.Claimed.IsZero() || w.Tried || w.Dropped {
 		if err := w.end(ctx, client); err != nil {
 			return err
 		}
 	}
 	return w.remove(ctx, s)
+}
+
+// mintable says whether a grant in this state may be handed over.
+func (w *waiting) mintable(state valetkeyv1.GrantState) bool {
+	return state == valetkeyv1.GrantState_GRANT_STATE_CLEARED || w.Dropped && state == valetkeyv1.GrantState_GRANT_STATE_ACTIVE
+}
+
+// orphaned says whether a grant in this state has a credential that nobody has, of a
+// minting that was believed to have failed.
+func (w *waiting) orphaned(state valetkeyv1.GrantState) bool {
+	return w.Claimed.IsZero() && w.Tried && !w.Dropped && state == valetkeyv1.GrantState_GRANT_STATE_ACTIVE
 }
 
 // over says whether nothing can come of a grant in this state any more.
