@@ -354,8 +354,10 @@ func TestReadinessFollowsTheStore(t *testing.T) {
 		t.Errorf("after a refusal: %v", err)
 	}
 	f.before.Store(true)
-	h.Clock.Add(time.Minute) // long enough ago, so that the idle broker looks
-	brokertest.Eventually(t, "it is not ready", func() bool { return errors.Is(h.Broker.Ready(), store.ErrUnavailable) })
+	brokertest.Eventually(t, "it is not ready", func() bool {
+		h.Clock.Add(time.Minute) // long enough after whatever was being written, so that the idle broker looks
+		return errors.Is(h.Broker.Ready(), store.ErrUnavailable)
+	})
 	f.before.Store(false)
 	brokertest.Eventually(t, "it is ready again", func() bool { return h.Broker.Ready() == nil })
 	if n := strings.Count(h.Logs(), "the store refuses writes"); n != 1 {

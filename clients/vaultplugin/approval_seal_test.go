@@ -32,8 +32,8 @@ func TestWaitingOutlivesVault(t *testing.T) {
 	eventually(t, endLimit, "MinIO refuses it", func() bool { return forbidden(works(t, s)) })
 
 	nobody, killed := p.ask(t, "nobody comes back"), p.ask(t, "killed")
-	p.decide(t, nobody, evidence.Reject)
 	p.approve(t, killed)
+	p.decide(t, nobody, evidence.Reject) // which would end the other, too, while it waits
 	open := g.close()
 	defer open()
 	answered := make(chan error, 1)

@@ -17,6 +17,7 @@ import (
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 	"github.com/valetkey/valetkey/broker/mint"
@@ -35,7 +36,7 @@ func TestRadosGW(t *testing.T) {
 	if _, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("prod")}); err != nil {
 		t.Fatal(err)
 	}
-	roles := awsiam.New(awsiam.Options{BaseEndpoint: aws.String(gw.Endpoint), Region: "us-east-1", Credentials: key, RetryMaxAttempts: 1})
+	roles := awsiam.New(awsiam.Options{BaseEndpoint: aws.String(gw.Endpoint), Region: "us-east-1", Credentials: key, RetryMaxAttempts: 1, APIOptions: []func(*middleware.Stack) error{awssts.PlainBody}})
 	const trust, allow = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["`,
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`
 	role, err := roles.CreateRole(ctx, &awsiam.CreateRoleInput{
