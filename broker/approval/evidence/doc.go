@@ -2,8 +2,8 @@
 // how anybody checks it: a statement in RFC 8785 JSON under an OpenSSH signature
 // (PROTOCOL.sshsig), as "ssh-keygen -Y sign" makes it.
 //
-// It knows no broker, no store and no clock, so that an approval in the ledger
-// is verified offline by the same code that admitted it.
+// It knows no broker, no store and no clock: what it needs is in the ledger, where
+// a verifier that shares no code with it finds the same.
 //
 // Laws:
 //   - A statement is about one request of one broker, one digest, one person and

@@ -2,10 +2,6 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"encoding/pem"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -88,13 +84,8 @@ func (p *docs) statement(t *testing.T, text string) {
 }
 
 func (p *docs) approvalsOnRecord(t *testing.T, text string) {
-	to, err := url.Parse(p.log)
-	must(t, err)
-	front := httptest.NewTLSServer(httputil.NewSingleHostReverseProxy(to))
-	defer front.Close()
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	must(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}), 0o600))
-	out := p.shell(t, []string{"VKEY=" + p.vkey, "SSL_CERT_FILE=" + ca}, replaced(t, text, map[string]string{"broker.example:8701": front.Listener.Addr().String()}))
+	front, ca := p.front(t)
+	out := p.shell(t, []string{"VKEY=" + p.vkey, "SSL_CERT_FILE=" + ca}, replaced(t, text, map[string]string{"broker.example:8701": front}))
 	if !strings.Contains(out.stdout, "are signed, and 1 issuances rest on them") {
 		t.Errorf("it prints:\n%s", out.stdout)
 	}

@@ -237,16 +237,23 @@ func (p *docs) credentialProcess(t *testing.T, text string) {
 	}
 }
 
-func (p *docs) checkingTheRecord(t *testing.T, text string) {
-	// The broker serves plain HTTP; what ends TLS in front of it is the operator's.
+// front ends TLS in front of the log, which the broker serves as plain HTTP. It is
+// the operator's part; ca is a file with its certificate.
+func (p *docs) front(t *testing.T) (addr, ca string) {
+	t.Helper()
 	to, err := url.Parse(p.log)
 	must(t, err)
-	front := httptest.NewTLSServer(httputil.NewSingleHostReverseProxy(to))
-	defer front.Close()
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	must(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}), 0o600))
+	srv := httptest.NewTLSServer(httputil.NewSingleHostReverseProxy(to))
+	t.Cleanup(srv.Close)
+	ca = filepath.Join(t.TempDir(), "ca.pem")
+	must(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600))
+	return srv.Listener.Addr().String(), ca
+}
+
+func (p *docs) checkingTheRecord(t *testing.T, text string) {
+	front, ca := p.front(t)
 	text = replaced(t, text, map[string]string{
-		"broker.example:8701": front.Listener.Addr().String(), "/var/lib/valetkey/state.db": p.dir + "/valetkey.db",
+		"broker.example:8701": front, "/var/lib/valetkey/state.db": p.dir + "/valetkey.db",
 	})
 	for range 2 { // the second time from the checkpoint of the first
 		out := p.shell(t, []string{"VKEY=" + p.vkey, "SSL_CERT_FILE=" + ca}, text)
