@@ -85,6 +85,7 @@ func (c *Catalog) add(path string) error {
 		return src.locate(err)
 	}
 	s.file, s.outline = src.name, outlineOf(src.doc)
+	s.locate(src.locate)
 	if _, ok := c.byName[s.name]; ok {
 		return src.locate(atf("$.name", "another file has a scope %q too", s.name))
 	}

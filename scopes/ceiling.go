@@ -1,11 +1,6 @@
 package scopes
 
 import (
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
-
 	"github.com/valetkey/valetkey/scopes/iam"
 	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
@@ -18,38 +13,24 @@ type Ceiling struct {
 	Vault []vaultacl.Rule // for a scope with read: the paths that the broker may read for it
 }
 
-// Ceiling returns a copy of the scope's ceiling. Every Request of the scope has been proven to lie within it.
+// Ceiling returns a copy of the scope's ceiling, for the first of its Dialects. Every Request of the scope has been
+// proven to lie within it.
 func (s *Scope) Ceiling() Ceiling {
-	p := Permissions{AWS: s.ceiling.AWS, Vault: s.ceiling.Vault}.clone()
-	return Ceiling{AWS: p.AWS, Vault: p.Vault}
+	if s.provider == ProviderAWS {
+		return s.CeilingFor(s.Dialects()[0]) // one that no dialect can have does not load
+	}
+	return Ceiling{Vault: Permissions{Vault: s.ceiling.Vault}.Clone().Vault}
 }
 
-// widen works out the scope's ceiling.
-func (c *compiler) widen() error {
-	s, err := c.scope, error(nil)
+// widen works out a Vault scope's ceiling; an AWS scope has one for each dialect.
+func (c *compiler) widen() (err error) {
+	s := c.scope
 	if s.provider == ProviderAWS {
-		p := s.widestAWS()
-		s.ceiling.AWS, s.ceilingAWS = &p, bounds(p)
-		err = p.ValidateSession()
-	} else if s.ceiling.Vault, err = s.widestVault(); err == nil {
-		s.ceilingVault = []vaultacl.Policy{vaultacl.FromRules("ceiling", s.ceiling.Vault)}
+		return nil
 	}
-	if err != nil {
+	if s.ceiling.Vault, err = s.widestVault(); err != nil {
 		return atf("$", "the scope at its widest parameters: %w", err)
 	}
+	s.ceilingVault = []vaultacl.Policy{vaultacl.FromRules("ceiling", s.ceiling.Vault)}
 	return nil
-}
-
-// words is a request in one line, for people.
-func words(r iam.Request) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s", r.Action, r.Resource)
-	for i, key := range slices.Sorted(maps.Keys(r.Context)) {
-		sep := " and "
-		if i == 0 {
-			sep = " with "
-		}
-		fmt.Fprintf(&b, "%s%s %q", sep, key, r.Context[key])
-	}
-	return b.String()
 }

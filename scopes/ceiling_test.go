@@ -8,12 +8,17 @@ import (
 	"testing"
 
 	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/iam"
 )
 
 func printed(t *testing.T, s *scopes.Scope) string {
 	t.Helper()
 	c := s.Ceiling()
-	b, err := scopes.Permissions{AWS: c.AWS, Vault: c.Vault}.Canonical()
+	p := scopes.Permissions{AWS: c.AWS, Vault: c.Vault}
+	if c.AWS != nil {
+		p.Dialect = iam.DialectAWS
+	}
+	b, err := p.Canonical()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,18 +43,18 @@ statements:
   - {actions: ["s3:GetObject"], resources: ["arn:aws:s3:::{bucket}/{prefix}*"]}
   - {actions: ["s3:ListBucket"], resources: ["arn:aws:s3:::{bucket}"], conditions: {StringLike: {"s3:prefix": ["{prefix}*"]}}}
 `, `{"aws":{"Statement":[{"Action":"s3:GetObject","Effect":"Allow","Resource":"arn:aws:s3:::*/*/*"},` +
-			`{"Action":"s3:ListBucket","Condition":{"StringLike":{"s3:prefix":"*/*"}},"Effect":"Allow","Resource":"arn:aws:s3:::*"}],"Version":"2012-10-17"}}`},
+			`{"Action":"s3:ListBucket","Condition":{"StringLike":{"s3:prefix":"*/*"}},"Effect":"Allow","Resource":"arn:aws:s3:::*"}],"Version":"2012-10-17"},"dialect":"aws"}`},
 		"allowed values": {`provider: aws
 params: {bucket: {type: s3_bucket, allowed: [reports, logs]}, env: {type: enum, allowed: [dev, test], list: true}}
 statements:
   - {actions: ["s3:GetObject"], resources: ["arn:aws:s3:::{bucket}/{env}/*"]}
 `, `{"aws":{"Statement":[{"Action":"s3:GetObject","Effect":"Allow","Resource":["arn:aws:s3:::logs/dev/*","arn:aws:s3:::logs/test/*",` +
-			`"arn:aws:s3:::reports/dev/*","arn:aws:s3:::reports/test/*"]}],"Version":"2012-10-17"}}`},
+			`"arn:aws:s3:::reports/dev/*","arn:aws:s3:::reports/test/*"]}],"Version":"2012-10-17"},"dialect":"aws"}`},
 		"types": {`provider: aws
 params: {region: {type: region}, account: {type: account_id}, queue: {type: pattern, pattern: "jobs-[a-z]+"}}
 statements:
   - {actions: ["sqs:SendMessage"], resources: ["arn:aws:sqs:{region}:{account}:{queue}"]}
-`, `{"aws":{"Statement":[{"Action":"sqs:SendMessage","Effect":"Allow","Resource":"arn:aws:sqs:??-*-?:????????????:jobs-*"}],"Version":"2012-10-17"}}`},
+`, `{"aws":{"Statement":[{"Action":"sqs:SendMessage","Effect":"Allow","Resource":"arn:aws:sqs:??-*-?:????????????:jobs-*"}],"Version":"2012-10-17"},"dialect":"aws"}`},
 		"conditions": {`provider: aws
 params: {owner: {type: identifier}, level: {type: integer, min: 1, max: 9}}
 statements:
@@ -61,7 +66,7 @@ statements:
       StringEqualsIgnoreCaseIfExists: {"aws:PrincipalTag/team": ["{owner}"]}
       Bool: {"aws:SecureTransport": true}
 `, `{"aws":{"Statement":[{"Action":"s3:GetObject","Condition":{"Bool":{"aws:SecureTransport":"true"},"Null":{"aws:MultiFactorAuthAge":"false"},` +
-			`"StringLike":{"aws:PrincipalTag/owner":"*"}},"Effect":"Allow","Resource":"arn:aws:s3:::b/*"}],"Version":"2012-10-17"}}`},
+			`"StringLike":{"aws:PrincipalTag/owner":"*"}},"Effect":"Allow","Resource":"arn:aws:s3:::b/*"}],"Version":"2012-10-17"},"dialect":"aws"}`},
 		"more combinations than are counted": {`provider: aws
 params: {a: {type: enum, allowed: [` + numbers(20) + `]}, b: {type: enum, allowed: [` + numbers(21) + `]}}
 statements:

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/valetkey/valetkey/scopes/plaintext"
 	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
@@ -29,11 +30,17 @@ type compiler struct {
 
 func compile(doc fileScope) (*Scope, error) {
 	c := &compiler{doc: doc, scope: &Scope{}, params: map[string]param{}, used: map[string]bool{}}
-	for _, step := range []func() error{c.head, c.ttl, c.bindings, c.parameters, c.body, c.unused, c.widen, c.measure} {
+	for _, step := range []func() error{c.head, c.ttl, c.bindings, c.parameters, c.body, c.unused, c.widen, c.enforce, c.outlives} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
+	for _, reason := range c.scope.reasons {
+		if reason.tier == c.scope.tier {
+			c.scope.why = append(c.scope.why, reason.text)
+		}
+	}
+	slices.Sort(c.scope.why)
 	v, err := fingerprint(c.scope)
 	if err != nil {
 		return nil, err
@@ -49,6 +56,9 @@ func (c *compiler) head() error {
 	}
 	if strings.TrimSpace(d.Description) == "" || len(d.Description) > MaxValueBytes {
 		return atf("$.description", "the description is empty or over %d bytes", MaxValueBytes)
+	}
+	if err := plaintext.Prose(d.Description); err != nil {
+		return atf("$.description", "the description has %w", err)
 	}
 	if !scopeName.MatchString(d.Role) {
 		return atf("$.role", "role %q is not lower-case letters, digits and dashes, at most 63", d.Role)
@@ -138,15 +148,21 @@ func compileParam(path, name string, f fileParam) (param, error) {
 	if _, ok := shapes[p.Type]; !ok {
 		return p, atf(path+".type", "parameter %q has an unknown type %q; known are %v", name, f.Type, slices.Sorted(maps.Keys(shapes)))
 	}
+	if err := plaintext.Prose(f.Description); err != nil {
+		return p, atf(path+".description", "parameter %q: its description has %w", name, err)
+	}
+	if err := plaintext.Line(f.Pattern); err != nil {
+		return p, atf(path+".pattern", "parameter %q: its pattern has %w", name, err)
+	}
 	if (p.Type == TypePattern) != (f.Pattern != "") {
 		return p, atf(path, "parameter %q: pattern goes with type pattern, and only with it", name)
 	}
 	if f.Pattern != "" {
-		re, err := regexp.Compile(`\A(?:` + f.Pattern + `)\z`)
+		form, err := compilePattern(f.Pattern)
 		if err != nil {
 			return p, atf(path+".pattern", "parameter %q: %w", name, err)
 		}
-		p.form = re
+		p.form = form
 	}
 	if (p.Type == TypeInteger) != (f.Min != nil && f.Max != nil) || (p.Type != TypeInteger && (f.Min != nil || f.Max != nil)) {
 		return p, atf(path, "parameter %q: min and max both go with type integer, and only with it", name)

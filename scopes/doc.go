@@ -12,6 +12,8 @@
 //   - The tier comes from the compiled permissions. What the action catalogue does not know is admin.
 //   - An action wildcard is expanded when the catalog is loaded; what AWS adds later is not granted.
 //   - A catalog loads whole or not at all, and its error names file, line and column.
+//   - What is compiled, proven, measured and answered is so for one dialect, that of what enforces the role. Resolve without
+//     one is refused; what a catalog alone says holds for every dialect that models the scope.
 //   - A scope loads under a role only where the role's ceiling is proven to cover the scope's (ProveCeilings).
 //   - A scope's version changes with everything that can change its meaning.
 //

@@ -21,9 +21,18 @@ var (
 	ErrEmpty = errors.New("empty permission set")
 	// ErrUnproven says that compiled permissions could not be proven to lie within their scope's ceiling.
 	ErrUnproven = errors.New("not proven within the scope's ceiling")
+	// ErrDialect says that what enforces a scope's role cannot hold it as it is meant, or that nobody says what does. It
+	// wraps ErrCatalog.
+	ErrDialect error = dialectError{}
 	// ErrCatalog says that the catalog does not load. Its text names file, line and column.
 	ErrCatalog = errors.New("invalid catalog")
 	// ErrCeiling says that a scope can give more than its role's ceiling has, or may: it could not be told. It wraps
 	// ErrCatalog.
 	ErrCeiling = fmt.Errorf("%w: over the role's ceiling", ErrCatalog)
 )
+
+// dialectError leaves ErrCatalog's text to the place in the file, which has it.
+type dialectError struct{}
+
+func (dialectError) Error() string { return "not for this enforcer" }
+func (dialectError) Unwrap() error { return ErrCatalog }

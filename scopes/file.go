@@ -28,6 +28,7 @@ type fileScope struct {
 	Paths       []filePath           `yaml:"paths"`
 	Read        string               `yaml:"read"`
 	Wrap        bool                 `yaml:"wrap"`
+	Outlives    []string             `yaml:"outlives"`
 	TTL         fileTTL              `yaml:"ttl"`
 	Bindings    fileBindings         `yaml:"bindings"`
 }

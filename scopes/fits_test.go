@@ -63,7 +63,7 @@ func TestShrinksOnlyWhatDoesNotFit(t *testing.T) {
 	if len(p.Statements) != 1 || boundSize(t, p) > iam.MaxSize {
 		t.Errorf("%d characters in %d statements", boundSize(t, p), len(p.Statements))
 	}
-	if cov, err := iam.Covers([]iam.Policy{*r.Scope().Ceiling().AWS}, []iam.Policy{p}); err != nil || cov.Answer != iam.Yes {
+	if cov, err := iam.Covers(iam.DialectAWS, []iam.Policy{*r.Scope().Ceiling().AWS}, []iam.Policy{p}); err != nil || cov.Answer != iam.Yes {
 		t.Errorf("%+v, %v", cov, err)
 	}
 	if got := fmt.Sprint(r.Actions()); got != "[s3:GetObject s3:PutObject]" || len(r.Resources()) != 14 {

@@ -7,10 +7,10 @@ import (
 
 // mark is one place of an IAM pattern.
 type mark struct {
-	kind  markKind
-	r     rune   // markRune
 	text  string // markVariable
-	colon bool   // markOne, markMany: it can take a ":"
+	r     rune   // markRune
+	kind  markKind
+	colon bool // markOne, markMany: it can take a ":"
 }
 
 type markKind uint8
@@ -33,10 +33,9 @@ const (
 	readARN                     // an ARN of a condition: every wildcard stays in its segment
 )
 
-// marks reads a pattern. With wide false, colon errs towards yes, and with wide true towards no, so that includes never
+// marks reads a pattern and appends it to out. With wide false, colon errs towards yes, and with wide true towards no, so that includes never
 // finds a pattern wider than it is.
-func marks(s string, as reading, wide bool) []mark {
-	out := make([]mark, 0, len(s))
+func marks(out []mark, s string, as reading, wide bool) []mark {
 	colons, shifted := 0, false // a variable's own colons can move what follows it into another segment
 	for i, skip := 0, 0; i < len(s); i += skip {
 		rest := s[i:]
@@ -118,7 +117,8 @@ func includes(wide, narrow []mark) bool {
 
 // includedIn tells whether some of the patterns is proven to take all that the value takes.
 func includedIn(wide [][]mark, value string, as reading) bool {
-	narrow := marks(value, as, false)
+	var room [96]mark // as long as most are
+	narrow := marks(room[:0], value, as, false)
 	for _, w := range wide {
 		if includes(w, narrow) {
 			return true

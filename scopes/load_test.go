@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/iam"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/bad/errors.txt from what is returned; read the diff")
@@ -41,7 +42,7 @@ func folder(t testing.TB, files map[string]string) string {
 // load loads one scope and returns it with its catalog.
 func load(t testing.TB, text string) (*scopes.Catalog, *scopes.Scope) {
 	t.Helper()
-	c, err := scopes.Load(folder(t, map[string]string{"x.yaml": text}))
+	c, err := loadAWS(folder(t, map[string]string{"x.yaml": text}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +50,7 @@ func load(t testing.TB, text string) (*scopes.Catalog, *scopes.Scope) {
 }
 
 func TestExampleCatalogLoads(t *testing.T) {
-	c, err := scopes.Load("../testdata/catalog")
+	c, err := loadAWS("../testdata/catalog")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func TestBadCatalogs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := scopes.Load(folder(t, map[string]string{filepath.Base(f): string(text)}))
+		c, err := loadAWS(folder(t, map[string]string{filepath.Base(f): string(text)}))
 		if !errors.Is(err, scopes.ErrCatalog) || c != nil {
 			t.Errorf("%s: %v", f, err)
 			continue
@@ -115,7 +116,7 @@ func TestEmptySetsAreErrEmpty(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := scopes.Load(folder(t, map[string]string{"x.yaml": string(text)})); !errors.Is(err, scopes.ErrEmpty) {
+		if _, err := loadAWS(folder(t, map[string]string{"x.yaml": string(text)})); !errors.Is(err, scopes.ErrEmpty) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -132,20 +133,20 @@ func TestFolders(t *testing.T) {
 		"binary":      {"a.yaml": "\x00\xff\xfe"},
 		"deep":        {"a.yaml": strings.Repeat("[", 5000)},
 	} {
-		if c, err := scopes.Load(folder(t, files)); !errors.Is(err, scopes.ErrCatalog) || c != nil {
+		if c, err := loadAWS(folder(t, files)); !errors.Is(err, scopes.ErrCatalog) || c != nil {
 			t.Errorf("%s: %v", name, err)
 		} else if name == "one bad" && (!strings.Contains(err.Error(), "b.yaml:1:") || !strings.Contains(err.Error(), "c.yaml:1:1:")) {
 			t.Errorf("%s: not every file is named: %v", name, err)
 		}
 	}
-	if _, err := scopes.Load(filepath.Join(t.TempDir(), "none")); !errors.Is(err, scopes.ErrCatalog) {
+	if _, err := loadAWS(filepath.Join(t.TempDir(), "none")); !errors.Is(err, scopes.ErrCatalog) {
 		t.Errorf("a missing folder: %v", err)
 	}
 	dir := folder(t, map[string]string{"a.yaml": good, ".hidden.yaml": "["})
 	if err := os.Mkdir(filepath.Join(dir, "policies"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := scopes.Load(dir); err != nil {
+	if _, err := loadAWS(dir); err != nil {
 		t.Errorf("a folder and a hidden file: %v", err)
 	}
 }
@@ -189,7 +190,7 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c, err := scopes.Load(dir)
+		c, err := loadAWS(dir)
 		if (c == nil) == (err == nil) {
 			t.Fatalf("%v and %v", c, err)
 		}
@@ -205,4 +206,13 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// loadAWS loads a catalog all of whose roles are AWS's.
+func loadAWS(dir string) (*scopes.Catalog, error) {
+	c, err := scopes.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	return c.For(iam.DialectAWS)
 }

@@ -14,6 +14,7 @@ import (
 type bound struct {
 	actions    []string
 	resources  [][]mark
+	texts      []string // resources, as they are written
 	conditions []boundCondition
 }
 
@@ -27,9 +28,9 @@ type boundCondition struct {
 func bounds(ceiling iam.Policy) []bound {
 	out := make([]bound, 0, len(ceiling.Statements))
 	for _, s := range ceiling.Statements {
-		b := bound{actions: s.Action}
+		b := bound{actions: s.Action, texts: s.Resource}
 		for _, r := range s.Resource {
-			b.resources = append(b.resources, marks(r, readResource, true))
+			b.resources = append(b.resources, marks(nil, r, readResource, true))
 		}
 		for op, keys := range s.Condition {
 			for key, values := range keys {
@@ -42,7 +43,7 @@ func bounds(ceiling iam.Policy) []bound {
 				}
 				if c.as != readText {
 					for _, v := range values {
-						c.patterns = append(c.patterns, marks(v, c.as, true))
+						c.patterns = append(c.patterns, marks(nil, v, c.as, true))
 					}
 				}
 				b.conditions = append(b.conditions, c)
@@ -62,21 +63,21 @@ func bare(op string) string {
 }
 
 // within tells whether a compiled policy is proven to allow no more than the ceiling, statement by statement: the same
-// actions, each resource in one of the ceiling's, and conditions that hold only where the ceiling's do. A yes is right;
-// a no means that it takes a closer look.
-func within(ceiling []bound, p iam.Policy) bool {
+// actions, each resource in one of the ceiling's, and conditions that hold only where the ceiling's do. A yes is right for
+// the dialect; a no means that it takes a closer look.
+func within(d iam.Dialect, ceiling []bound, p iam.Policy) bool {
 	if p.Version != iam.Version || len(p.Statements) != len(ceiling) {
 		return false
 	}
-	for i, s := range p.Statements {
-		if !ceiling[i].holds(s) {
+	for i := range p.Statements {
+		if !ceiling[i].holds(d, &p.Statements[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-func (b bound) holds(s iam.Statement) bool {
+func (b *bound) holds(d iam.Dialect, s *iam.Statement) bool {
 	if s.Effect != iam.Allow || len(s.NotAction) > 0 || len(s.NotResource) > 0 || s.Principal != nil || s.NotPrincipal != nil ||
 		len(s.Resource) == 0 || !slices.Equal(s.Action, b.actions) {
 		return false
@@ -85,9 +86,13 @@ func (b bound) holds(s iam.Statement) bool {
 		if !includedIn(b.resources, r, readResource) {
 			return false
 		}
+		// To MinIO a resource takes itself with a "/" after it too.
+		if d == iam.DialectMinIO && !slices.Contains(b.texts, r) && !includedIn(b.resources, r+"/", readResource) {
+			return false
+		}
 	}
-	for _, c := range b.conditions {
-		if !c.follows(s.Condition) {
+	for i := range b.conditions {
+		if !b.conditions[i].follows(s.Condition) {
 			return false
 		}
 	}
@@ -96,7 +101,7 @@ func (b bound) holds(s iam.Statement) bool {
 
 // follows tells whether the condition is proven to hold wherever the others do: one with its own operator is as narrow,
 // or one without patterns where it has some, or any that needs the key where it asks for no more.
-func (c boundCondition) follows(from map[string]map[string][]string) bool {
+func (c *boundCondition) follows(from map[string]map[string][]string) bool {
 	if c.narrower(from[c.op][c.key]) {
 		return true
 	}
@@ -119,7 +124,7 @@ func (c boundCondition) follows(from map[string]map[string][]string) bool {
 }
 
 // narrower tells whether the values make a condition that is proven to hold only where this one does, with its operator.
-func (c boundCondition) narrower(values []string) bool {
+func (c *boundCondition) narrower(values []string) bool {
 	if len(values) == 0 {
 		return false
 	}
@@ -136,7 +141,7 @@ func (c boundCondition) narrower(values []string) bool {
 }
 
 // takes tells whether each of the values is proven to lie in some pattern of the condition.
-func (c boundCondition) takes(values []string, as reading) bool {
+func (c *boundCondition) takes(values []string, as reading) bool {
 	return !slices.ContainsFunc(values, func(v string) bool { return !includedIn(c.patterns, v, as) })
 }
 
@@ -146,10 +151,14 @@ func (s *Scope) prove(p Permissions) error {
 		if s.provider != ProviderAWS {
 			return fmt.Errorf("%w: an AWS policy of a scope for %s", ErrUnproven, s.provider)
 		}
-		if within(s.ceilingAWS, *p.AWS) {
+		e := s.enforced[p.Dialect]
+		switch {
+		case e == nil:
+			return fmt.Errorf("%w: for dialect %q", ErrUnproven, p.Dialect)
+		case within(p.Dialect, e.bounds, *p.AWS):
 			return nil
 		}
-		return proveAWS(s.ceiling.AWS, *p.AWS)
+		return proveAWS(p.Dialect, e.ceiling, *p.AWS)
 	}
 	rules := p.Vault
 	if p.VaultRead != "" {
@@ -168,22 +177,25 @@ func (s *Scope) prove(p Permissions) error {
 	return fmt.Errorf("%w: %s", ErrUnproven, c.Why)
 }
 
-func proveAWS(ceiling *iam.Policy, p iam.Policy) error {
-	c, err := iam.Covers([]iam.Policy{*ceiling}, []iam.Policy{p})
+func proveAWS(d iam.Dialect, ceiling, p iam.Policy) error {
+	c, err := iam.Covers(d, []iam.Policy{ceiling}, []iam.Policy{p})
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrUnproven, err)
 	case c.Answer == iam.Yes:
 		return nil
 	case c.Witness != nil:
-		return fmt.Errorf("%w: it would allow %s", ErrUnproven, words(*c.Witness))
+		return fmt.Errorf("%w: it would allow %s", ErrUnproven, c.Witness)
 	}
 	return fmt.Errorf("%w: %s", ErrUnproven, c.Why)
 }
 
 // provePossible is prove for a policy that iam.Shrink has merged by the catalogue: of its pairs of an action and a
-// resource, those that no request has, by the catalogue, need no proof.
-func (s *Scope) provePossible(p iam.Policy) error {
+// resource, those that no request has, by the catalogue, need no proof. The catalogue is AWS's, and so is such a merge.
+func (s *Scope) provePossible(d iam.Dialect, p iam.Policy) error {
+	if d != iam.DialectAWS {
+		return proveAWS(d, s.enforced[d].ceiling, p)
+	}
 	possible := iam.Policy{Version: p.Version}
 	for _, st := range p.Statements {
 		for _, name := range st.Action {
@@ -200,5 +212,5 @@ func (s *Scope) provePossible(p iam.Policy) error {
 			}
 		}
 	}
-	return proveAWS(s.ceiling.AWS, possible)
+	return proveAWS(d, s.enforced[d].ceiling, possible)
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // Resolve checks a query against its scope and compiles its permissions. Its errors wrap ErrUnknownScope,
-// ErrStaleVersion, ErrParameter, ErrTTL, ErrTooLarge, ErrUnproven or ErrEmpty.
+// ErrStaleVersion, ErrParameter, ErrTTL, ErrTooLarge, ErrUnproven, ErrEmpty, or ErrDialect, which is the catalog's fault
+// and not the caller's.
 func (c *Catalog) Resolve(q Query) (Request, error) {
 	s, ok := c.Scope(q.Scope)
 	if !ok {
@@ -24,7 +25,7 @@ func (c *Catalog) Resolve(q Query) (Request, error) {
 	if q.Version != "" && q.Version != s.version {
 		return Request{}, fmt.Errorf("%w: scope %q is at %s", ErrStaleVersion, s.name, s.version)
 	}
-	r := Request{scope: s, tier: s.tier, sensitive: slices.Clone(s.sensitive)}
+	r := Request{scope: s, tier: s.tier, reasons: s.why}
 	var err error
 	if r.ttl, err = s.life(q.TTL); err != nil {
 		return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
@@ -32,7 +33,7 @@ func (c *Catalog) Resolve(q Query) (Request, error) {
 	if r.params, err = s.check(q.Params); err != nil {
 		return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
 	}
-	if r.permissions, err = s.render(r.params); err != nil {
+	if r.permissions, err = s.renderFor(q.Dialect, r.params); err != nil {
 		return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
 	}
 	if err = s.prove(r.permissions); err != nil {
@@ -41,18 +42,15 @@ func (c *Catalog) Resolve(q Query) (Request, error) {
 	if err = r.fit(); err != nil {
 		return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
 	}
-	if r.permissions.AWS != nil {
-		if r.permissions.AWS, err = s.fits(*r.permissions.AWS); err != nil {
+	if p := r.permissions.AWS; p != nil {
+		if r.permissions.AWS, err = s.fits(r.permissions.Dialect, p); err != nil {
 			return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
 		}
 	}
-	r.targets()
-	for _, reason := range s.reasons {
-		if reason.tier == s.tier {
-			r.reasons = append(r.reasons, reason.text)
-		}
+	if err = r.print(); err != nil {
+		return Request{}, fmt.Errorf("resolving scope %q: %w", s.name, err)
 	}
-	slices.Sort(r.reasons)
+	r.targets()
 	return r, nil
 }
 
@@ -70,12 +68,9 @@ func (s *Scope) life(ttl time.Duration) (time.Duration, error) {
 
 // check returns the canonical parameters: all that the scope declares and nothing else.
 func (s *Scope) check(in map[string][]string) (map[string][]string, error) {
-	for _, name := range slices.Sorted(maps.Keys(in)) {
+	for name := range in {
 		if _, ok := s.compiled[name]; !ok {
-			if !placeholder.MatchString(name) {
-				return nil, fmt.Errorf("%w: a parameter name that is not a lower-case word", ErrParameter)
-			}
-			return nil, fmt.Errorf("%w: scope has no parameter %q", ErrParameter, name)
+			return nil, s.undeclared(in)
 		}
 	}
 	out := make(map[string][]string, len(s.compiled))
@@ -96,27 +91,55 @@ func (s *Scope) check(in map[string][]string) (map[string][]string, error) {
 	return out, nil
 }
 
-// render fills the scope's templates with canonical values.
-func (s *Scope) render(values map[string][]string) (Permissions, error) {
-	if s.provider == ProviderAWS {
-		return s.renderAWS(values)
+// undeclared says which parameter, the first by name, the scope does not declare.
+func (s *Scope) undeclared(in map[string][]string) error {
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		switch _, ok := s.compiled[name]; {
+		case ok:
+		case !placeholder.MatchString(name):
+			return fmt.Errorf("%w: a parameter name that is not a lower-case word", ErrParameter)
+		default:
+			return fmt.Errorf("%w: scope has no parameter %q", ErrParameter, name)
+		}
 	}
-	return s.renderVault(values)
+	return nil
 }
 
-func (s *Scope) renderAWS(values map[string][]string) (Permissions, error) {
-	p := iam.Policy{Version: iam.Version}
-	for _, st := range s.statements {
-		out := iam.Statement{Effect: iam.Allow, Action: slices.Clone(st.actions)}
+// renderFor fills the scope's templates with canonical values, for a dialect that can have the scope: its role's where d
+// is empty.
+func (s *Scope) renderFor(d iam.Dialect, values map[string][]string) (Permissions, error) {
+	if s.provider == ProviderVault {
+		if d != "" {
+			return Permissions{}, fmt.Errorf("%w: dialect %q of a scope for %s", ErrDialect, d, s.provider)
+		}
+		return s.renderVault(values)
+	}
+	if d == "" {
+		d = s.dialect
+	}
+	if _, err := s.under(d); err != nil {
+		return Permissions{}, err
+	}
+	return s.renderAWS(d, values)
+}
+
+func (s *Scope) renderAWS(d iam.Dialect, values map[string][]string) (Permissions, error) {
+	p := iam.Policy{Version: iam.Version, Statements: make([]iam.Statement, 0, len(s.statements))}
+	for i := range s.statements {
+		st := &s.statements[i]
+		out := iam.Statement{Effect: iam.Allow, Action: st.actions}
 		for _, t := range st.resources {
 			arns, err := t.render(values)
-			if err != nil {
+			switch {
+			case err != nil:
 				return Permissions{}, err
+			case out.Resource == nil:
+				out.Resource = arns
+			default:
+				out.Resource = append(out.Resource, arns...)
 			}
-			out.Resource = append(out.Resource, arns...)
 		}
-		slices.Sort(out.Resource)
-		out.Resource = slices.Compact(out.Resource)
+		out.Resource = sortedSet(out.Resource)
 		for op, keys := range st.conditions {
 			for key, ts := range keys {
 				for _, t := range ts {
@@ -125,15 +148,14 @@ func (s *Scope) renderAWS(values map[string][]string) (Permissions, error) {
 						return Permissions{}, err
 					}
 					if out.Condition == nil {
-						out.Condition = map[string]map[string][]string{}
+						out.Condition = make(map[string]map[string][]string, len(st.conditions))
 					}
 					if out.Condition[op] == nil {
-						out.Condition[op] = map[string][]string{}
+						out.Condition[op] = make(map[string][]string, len(keys))
 					}
 					out.Condition[op][key] = append(out.Condition[op][key], vs...)
 				}
-				slices.Sort(out.Condition[op][key])
-				out.Condition[op][key] = slices.Compact(out.Condition[op][key])
+				out.Condition[op][key] = sortedSet(out.Condition[op][key])
 			}
 		}
 		p.Statements = append(p.Statements, out)
@@ -141,7 +163,7 @@ func (s *Scope) renderAWS(values map[string][]string) (Permissions, error) {
 	if len(p.Statements) == 0 {
 		return Permissions{}, ErrEmpty
 	}
-	return Permissions{AWS: &p}, nil
+	return Permissions{AWS: &p, Dialect: d}, nil
 }
 
 func (s *Scope) renderVault(values map[string][]string) (Permissions, error) {
@@ -214,31 +236,42 @@ func (r *Request) fit() error {
 
 // targets lists what the permissions reach, for the record.
 func (r *Request) targets() {
-	add := func(actions, resources []string) {
-		r.actions = append(r.actions, actions...)
-		r.resources = append(r.resources, resources...)
-	}
-	p := r.permissions
+	s, p := r.scope, r.permissions
+	r.sensitive = s.sensitive
 	switch {
 	case p.AWS != nil:
-		for _, s := range p.AWS.Statements {
-			add(s.Action, s.Resource)
+		n := 0
+		for i := range p.AWS.Statements {
+			n += len(p.AWS.Statements[i].Resource)
+		}
+		r.resources = make([]string, 0, n)
+		for i := range p.AWS.Statements {
+			r.resources = append(r.resources, p.AWS.Statements[i].Resource...)
+			r.actions = append(r.actions, p.AWS.Statements[i].Action...)
 		}
 	case p.VaultRead != "":
-		add([]string{"vault:read"}, []string{p.VaultRead})
-		r.sensitive = append(r.sensitive, "vault:read "+p.VaultRead+": a dynamic secret")
+		r.actions, r.resources = []string{"vault:read"}, []string{p.VaultRead}
+		r.sensitive = append(slices.Clip(r.sensitive), "vault:read "+p.VaultRead+": a dynamic secret")
 	default:
+		r.sensitive = slices.Clip(r.sensitive)
 		for _, rule := range p.Vault {
+			r.resources = append(r.resources, rule.Path)
 			for _, c := range rule.Capabilities {
-				add([]string{"vault:" + c}, []string{rule.Path})
+				r.actions = append(r.actions, "vault:"+c)
 				if c == "read" {
 					r.sensitive = append(r.sensitive, "vault:read "+rule.Path+": a secret's value")
 				}
 			}
 		}
 	}
-	for _, list := range []*[]string{&r.actions, &r.resources, &r.sensitive} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
+	r.actions, r.resources = sortedSet(r.actions), sortedSet(r.resources)
+	if p.AWS == nil { // else it is the scope's own list, which is sorted
+		r.sensitive = sortedSet(r.sensitive)
 	}
+}
+
+// sortedSet sorts a list in place, and returns it without repeats.
+func sortedSet(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/valetkey/valetkey/scopes/iam"
@@ -86,7 +87,8 @@ func (r *RoleCeiling) read(p Provider, file string) error {
 }
 
 // ProveCeilings proves that each scope whose role is in the map can give nothing that the role's ceiling has not, at
-// its widest parameters. Its error wraps ErrCeiling and has a line for every scope that could not be proven: with the
+// its widest parameters: as its role's dialect reads both, or every one that could be the role's, where the catalog is not
+// Under its roles. Its error wraps ErrCeiling and has a line for every scope that could not be proven: with the
 // widest request that shows it where there is one, and otherwise with what stopped the proof.
 func (c *Catalog) ProveCeilings(roles map[string]RoleCeiling) error {
 	var faults []error
@@ -101,9 +103,9 @@ func (c *Catalog) ProveCeilings(roles map[string]RoleCeiling) error {
 }
 
 func (s *Scope) proveUnder(r RoleCeiling) error {
-	over := func(allows, given string) error {
-		return fmt.Errorf("%w: %s: scope %q at its widest parameters allows %s, and role %q does not by %s%s; "+
-			"narrow the scope or list a parameter's allowed values, or give the role more", ErrCeiling, s.file, s.name, allows, s.role, r.Files(), given)
+	over := func(allows string) error {
+		return fmt.Errorf("%w: %s: scope %q at its widest parameters allows %s, and role %q does not by %s; "+
+			"narrow the scope or list a parameter's allowed values, or give the role more", ErrCeiling, s.file, s.name, allows, s.role, r.Files())
 	}
 	unknown := func(why string) error {
 		return fmt.Errorf("%w: %s: whether role %q by %s has all that scope %q allows at its widest parameters cannot be told: %s; "+
@@ -115,35 +117,56 @@ func (s *Scope) proveUnder(r RoleCeiling) error {
 		case c.Answer == vaultacl.Yes:
 			return nil
 		case c.Answer == vaultacl.No && c.Witness != nil:
-			given := ""
-			if len(c.Given) > 0 {
-				given = fmt.Sprintf(" (for a caller with %v)", c.Given)
-			}
-			return over(c.Witness.String(), given)
+			return over(c.Witness.String())
 		}
 		return unknown(c.Why)
 	}
-	c, err := iam.Covers(r.aws, []iam.Policy{*s.ceiling.AWS})
+	dialects := s.Dialects()
+	possible := slices.DeleteFunc(slices.Clone(dialects), func(d iam.Dialect) bool { return r.impossible(d) })
+	if len(possible) == 0 {
+		possible = dialects // none can have the role: each says why
+	}
+	for _, d := range possible {
+		if err := s.proveUnderAWS(d, r, over, unknown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// impossible tells whether the dialect's enforcer cannot have such a role, as far as is known.
+func (r RoleCeiling) impossible(d iam.Dialect) bool {
+	return slices.ContainsFunc(r.aws, func(p iam.Policy) bool { return errors.Is(d.Models(p), iam.ErrDialect) })
+}
+
+// proveUnderAWS is proveUnder for one dialect.
+func (s *Scope) proveUnderAWS(d iam.Dialect, r RoleCeiling, over func(allows string) error, unknown func(why string) error) error {
+	for _, p := range r.aws {
+		if err := d.Models(p); err != nil {
+			return unknown(err.Error())
+		}
+	}
+	c, err := iam.Covers(d, r.aws, []iam.Policy{s.enforced[d].ceiling})
 	switch {
 	case err != nil:
 		return unknown(err.Error())
 	case c.Answer == iam.Yes:
 		return nil
 	case c.Answer == iam.No && c.Witness != nil:
-		return over(words(s.plainest(r, *c.Witness)), "")
+		return over(s.plainest(d, r, *c.Witness).String())
 	}
 	return unknown(c.Why)
 }
 
 // plainest returns a witness with values that a caller could send, where the scope's shortest ones show the same, and
 // otherwise the one that was found, which may have the odd characters that a pattern takes and no value has.
-func (s *Scope) plainest(r RoleCeiling, found iam.Request) iam.Request {
+func (s *Scope) plainest(d iam.Dialect, r RoleCeiling, found iam.Request) iam.Request {
 	values, real := s.examples()
-	p, err := s.render(values)
-	if err != nil || p.AWS == nil || !real {
+	p, err := s.renderAWS(d, values)
+	if err != nil || !real {
 		return found
 	}
-	if c, err := iam.Covers(r.aws, []iam.Policy{*p.AWS}); err == nil && c.Witness != nil {
+	if c, err := iam.Covers(d, r.aws, []iam.Policy{*p.AWS}); err == nil && c.Witness != nil {
 		return *c.Witness
 	}
 	return found

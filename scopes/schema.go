@@ -61,6 +61,7 @@ func JSONSchema() ([]byte, error) {
 		"paths":       list("For provider vault: the policy of the token.", path),
 		"read":        text("For provider vault: one dynamic-secret path to read."),
 		"wrap":        m{"type": "boolean", "description": "Whether the answer to read is response-wrapped."},
+		"outlives":    m{"type": "array", "items": str, "description": "For provider aws: the actions whose answers go on working after the grant, each to be named."},
 		"ttl":         object("Life, as 90s, 15m or 1h.", []string{"default", "max"}, m{"default": text("Without a wish."), "max": text("At most; 12h is the limit.")}),
 		"bindings": object("What else a credential is bound to.", []string{}, m{"source_cidrs": m{"type": "array", "items": str, "description": "Networks it works from."},
 			"regions": m{"type": "array", "items": str, "description": "AWS Regions whose endpoints it works with, such as eu-west-1; for roles of dialect aws."}}),

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/valetkey/valetkey/scopes/iam"
 	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
@@ -24,12 +25,15 @@ type Scope struct {
 	read       template    // the one path to read
 	wrap       bool
 	reasons    []tierReason // all of them, of whatever tier
+	why        []string     // those of its own tier, sorted
 	sensitive  []string     // sorted
+	outlives   []string     // sorted
 	outline    Outline
 
-	ceiling      Ceiling
-	ceilingAWS   []bound           // the same, ready to prove with
-	ceilingVault []vaultacl.Policy // likewise
+	ceiling      Ceiling                      // Vault
+	ceilingVault []vaultacl.Policy            // the same, ready to prove with
+	enforced     map[iam.Dialect]*enforcement // AWS: by whom it could be enforced
+	dialect      iam.Dialect                  // AWS: by whom it is; empty until the catalog is Under its roles
 }
 
 // Name returns the scope's name, unique in its catalog.

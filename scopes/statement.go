@@ -35,14 +35,10 @@ func (c *compiler) statements() error {
 			}
 			seen[a] = true
 			class, why := actions.Classify(a)
-			t := fromClass(class)
-			if why == "" && t > TierRead {
-				why = "AWS calls it a write"
-			}
 			if why != "" {
 				why = a + ": " + why
 			}
-			c.raise(t, why)
+			c.raise(class.OrAdmin(), why)
 			if what, ok := actions.Sensitive(a); ok {
 				c.scope.sensitive = append(c.scope.sensitive, a+": "+what)
 			}
@@ -65,11 +61,7 @@ func (c *compiler) statement(path string, f fileStatement) (statement, error) {
 		}
 		expanded := actions.Expand(a)
 		if len(expanded) == 0 {
-			_, date := actions.Snapshot()
-			if strings.ContainsAny(a, "*?") {
-				return s, atf(at0, "action %q matches nothing in the catalogue of %s", a, date)
-			}
-			expanded = []string{a} // unknown: kept, and admin
+			return s, at(at0, unknownAction(a))
 		}
 		s.actions = append(s.actions, expanded...)
 	}
@@ -88,6 +80,20 @@ func (c *compiler) statement(path string, f fileStatement) (statement, error) {
 	return s, c.match(path, s)
 }
 
+// unknownAction says that the catalogue does not have an action, and what may have been meant. A scope cannot insist on
+// it: nobody knows what it does, on what resources, or with which condition keys.
+func unknownAction(name string) error {
+	_, date := actions.Snapshot()
+	if strings.ContainsAny(name, "*?") {
+		return fmt.Errorf("action %q matches nothing in the catalogue of %s", name, date)
+	}
+	near := ""
+	if n := actions.Nearest(name); n != "" {
+		near = fmt.Sprintf("; did you mean %q?", n)
+	}
+	return fmt.Errorf("action %q is not in the catalogue of %s%s", name, date, near)
+}
+
 // resource reads an ARN. No parameter crosses a colon of its first five fields, and the service is a literal.
 func (c *compiler) resource(path, text string) (template, error) {
 	t, err := c.parse(path, text)
@@ -99,6 +105,13 @@ func (c *compiler) resource(path, text string) (template, error) {
 	}
 	if !strings.HasPrefix(text, "arn:") || strings.Count(text, ":") < 5 {
 		return nil, atf(path, "resource %q is no ARN, no %q and no parameter of type %s", text, "*", TypeARN)
+	}
+	for _, p := range t {
+		for _, key := range variables(p.literal) {
+			if _, several, _ := actions.ConditionType(key); several {
+				return nil, atf(path, "resource %q: a request can have several values of %s, and IAM takes no such key for a variable", text, key)
+			}
+		}
 	}
 	colons := 0
 	for _, p := range t {
@@ -133,6 +146,16 @@ func (c *compiler) resource(path, text string) (template, error) {
 	return t, nil
 }
 
+// variables are the condition keys of a literal's IAM variables.
+func variables(literal string) []string {
+	var out []string
+	for _, piece := range strings.Split(literal, "${")[1:] {
+		key, _, _ := strings.Cut(piece, "}")
+		out = append(out, key)
+	}
+	return out
+}
+
 func (c *compiler) conditions(path string, f fileStatement, s *statement) error {
 	for _, op := range slices.Sorted(maps.Keys(f.Conditions)) {
 		canonical, negative, err := iam.ParseOperator(op)
@@ -151,10 +174,15 @@ func (c *compiler) conditions(path string, f fileStatement, s *statement) error 
 			if err := knownKey(key, s.actions); err != nil {
 				return at(path+"."+op, err)
 			}
+			if err := comparable(canonical, key); err != nil {
+				return at(path+"."+op, err)
+			}
 			for _, v := range values {
-				t, err := c.parse(path+"."+op, v)
-				if err != nil {
-					return err
+				var t template // an empty value is one: a listing without a prefix
+				if v != "" {
+					if t, err = c.parse(path+"."+op, v); err != nil {
+						return err
+					}
 				}
 				if negative && len(t.names()) > 0 {
 					return atf(path+"."+op, "%s takes no parameter: a narrower value would allow more", op)
@@ -164,6 +192,34 @@ func (c *compiler) conditions(path string, f fileStatement, s *statement) error 
 		}
 	}
 	return nil
+}
+
+// comparable refuses an operator for values of another type than the catalogue gives the key, which IAM would take and
+// never match: text is compared as text or as an ARN, and numbers, dates and addresses as what they are.
+func comparable(op, key string) error {
+	typ, _, known := actions.ConditionType(key)
+	_, base, quantified := strings.Cut(op, ":")
+	if !quantified {
+		base = op
+	}
+	text := strings.HasPrefix(base, "String") || strings.HasPrefix(base, "Arn")
+	ok := true
+	switch typ {
+	case actions.KeyString, actions.KeyARN:
+		ok = text
+	case actions.KeyBool:
+		ok = strings.HasPrefix(base, "Bool") || strings.HasPrefix(base, "String")
+	case actions.KeyNumeric:
+		ok = strings.HasPrefix(base, "Numeric") || strings.HasPrefix(base, "String")
+	case actions.KeyDate:
+		ok = strings.HasPrefix(base, "Date") || strings.HasPrefix(base, "Numeric")
+	case actions.KeyAddress:
+		ok = strings.Contains(base, "IpAddress")
+	}
+	if !known || ok || base == "Null" {
+		return nil
+	}
+	return fmt.Errorf("condition key %q has values of type %s, which %s does not compare", key, typ, op)
 }
 
 // knownKey refuses a misspelt key, which IAM would take as absent.
@@ -185,6 +241,13 @@ func (c *compiler) match(path string, s statement) error {
 	for i, t := range s.resources {
 		patterns[i], texts[i] = t.pattern(c.params), t.text()
 	}
+	for i, text := range texts {
+		for _, name := range s.actions {
+			if a, known := actions.Lookup(name); known && a.TypeWildcard(text) {
+				return atf(fmt.Sprintf("%s.resources[%d]", path, i), "resource %q has a wildcard in its type, where AWS takes none; write the type out", text)
+			}
+		}
+	}
 	if action, resource := mismatch(s.actions, patterns, texts); action != "" {
 		return atf(path+".actions", "action %q cannot take any resource of its statement", action)
 	} else if resource != "" {
@@ -201,7 +264,7 @@ func mismatch(acts []string, patterns []glob.Pattern, texts []string) (action, r
 		any := false
 		for i, p := range patterns {
 			star := texts[i] == "*"
-			if !known || star || (!a.NeedsStar() && a.Takes(p)) {
+			if !known || star || (!a.NeedsStar() && a.Takes(p) && !a.TypeWildcard(texts[i])) {
 				taken[i], any = true, true
 			}
 		}

@@ -16,7 +16,7 @@ const maxExpansions = 256
 // param is a Param with its compiled pattern.
 type param struct {
 	Param
-	form *regexp.Regexp // for TypePattern
+	form *wholePattern // for TypePattern
 }
 
 // part is a piece of a template: a literal, or the hole of one parameter.
@@ -92,35 +92,48 @@ func (t template) names() []string {
 // render fills the holes with every combination of values. The values are canonical; one parameter has the same value
 // in all its holes. It fails only where lists multiply past maxExpansions.
 func (t template) render(values map[string][]string) ([]string, error) {
-	sets := []map[string]string{{}}
-	for _, name := range t.names() {
-		if len(sets)*len(values[name]) > maxExpansions {
+	if len(t) == 1 && t[0].param == "" {
+		return []string{t[0].literal}, nil
+	}
+	type hole struct {
+		name   string
+		values []string
+		at     int
+	}
+	var room [4]hole // as many parameters as most templates have
+	holes, n := room[:0], 1
+	for _, p := range t {
+		if p.param == "" || slices.ContainsFunc(holes, func(h hole) bool { return h.name == p.param }) {
+			continue
+		}
+		h := hole{name: p.param, values: values[p.param]}
+		if n *= len(h.values); n > maxExpansions {
 			return nil, fmt.Errorf("%w: lists multiply to more than %d", ErrTooLarge, maxExpansions)
 		}
-		var next []map[string]string
-		for _, set := range sets {
-			for _, v := range values[name] {
-				m := make(map[string]string, len(set)+1)
-				for k, old := range set {
-					m[k] = old
-				}
-				m[name] = v
-				next = append(next, m)
-			}
-		}
-		sets = next
+		holes = append(holes, h)
 	}
-	out := make([]string, 0, len(sets))
-	for _, set := range sets {
-		var b strings.Builder
+	out := make([]string, n)
+	var text [128]byte // as long as most are
+	for i := range out {
+		b := text[:0]
 		for _, p := range t {
 			if p.param == "" {
-				b.WriteString(p.literal)
-			} else {
-				b.WriteString(set[p.param])
+				b = append(b, p.literal...)
+				continue
+			}
+			for _, h := range holes {
+				if h.name == p.param {
+					b = append(b, h.values[h.at]...)
+				}
 			}
 		}
-		out = append(out, b.String())
+		out[i] = string(b)
+		for j := len(holes) - 1; j >= 0; j-- { // the last one goes round first
+			if holes[j].at++; holes[j].at < len(holes[j].values) {
+				break
+			}
+			holes[j].at = 0
+		}
 	}
 	return out, nil
 }

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/valetkey/valetkey/scopes/plaintext"
 )
 
 // The limits on what a caller may send.
@@ -62,7 +62,7 @@ func (p param) canonical(v string) (string, error) {
 			return "", fmt.Errorf("%q is no %s", v, p.Type)
 		}
 	case TypePattern:
-		if !p.form.MatchString(v) {
+		if !p.form.matches(v) {
 			return "", fmt.Errorf("%q does not match %q", v, p.Pattern)
 		}
 	case TypeInteger:
@@ -85,13 +85,12 @@ func plain(v string) error {
 		return errors.New("an empty value")
 	case len(v) > MaxValueBytes:
 		return fmt.Errorf("a value of %d bytes is over the %d allowed", len(v), MaxValueBytes)
-	case !utf8.ValidString(v):
-		return errors.New("a value that is not UTF-8")
 	}
-	for _, r := range v {
-		if strings.ContainsRune(`*?${}\"`, r) || r != ' ' && !unicode.IsGraphic(r) || unicode.IsSpace(r) && r != ' ' || r == utf8.RuneError {
-			return fmt.Errorf("the character %q is not allowed in a value", r)
-		}
+	if err := plaintext.Line(v); err != nil {
+		return fmt.Errorf("a value has %w", err)
+	}
+	if i := strings.IndexAny(v, `*?${}\"`); i >= 0 {
+		return fmt.Errorf("the character %q is not allowed in a value", v[i])
 	}
 	for _, seg := range strings.Split(v, "/") {
 		if seg == "." || seg == ".." {

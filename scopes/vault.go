@@ -23,16 +23,7 @@ type tierReason struct {
 // vaultTier classifies one rule of a Vault policy; see vaultacl.TierOf. A rule without capabilities is refused before.
 func vaultTier(path string, capabilities []string) (Tier, string) {
 	t, why := vaultacl.TierOf(path, capabilities)
-	switch t {
-	case vaultacl.TierNone, vaultacl.TierRead:
-		return TierRead, why
-	case vaultacl.TierWrite:
-		return TierWrite, why
-	case vaultacl.TierDestructive:
-		return TierDestructive, why
-	case vaultacl.TierAdmin:
-	}
-	return TierAdmin, why
+	return max(t, TierRead), why
 }
 
 // dynamicTier classifies reading a dynamic secret: it makes an account or a key upstream, so it is a write whatever

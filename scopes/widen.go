@@ -219,8 +219,8 @@ func (t template) arn(params map[string]param) bool {
 	return colons >= 5
 }
 
-// widestAWS is the scope's AWS policy at its widest parameters.
-func (s *Scope) widestAWS() iam.Policy {
+// widestAWS is the scope's AWS policy at its widest parameters, which is wider where the dialect reads more into a value.
+func (s *Scope) widestAWS(d iam.Dialect) iam.Policy {
 	p := iam.Policy{Version: iam.Version}
 	for _, st := range s.statements {
 		out := iam.Statement{Effect: iam.Allow, Action: slices.Clone(st.actions), Condition: st.widestConditions(s.compiled)}
@@ -229,7 +229,7 @@ func (s *Scope) widestAWS() iam.Policy {
 			out.Resource = append(out.Resource, texts...)
 		}
 		slices.Sort(out.Resource)
-		out.Resource = slices.Compact(out.Resource)
+		out.Resource = slashed(d, slices.Compact(out.Resource))
 		p.Statements = append(p.Statements, out)
 	}
 	return p

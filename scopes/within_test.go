@@ -67,7 +67,7 @@ func TestWithin(t *testing.T) {
 		"a Deny":                 {func(s *iam.Statement) { s.Effect = iam.Deny }, false},
 		"no resource, so to say": {func(s *iam.Statement) { s.Resource = nil }, false},
 	} {
-		if got := scopes.Within(same, ceiling(x.edit)); got != x.want {
+		if got := scopes.Within(iam.DialectAWS, same, ceiling(x.edit)); got != x.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -75,7 +75,7 @@ func TestWithin(t *testing.T) {
 	twice.Statements = append(twice.Statements, twice.Statements[0])
 	old := ceiling(func(*iam.Statement) {})
 	old.Version = iam.Version2008
-	if scopes.Within(same, twice) || scopes.Within(same, old) || scopes.Within(same, iam.Policy{}) {
+	if scopes.Within(iam.DialectAWS, same, twice) || scopes.Within(iam.DialectAWS, same, old) || scopes.Within(iam.DialectAWS, same, iam.Policy{}) {
 		t.Error("a policy of another shape is within")
 	}
 }

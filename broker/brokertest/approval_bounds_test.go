@@ -9,11 +9,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/valetkey/valetkey/broker/approval"
-	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/evidence"
 	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/broker/identity"
+	"github.com/valetkey/valetkey/broker/quorum"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -31,7 +31,7 @@ func TestUnreachableIsRefusedAtOnce(t *testing.T) {
 
 // People are asked once for the same, and not for ever more.
 func TestPeopleAreNotFlooded(t *testing.T) {
-	w := waiting(t, brokertest.Config{Board: approval.Config{Pending: 3}})
+	w := waiting(t, brokertest.Config{Directory: quorum.Config{Pending: 3}})
 	if again := w.ask(t, "rebuild-again"); again.GetId() != w.grant.GetId() {
 		t.Error("the same request waits twice")
 	}
@@ -65,7 +65,7 @@ func TestPeopleAreNotFlooded(t *testing.T) {
 // The same is not asked for again right after people said no, in whatever task.
 func TestCoolDownAfterANo(t *testing.T) {
 	coolDown := 2 * time.Minute
-	w := waiting(t, brokertest.Config{Board: approval.Config{CoolDown: &coolDown}})
+	w := waiting(t, brokertest.Config{Directory: quorum.Config{CoolDown: &coolDown}})
 	w.decide(t, w.bob, evidence.Reject)
 	task := openTask(t, w.agent, "task-key-2")
 	_, err := w.agent.RequestGrant(t.Context(), rebuild(task, "again-key-1"))
@@ -85,7 +85,7 @@ func TestCoolDownAfterANo(t *testing.T) {
 // What is answered costs a token and is on the record, so that nobody can ask for
 // ever.
 func TestAskingInVainIsThrottled(t *testing.T) {
-	w := waiting(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1, Burst: 6}, Board: approval.Config{Pending: 1}}) // two tokens are gone
+	w := waiting(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1, Burst: 6}, Directory: quorum.Config{Pending: 1}}) // two tokens are gone
 	for i, want := range []string{"NEEDS_APPROVAL", "NEEDS_APPROVAL", "RATE_LIMITED"} {
 		if _, err := w.mint(t, fmt.Sprintf("mint-key-%d", i)); reasonOf(err) != want {
 			t.Errorf("minting %d: %v", i, err)
@@ -106,12 +106,12 @@ func TestAskingInVainIsThrottled(t *testing.T) {
 func TestADelegatesRequestsAreBounded(t *testing.T) {
 	h := brokertest.New(t, brokertest.Config{
 		People:    []brokertest.Person{brokertest.NewPerson(t, "bob", "sre"), brokertest.NewPerson(t, "carol", "sre")},
-		Board:     approval.Config{Pending: 1},
+		Directory: quorum.Config{Pending: 1},
 		Delegates: []identity.Delegate{{ID: delegate, Agents: []string{"/agent/{user}/{session}"}}},
 	})
 	c := h.AgentClient(delegate)
 	got := map[string]int{}
-	for i := range approval.PerDelegate + 2 {
+	for i := range quorum.PerDelegate + 2 {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), valetkeyv1.OnBehalfOfAgent, fmt.Sprintf("spiffe://%s/agent/user%d/s", brokertest.TrustDomain, i))
 		task, err := c.OpenTask(ctx, &valetkeyv1.OpenTaskRequest{IdempotencyKey: "task-key-1", Purpose: "test", Environment: "production"})
 		if err != nil {
@@ -120,7 +120,7 @@ func TestADelegatesRequestsAreBounded(t *testing.T) {
 		_, err = c.RequestGrant(ctx, rebuild(task.GetTask().GetId(), "grant-key-1"))
 		got[reasonOf(err)]++
 	}
-	if got[""] != approval.PerDelegate || got["RATE_LIMITED"] != 2 {
+	if got[""] != quorum.PerDelegate || got["RATE_LIMITED"] != 2 {
 		t.Errorf("answers %v", got)
 	}
 	if _, err := h.AgentClient(brokertest.Agent).RequestGrant(t.Context(), rebuild(openTask(t, h.AgentClient(brokertest.Agent), "task-key-1"), "grant-key-1")); err != nil {
@@ -130,7 +130,7 @@ func TestADelegatesRequestsAreBounded(t *testing.T) {
 
 // A list comes in pages, and no page is too long for a message.
 func TestManyRequests(t *testing.T) {
-	w := waiting(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1000, Burst: 1000}, Board: approval.Config{Pending: 150}})
+	w := waiting(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1000, Burst: 1000}, Directory: quorum.Config{Pending: 150}})
 	for i := range 120 {
 		w.Clock.Add(time.Millisecond) // ids sort by it
 		r := rebuild(w.task, fmt.Sprintf("many-key-%d", i))
@@ -173,7 +173,7 @@ func TestANoIsToAllThatIsTheSame(t *testing.T) {
 
 // A repeat is told what the first call was told.
 func TestRefusalsAreRepeated(t *testing.T) {
-	w := waiting(t, brokertest.Config{Board: approval.Config{Pending: 1}})
+	w := waiting(t, brokertest.Config{Directory: quorum.Config{Pending: 1}})
 	r := rebuild(w.task, "many-key-1")
 	r.Parameters["bucket"] = vals("other")
 	for range 2 {

@@ -1,15 +1,17 @@
 package brokertest_test
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/valetkey/valetkey/broker/approval"
-	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/evidence"
+	"github.com/valetkey/valetkey/broker/quorum"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -54,14 +56,21 @@ func TestForgedApprovals(t *testing.T) {
 		"another digest's":          change(func(s *evidence.Statement) { s.EnvelopeDigest = other.GetEnvelopeDigest() }),
 		"another nonce's":           change(func(s *evidence.Statement) { s.Nonce = evidence.NewNonce() }),
 		"in another's name":         change(func(s *evidence.Statement) { s.Person = "carol" }),
+		"for a group more":          change(func(s *evidence.Statement) { s.Groups = []string{"security", "sre"} }),
+		"for another group":         change(func(s *evidence.Statement) { s.Groups = []string{"security"} }),
+		"for no group":              change(func(s *evidence.Statement) { s.Groups = nil }),
+		"of a time to come":         change(func(s *evidence.Statement) { s.SignedAt = s.SignedAt.Add(2 * time.Minute) }),
+		"of before it was asked":    change(func(s *evidence.Statement) { s.SignedAt = s.SignedAt.Add(-2 * time.Minute) }),
+		"of after the lapse":        change(func(s *evidence.Statement) { s.SignedAt = s.LapsesAt }),
+		"with another lapse":        change(func(s *evidence.Statement) { s.LapsesAt = s.LapsesAt.Add(time.Hour) }),
 		"signed by another":         raw(string(text), w.carol.Signature(t, text, evidence.Namespace)),
 		"signed by nobody we know":  raw(string(text), mallory.Signature(t, text, evidence.Namespace)),
 		"in another namespace":      raw(string(text), w.bob.Signature(t, text, "git")),
 		"of another text":           raw(string(text), w.bob.Signature(t, []byte("{}"), evidence.Namespace)),
 		"not canonical":             signed(" " + string(text)),
-		"with an unknown key":       signed(strings.Replace(string(text), `"v":1`, `"v":1,"x":1`, 1)),
-		"with a key twice":          signed(strings.Replace(string(text), `"v":1`, `"v":1,"v":1`, 1)),
-		"of another version":        signed(strings.Replace(string(text), `"v":1`, `"v":2`, 1)),
+		"with an unknown key":       signed(strings.Replace(string(text), `"v":2`, `"v":2,"x":1`, 1)),
+		"with a key twice":          signed(strings.Replace(string(text), `"v":2`, `"v":2,"v":2`, 1)),
+		"of another version":        signed(strings.Replace(string(text), `"v":2`, `"v":1`, 1)),
 		"with an unknown decision":  signed(strings.Replace(string(text), `"approve"`, `"approved"`, 1)),
 		"with something after it":   signed(string(text) + "{}"),
 		"with a broken signature":   raw(string(text), "-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n"),
@@ -80,7 +89,7 @@ func TestForgedApprovals(t *testing.T) {
 	// What bob has signed is nobody else's to send.
 	_, err = w.ApproverClient(w.carol).SubmitApproval(t.Context(), w.bob.Sign(t, good))
 	wantReason(t, err, codes.InvalidArgument, "INVALID_APPROVAL")
-	if has(t, w.Harness, "approval.given", "") || w.state(t) != valetkeyv1.GrantState_GRANT_STATE_PENDING {
+	if has(t, w.Harness, "approval.given", "") || w.state() != valetkeyv1.GrantState_GRANT_STATE_PENDING {
 		t.Error("a forged approval counts")
 	}
 }
@@ -96,12 +105,10 @@ func TestWhoMayNotApprove(t *testing.T) {
 		change func(*brokertest.Person)
 		on     string
 	}{
-		"who is in no group that is needed":    {who: 3},
-		"whose name the agent's path has":      {who: 2, change: func(p *brokertest.Person) { p.Name = "alice" }},
-		"whose alias the agent's path has":     {who: 2, change: func(p *brokertest.Person) { p.Aliases = []string{"Alice@example.com"} }},
-		"on whose behalf the agent acts":       {who: 2, on: "dan"},
-		"whose address the agent acts for":     {who: 2, on: "Dan D. <DAN@example.com>"},
-		"of whom the agent's text also speaks": {who: 2, on: "ticket 7, for carol and dan"},
+		"who is in no group that is needed": {who: 3},
+		"whose name the agent's path has":   {who: 2, change: func(p *brokertest.Person) { p.Name = "alice" }},
+		"whose alias the agent's path has":  {who: 2, change: func(p *brokertest.Person) { p.Aliases = []string{"Alice@example.com"} }},
+		"who is in the path and named too":  {who: 2, change: func(p *brokertest.Person) { p.Name = "alice" }, on: "alice"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.change == nil {
@@ -139,7 +146,7 @@ func TestWhoMayNotApprove(t *testing.T) {
 				wantReason(t, err, codes.PermissionDenied, "NOT_ELIGIBLE")
 				return
 			}
-			// To name somebody takes their yes, and neither their sight of it nor their no.
+			// They see it, and their no counts.
 			if mine := list(all[c.who]); len(mine) != 1 || !slices.Contains(mine[0].GetBarred(), all[c.who].Name) {
 				t.Errorf("it is not in their list as what they may reject: %v", mine)
 			}
@@ -170,7 +177,7 @@ func TestHardwareTiers(t *testing.T) {
 	bob, carol := brokertest.NewHardwarePerson(t, "bob", full, "sre"), brokertest.NewHardwarePerson(t, "carol", full, "sre")
 	soft, touched, lying := brokertest.NewPerson(t, "dan", "sre"), brokertest.NewHardwarePerson(t, "erin", brokertest.Touched, "sre"), brokertest.NewHardwarePerson(t, "frank", brokertest.Verified, "sre")
 	w := waiting(t, brokertest.Config{
-		People: []brokertest.Person{bob, carol, soft, touched, lying}, Board: approval.Config{Hardware: "destructive"},
+		People: []brokertest.Person{bob, carol, soft, touched, lying}, Directory: quorum.Config{Hardware: "destructive"},
 	})
 	for _, p := range []brokertest.Person{soft, touched, lying} {
 		_, err := w.Decide(p, w.grant.GetId(), evidence.Approve)
@@ -188,10 +195,10 @@ func TestRejectingNeedsNoHardware(t *testing.T) {
 	bob := brokertest.NewPerson(t, "bob", "sre")
 	w := waiting(t, brokertest.Config{People: []brokertest.Person{
 		brokertest.NewHardwarePerson(t, "x", brokertest.Touched|brokertest.Verified, "sre"), brokertest.NewHardwarePerson(t, "y", brokertest.Touched|brokertest.Verified, "sre"), bob,
-	}, Board: approval.Config{Hardware: "write"}}) // from here up
+	}, Directory: quorum.Config{Hardware: "write"}}) // from here up
 	w.decide(t, bob, evidence.Reject)
-	if w.state(t) != valetkeyv1.GrantState_GRANT_STATE_REJECTED {
-		t.Error(w.state(t))
+	if w.state() != valetkeyv1.GrantState_GRANT_STATE_REJECTED {
+		t.Error(w.state())
 	}
 }
 
@@ -213,8 +220,8 @@ func TestAgentsAreNotToldWhoDecided(t *testing.T) {
 		t.Fatal(err)
 	}
 	said += g.String()
-	for _, name := range []string{"bob", "carol", "dave", "/person/"} {
-		if strings.Contains(said, name) {
+	for _, name := range []string{"bob", "carol", "dave", "person"} {
+		if regexp.MustCompile(`\b` + name + `\b`).MatchString(said) { // a random id may hold any of them
 			t.Errorf("the agent is told of %q: %s", name, said)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/evidence"
 	"github.com/valetkey/valetkey/broker/identity"
 	"github.com/valetkey/valetkey/broker/mint"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
@@ -66,7 +66,7 @@ func TestChangedScopeIsNotWhatWasApproved(t *testing.T) {
 
 func TestAFrozenAgentMintsNothingThatWasApproved(t *testing.T) {
 	w := waiting(t, brokertest.Config{})
-	if _, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: brokertest.Agent, Frozen: true, Cause: "test"}); err != nil {
+	if _, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: brokertest.Agent, Frozen: true, KeepLive: true, Cause: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	w.decide(t, w.bob, evidence.Approve)
@@ -95,12 +95,13 @@ func TestANoAfterTheYes(t *testing.T) {
 	}
 }
 
-// A freeze of a person stops their decisions, those they have taken too.
+// A freeze of a person stops their decisions, those they have taken too. Where it keeps
+// what is live, that counts again once they do.
 func TestFrozenApprover(t *testing.T) {
 	w := waiting(t, brokertest.Config{})
 	freeze := func(frozen bool) {
 		t.Helper()
-		if _, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: w.bob.ID, Frozen: frozen, Cause: "a stolen key"}); err != nil {
+		if _, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: w.bob.ID, Frozen: frozen, KeepLive: true, Cause: "a stolen key"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -190,22 +191,31 @@ func TestApprovingAgainWithAnotherKey(t *testing.T) {
 
 // Somebody is frozen between the decision and the credential.
 func TestApproverFrozenWhileMinting(t *testing.T) {
-	w := waiting(t, brokertest.Config{})
-	w.decide(t, w.bob, evidence.Approve)
-	w.decide(t, w.carol, evidence.Approve)
-	w.Minter.Set(func(m *brokertest.Minter) {
-		m.BeforeMint = func(mint.Order) error {
-			_, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: w.bob.ID, Frozen: true, Cause: "a stolen key"})
-			return err
-		}
-	})
-	got, err := w.mint(t, "mint-key-1")
-	wantReason(t, err, codes.FailedPrecondition, "NEEDS_APPROVAL")
-	if got.GetCredential() != nil {
-		t.Error("it was delivered")
+	for name, tc := range map[string]struct {
+		keepLive bool
+		reason   string
+	}{"and what is live ends": {false, "GRANT_ENDED"}, "and what is live is kept": {true, "NEEDS_APPROVAL"}} {
+		t.Run(name, func(t *testing.T) {
+			w := waiting(t, brokertest.Config{})
+			w.decide(t, w.bob, evidence.Approve)
+			w.decide(t, w.carol, evidence.Approve)
+			w.Minter.Set(func(m *brokertest.Minter) {
+				m.BeforeMint = func(mint.Order) error {
+					_, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{
+						AgentSpiffeId: w.bob.ID, Frozen: true, KeepLive: tc.keepLive, Cause: "a stolen key",
+					})
+					return err
+				}
+			})
+			got, err := w.mint(t, "mint-key-1")
+			wantReason(t, err, codes.FailedPrecondition, tc.reason)
+			if got.GetCredential() != nil {
+				t.Error("it was delivered")
+			}
+			brokertest.Eventually(t, "nothing works upstream", func() bool { return w.Minter.Live() == 0 })
+			wantRecord(t, w.Harness, "issuance.orphaned", tc.reason)
+		})
 	}
-	brokertest.Eventually(t, "nothing works upstream", func() bool { return w.Minter.Live() == 0 })
-	wantRecord(t, w.Harness, "issuance.orphaned", "NEEDS_APPROVAL")
 }
 
 // Votes that count again clear what they are enough for, once anybody repeats theirs.

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/crypto/ssh"
 	"google.golang.org/grpc/codes"
 
-	"github.com/valetkey/valetkey/broker/approval"
-	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/evidence"
+	"github.com/valetkey/valetkey/broker/quorum"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 	"github.com/valetkey/valetkey/scopes/jcs"
 )
@@ -68,14 +68,7 @@ func (w *world) mint(t *testing.T, key string) (*valetkeyv1.MintCredentialRespon
 	return w.agent.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: key, GrantId: w.grant.GetId()})
 }
 
-func (w *world) state(t *testing.T) valetkeyv1.GrantState {
-	t.Helper()
-	g, err := w.OperatorClient().GetGrant(t.Context(), &valetkeyv1.GetGrantRequest{GrantId: w.grant.GetId()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g.GetGrant().GetState()
-}
+func (w *world) state() valetkeyv1.GrantState { return w.State(w.grant.GetId()) }
 
 func (w *world) decide(t *testing.T, p brokertest.Person, d evidence.Decision) *valetkeyv1.PendingGrant {
 	t.Helper()
@@ -99,7 +92,7 @@ func TestTwoPeopleClearARequest(t *testing.T) {
 	_, err = w.mint(t, "mint-key-2")
 	wantReason(t, err, codes.FailedPrecondition, "NEEDS_APPROVAL")
 	w.decide(t, w.bob, evidence.Approve) // one person counts once
-	if w.state(t) != valetkeyv1.GrantState_GRANT_STATE_PENDING {
+	if w.state() != valetkeyv1.GrantState_GRANT_STATE_PENDING {
 		t.Fatal("one person was enough")
 	}
 
@@ -172,8 +165,8 @@ func TestOneNoEndsARequest(t *testing.T) {
 	_, err = w.Decide(w.carol, w.grant.GetId(), evidence.Reject)
 	wantReason(t, err, codes.FailedPrecondition, "NOT_PENDING")
 	wantRecord(t, w.Harness, "issuance.refused", "REJECTED")
-	if w.state(t) != valetkeyv1.GrantState_GRANT_STATE_REJECTED {
-		t.Error(w.state(t))
+	if w.state() != valetkeyv1.GrantState_GRANT_STATE_REJECTED {
+		t.Error(w.state())
 	}
 	wantRecord(t, w.Harness, "approval.refused", "")
 	wantRecord(t, w.Harness, "grant.rejected", "")
@@ -182,10 +175,10 @@ func TestOneNoEndsARequest(t *testing.T) {
 func TestARequestLapses(t *testing.T) {
 	w := waiting(t, brokertest.Config{})
 	w.decide(t, w.bob, evidence.Approve)
-	w.Clock.Add(approval.DefaultWait + time.Second)
+	w.Clock.Add(quorum.DefaultWait + time.Second)
 	_, err := w.Decide(w.carol, w.grant.GetId(), evidence.Approve)
 	wantReason(t, err, codes.FailedPrecondition, "NOT_PENDING")
-	brokertest.Eventually(t, "it has lapsed", func() bool { return w.state(t) == valetkeyv1.GrantState_GRANT_STATE_LAPSED })
+	brokertest.Eventually(t, "it has lapsed", func() bool { return w.state() == valetkeyv1.GrantState_GRANT_STATE_LAPSED })
 	_, err = w.mint(t, "mint-key-1")
 	wantReason(t, err, codes.FailedPrecondition, "LAPSED")
 	wantRecord(t, w.Harness, "grant.lapsed", "")
@@ -199,7 +192,7 @@ func TestAnApprovedRequestExpires(t *testing.T) {
 	w.Clock.Add(5*time.Minute + time.Second)
 	_, err := w.mint(t, "mint-key-1")
 	wantReason(t, err, codes.FailedPrecondition, "GRANT_ENDED")
-	brokertest.Eventually(t, "it has expired", func() bool { return w.state(t) == valetkeyv1.GrantState_GRANT_STATE_EXPIRED })
+	brokertest.Eventually(t, "it has expired", func() bool { return w.state() == valetkeyv1.GrantState_GRANT_STATE_EXPIRED })
 }
 
 func TestTheEndOfATaskEndsWhatWaits(t *testing.T) {

@@ -5,12 +5,14 @@ package brokertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,18 +23,19 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/valetkey/valetkey/broker"
-	"github.com/valetkey/valetkey/broker/approval"
 	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/broker/identity"
 	"github.com/valetkey/valetkey/broker/identity/devauthority"
 	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/policy"
+	"github.com/valetkey/valetkey/broker/quorum"
 	"github.com/valetkey/valetkey/broker/server"
 	"github.com/valetkey/valetkey/broker/store"
 	"github.com/valetkey/valetkey/broker/store/sqlite"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/iam"
 	example "github.com/valetkey/valetkey/testdata/catalog"
 )
 
@@ -48,22 +51,29 @@ const (
 	Operator = "spiffe://" + TrustDomain + "/operator"
 )
 
+// pathTemplates are those of the harness's agents.
+var pathTemplates = []string{"/agent/{user}/{session}"}
+
 // Config changes what New runs. The zero value is fine.
 type Config struct {
 	Guard guard.Config
 	// Minter replaces Harness.Minter as the broker's upstream.
 	Minter func(*mint.Verifier, *Clock) mint.Minter
+	// Dialect is of the role "s3"; empty for AWS's.
+	Dialect iam.Dialect
 	// Delegates are the broker's.
 	Delegates []identity.Delegate
-	// People are those who may approve; Board is under which rules.
-	People []Person
-	Board  approval.Config
+	// People are those who may approve; Directory is under which rules.
+	People    []Person
+	Directory quorum.Config
 	// Watches is the broker's.
 	Watches int
 	// Retention is the broker's.
 	Retention time.Duration
 	// Wrap puts something between the broker and its store.
 	Wrap func(store.Store) store.Store
+
+	running bool
 }
 
 // Harness is a running broker.
@@ -79,9 +89,7 @@ type Harness struct {
 	Store     store.Store
 
 	cfg     Config
-	signer  *mint.Signer
-	mints   mint.Minter
-	logs    syncBuffer
+	logs    Buffer
 	proxied *grpc.Server
 	server  *grpc.Server
 	addr    string
@@ -89,28 +97,44 @@ type Harness struct {
 	stop    func()
 }
 
-type syncBuffer struct {
+// Buffer keeps all that is written, by many at once. The zero value is an empty one.
+type Buffer struct {
 	mu sync.Mutex
-	b  bytes.Buffer
+	b  bytes.Buffer // locked by mu
 }
 
-func (s *syncBuffer) Write(p []byte) (int, error) {
+// Write implements io.Writer.
+func (s *Buffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Write(p)
 }
 
-// Logs is all that the broker has logged.
-func (h *Harness) Logs() string {
-	h.logs.mu.Lock()
-	defer h.logs.mu.Unlock()
-	return h.logs.b.String()
+// String is what was written.
+func (s *Buffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
-// New starts a broker and stops it with the test.
+// Logs is all that the broker has logged.
+func (h *Harness) Logs() string { return h.logs.String() }
+
+// NewRunning is New with a clock that runs, for the tests of clients: theirs does, and a broker whose clock falls two
+// seconds behind is one whose credentials they let end sooner.
+func NewRunning(t *testing.T, cfg Config) *Harness {
+	t.Helper()
+	cfg.running = true
+	return New(t, cfg)
+}
+
+// New starts a broker and stops it with the test. Its clock stands until the test moves it.
 func New(t *testing.T, cfg Config) *Harness {
 	t.Helper()
 	h := &Harness{T: t, Dir: t.TempDir(), Clock: &Clock{now: time.Now()}, cfg: cfg}
+	if cfg.running {
+		h.Clock.started = h.Clock.now
+	}
 	h.Catalog = filepath.Join(h.Dir, "catalog")
 	must(t, os.CopyFS(h.Catalog, example.Files))
 	keyFile := filepath.Join(h.Dir, "ledger.key")
@@ -121,15 +145,7 @@ func New(t *testing.T, cfg Config) *Harness {
 	h.Authority, err = devauthority.New(devauthority.Config{TrustDomain: TrustDomain})
 	must(t, err)
 	t.Cleanup(func() { must(t, h.Authority.Close()) })
-	h.signer, err = mint.NewSigner()
-	must(t, err)
-	permits, err := mint.NewVerifier(h.signer.Public(), h.Clock.Now)
-	must(t, err)
-	h.Minter = &Minter{permits: permits, live: map[string]mint.Order{}}
-	h.mints = h.Minter
-	if cfg.Minter != nil {
-		h.mints = cfg.Minter(permits, h.Clock)
-	}
+	h.Minter = &Minter{live: map[string]mint.Order{}}
 	h.Start()
 	t.Cleanup(h.Stop)
 	return h
@@ -162,16 +178,24 @@ func (h *Harness) Start() {
 	if h.cfg.Wrap != nil {
 		h.Store = h.cfg.Wrap(st)
 	}
-	g, err := guard.New(h.cfg.Guard)
-	must(t, err)
 	log := slog.New(slog.NewJSONHandler(&h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	board, approvers := h.board()
-	h.Broker, err = broker.New(ctx, broker.Config{
-		Store: h.Store, Guard: g, Minter: h.mints, Signer: h.signer, Reason: server.Reason, Now: h.Clock.Now, Log: log,
-		Board: board, Watches: h.cfg.Watches, Retention: h.cfg.Retention,
+	directory, approvers := h.directory()
+	h.Broker, err = broker.Open(ctx, broker.Config{
+		Store: h.Store, Key: h.Key, Guard: h.cfg.Guard, Now: h.Clock.Now, Log: log, Directory: directory, PathTemplates: pathTemplates,
+		Watches: h.cfg.Watches, Retention: h.cfg.Retention,
+		Minters: func(permits *mint.Verifier) (mint.Minter, error) {
+			if h.cfg.Minter != nil {
+				return h.cfg.Minter(permits, h.Clock), nil
+			}
+			h.Minter.permits = permits
+			return h.Minter, nil
+		},
 		Load: func() (broker.Rules, error) {
 			cat, err := scopes.Load(h.Catalog)
 			if err != nil {
+				return broker.Rules{}, err
+			}
+			if cat, err = cat.For(cmp.Or(h.cfg.Dialect, iam.DialectAWS)); err != nil {
 				return broker.Rules{}, err
 			}
 			if err := h.prove(cat); err != nil {
@@ -185,23 +209,14 @@ func (h *Harness) Start() {
 	self, err := h.Authority.ID("valetkeyd")
 	must(t, err)
 	src := h.Authority.Source(self)
-	auth, err := identity.New(identity.Config{
-		TrustDomains: []string{TrustDomain}, PathTemplates: []string{"/agent/{user}/{session}"}, AllowedIDs: append(approvers, Operator), Delegates: h.cfg.Delegates, Now: h.Clock.Now,
-	}, src, src)
+	callers := identity.Config{
+		TrustDomains: []string{TrustDomain}, PathTemplates: pathTemplates,
+		Operators: []string{Operator}, Approvers: approvers, Delegates: h.cfg.Delegates, Now: h.Clock.Now,
+	}
+	h.server, err = h.Broker.Server(callers, src, server.Config{})
 	must(t, err)
-	conf := identity.ServerTLS(src, []string{TrustDomain})
-	conf.NextProtos = []string{"h2"}
-	h.server, err = server.New(server.Config{
-		Broker: h.Broker, Auth: auth, Operators: []string{Operator}, Approvers: approvers, Log: log, LedgerKey: h.Key.VerifierKey(),
-	}, grpc.Creds(credentials.NewTLS(conf)))
-	must(t, err)
-	byJWT, err := identity.New(identity.Config{
-		TrustDomains: []string{TrustDomain}, PathTemplates: []string{"/agent/{user}/{session}"}, AllowJWT: true, JWTAudience: Audience, Now: h.Clock.Now,
-	}, src, src)
-	must(t, err)
-	bare := identity.ServerTLSWithoutClient(src)
-	bare.NextProtos = []string{"h2"}
-	h.proxied, err = server.New(server.Config{Broker: h.Broker, Auth: byJWT, Log: log}, grpc.Creds(credentials.NewTLS(bare)))
+	callers.AllowJWT, callers.JWTAudience = true, Audience
+	h.proxied, err = h.Broker.Server(callers, src, server.Config{})
 	must(t, err)
 	served := make(chan error, 2)
 	listen := func(s *grpc.Server) string {
@@ -228,18 +243,18 @@ func (h *Harness) Start() {
 	})
 }
 
-// board is who may approve, and their IDs; nil for nobody.
-func (h *Harness) board() (b *approval.Board, ids []string) {
+// directory is who may approve, and their IDs; nil for nobody.
+func (h *Harness) directory() (b *quorum.Directory, ids []string) {
 	h.T.Helper()
 	if len(h.cfg.People) == 0 {
 		return nil, nil
 	}
-	conf := h.cfg.Board
+	conf := h.cfg.Directory
 	conf.Broker = h.Key.Origin()
 	for _, p := range h.cfg.People {
 		conf.People, ids = append(conf.People, p.Person), append(ids, p.ID)
 	}
-	b, err := approval.NewBoard(conf)
+	b, err := quorum.NewDirectory(conf)
 	must(h.T, err)
 	return b, ids
 }
@@ -303,6 +318,19 @@ func (h *Harness) Records() []string {
 		return err
 	}))
 	return out
+}
+
+// Asked is how often people were asked.
+func (h *Harness) Asked() int {
+	return strings.Count(strings.Join(h.Records(), "\n"), `"grant.pending"`)
+}
+
+// State is a grant's.
+func (h *Harness) State(grant string) valetkeyv1.GrantState {
+	h.T.Helper()
+	g, err := h.OperatorClient().GetGrant(h.T.Context(), &valetkeyv1.GetGrantRequest{GrantId: grant})
+	must(h.T, err)
+	return g.GetGrant().GetState()
 }
 
 func must(t *testing.T, err error) {

@@ -77,10 +77,10 @@ func TestBrokersClockIsOff(t *testing.T) {
 	for _, off := range []time.Duration{10 * time.Minute, -10 * time.Minute} {
 		t.Run(off.String(), func(t *testing.T) {
 			s := newSTS(t)
-			h := brokertest.New(t, brokertest.Config{Minter: func(permits *mint.Verifier, clock *brokertest.Clock) mint.Minter {
+			h := brokertest.New(t, brokertest.Config{Dialect: iam.DialectMinIO, Minter: func(permits *mint.Verifier, clock *brokertest.Clock) mint.Minter {
 				m, err := awssts.New(t.Context(), awssts.Config{
 					Role: "s3", RoleARN: "arn:aws:iam::000000000000:role/test", Region: "us-east-1", Endpoint: s.url,
-					Dialect: iam.DialectS3, Permits: permits, Now: clock.Now,
+					Dialect: iam.DialectMinIO, Permits: permits, Now: clock.Now,
 					Credentials: credentials.NewStaticCredentialsProvider("AKIATEST", "test", ""),
 				})
 				if err != nil {

@@ -29,6 +29,8 @@ var errDisk = fmt.Errorf("%w: disk full", store.ErrUnavailable)
 type failing struct {
 	store.Store
 	before, after atomic.Bool
+	// armed arms before once an update has left the store so; nil never does.
+	armed atomic.Pointer[func(store.Reader) bool]
 }
 
 func (f *failing) Update(ctx context.Context, fn func(store.Tx) error) (store.Head, error) {
@@ -36,6 +38,14 @@ func (f *failing) Update(ctx context.Context, fn func(store.Tx) error) (store.He
 		return store.Head{}, errDisk
 	}
 	h, err := f.Store.Update(ctx, fn)
+	if now := f.armed.Load(); err == nil && now != nil {
+		err = f.View(ctx, func(r store.Reader) error {
+			if (*now)(r) {
+				f.before.Store(true)
+			}
+			return nil
+		})
+	}
 	if err == nil && f.after.Load() {
 		return store.Head{}, errDisk
 	}

@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"sync"
@@ -21,9 +22,12 @@ type Minter struct {
 	BeforeMint, AfterMint func(mint.Order) error
 	// OnRevoke's error is Revoke's.
 	OnRevoke func(mint.Handle) error
+	// Outcome is what Revoke answers; zero for RevokedUpstream.
+	Outcome mint.RevokeOutcome
 
 	live    map[string]mint.Order
 	revoked []mint.Handle
+	first   []string // sessions that were revoked for an operator
 	secrets []string
 }
 
@@ -61,15 +65,33 @@ func (m *Minter) Mint(_ context.Context, p mint.Permit) (mint.Credential, error)
 // Revoke implements mint.Minter.
 func (m *Minter) Revoke(_ context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.OnRevoke != nil {
-		if err := m.OnRevoke(h); err != nil {
+	hook := m.OnRevoke
+	m.mu.Unlock()
+	if hook != nil { // not under the lock: it may hang
+		if err := hook(h); err != nil {
 			return mint.RevokeUnspecified, err
 		}
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	delete(m.live, h.SessionName)
 	m.revoked = append(m.revoked, h)
-	return mint.RevokedUpstream, nil
+	return cmp.Or(m.Outcome, mint.RevokedUpstream), nil
+}
+
+// RevokeFirst implements mint.Urgent.
+func (m *Minter) RevokeFirst(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
+	m.mu.Lock()
+	m.first = append(m.first, h.SessionName)
+	m.mu.Unlock()
+	return m.Revoke(ctx, h)
+}
+
+// First are the sessions that were revoked for an operator, and how many were revoked in all.
+func (m *Minter) First() (sessions []string, all int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]string(nil), m.first...), len(m.revoked)
 }
 
 // Set changes the hooks while nothing reads them.
@@ -93,17 +115,21 @@ func (m *Minter) Secrets() []string {
 	return append([]string(nil), m.secrets...)
 }
 
-// Clock is a clock that tests move.
+// Clock is a clock that tests move. It stands in between, unless it runs.
 type Clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu      sync.Mutex
+	now     time.Time
+	started time.Time // zero for a clock that stands
 }
 
 // Now is the time.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now
+	if c.started.IsZero() {
+		return c.now
+	}
+	return c.now.Add(time.Since(c.started))
 }
 
 // Add moves the clock.
@@ -113,17 +139,17 @@ func (c *Clock) Add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// Eventually polls until ok, and fails the test after ten seconds.
+// Eventually polls until ok, and fails the test after two minutes.
 func Eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	every := time.NewTicker(10 * time.Millisecond)
 	defer every.Stop()
-	limit := time.After(10 * time.Second)
+	limit := time.After(2 * time.Minute)
 	for !ok() {
 		select {
 		case <-every.C:
 		case <-limit:
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within 2 min: %s", what)
 		}
 	}
 }

@@ -370,7 +370,7 @@ func TestGuard(t *testing.T) {
 	h.Clock.Add(10 * time.Second)
 
 	op := h.OperatorClient()
-	if _, err := op.SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: brokertest.Agent, Frozen: true, Cause: "incident"}); err != nil {
+	if _, err := op.SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: brokertest.Agent, Frozen: true, KeepLive: true, Cause: "incident"}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = c.RequestGrant(t.Context(), ask(task, "grant-key-4"))
@@ -384,7 +384,7 @@ func TestGuard(t *testing.T) {
 	if _, err := session.RequestGrant(t.Context(), ask(other, "grant-key-5")); err != nil {
 		t.Error(err)
 	}
-	if _, err := op.SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: "spiffe://" + brokertest.TrustDomain + "/agent/alice", Frozen: true, Cause: "incident"}); err != nil {
+	if _, err := op.SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: "spiffe://" + brokertest.TrustDomain + "/agent/alice", Frozen: true, KeepLive: true, Cause: "incident"}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = session.RequestGrant(t.Context(), ask(other, "grant-key-6"))

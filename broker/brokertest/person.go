@@ -8,18 +8,19 @@ import (
 	"encoding/binary"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/valetkey/valetkey/broker/approval"
-	"github.com/valetkey/valetkey/broker/approval/evidence"
+	"github.com/valetkey/valetkey/broker/evidence"
+	"github.com/valetkey/valetkey/broker/quorum"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
 // Person is somebody who approves, with a key of their own.
 type Person struct {
-	approval.Person
+	quorum.Person
 	ID     string
 	Signer ssh.Signer
 	// Key is the Signer's, where it is no security key's.
@@ -64,7 +65,7 @@ func person(name string, groups []string, s ssh.Signer) Person {
 	id := "spiffe://" + TrustDomain + "/person/" + name
 	return Person{
 		ID: id, Signer: s,
-		Person: approval.Person{Name: name, IDs: []string{id}, Groups: groups, Keys: []string{string(ssh.MarshalAuthorizedKey(s.PublicKey()))}},
+		Person: quorum.Person{Name: name, IDs: []string{id}, Groups: groups, Keys: []string{string(ssh.MarshalAuthorizedKey(s.PublicKey()))}},
 	}
 }
 
@@ -86,9 +87,14 @@ func (k *securityKey) Sign(_ io.Reader, data []byte) (*ssh.Signature, error) {
 
 // Statement is what p signs to decide a request.
 func (p Person) Statement(w *valetkeyv1.PendingGrant, d evidence.Decision) evidence.Statement {
+	groups := w.GetGroups()
+	if d == evidence.Reject {
+		groups = nil
+	}
 	return evidence.Statement{
-		V: 1, Broker: w.GetBroker(), Grant: w.GetGrant().GetId(), EnvelopeDigest: w.GetGrant().GetEnvelopeDigest(),
-		Nonce: w.GetNonce(), Person: w.GetPerson(), Decision: d,
+		V: evidence.Version, Broker: w.GetBroker(), Grant: w.GetGrant().GetId(), EnvelopeDigest: w.GetGrant().GetEnvelopeDigest(),
+		Nonce: w.GetNonce(), Person: w.GetPerson(), Decision: d, Groups: groups,
+		SignedAt: w.GetGrant().GetRequestedAt().AsTime().Truncate(time.Second), LapsesAt: w.GetLapsesAt().AsTime(),
 	}
 }
 
@@ -121,6 +127,8 @@ func (h *Harness) Decide(p Person, grant string, d evidence.Decision) (*valetkey
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.SubmitApproval(h.T.Context(), p.Sign(h.T, p.Statement(w.GetPending(), d)))
+	s := p.Statement(w.GetPending(), d)
+	s.SignedAt = h.Clock.Now().UTC().Truncate(time.Second)
+	resp, err := c.SubmitApproval(h.T.Context(), p.Sign(h.T, s))
 	return resp.GetPending(), err
 }

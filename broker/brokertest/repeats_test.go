@@ -49,6 +49,11 @@ func TestKeysOfCallsThatEndThings(t *testing.T) {
 		"RevokeGrant": func(key string, other bool) (proto.Message, error) {
 			return op.RevokeGrant(t.Context(), &valetkeyv1.RevokeGrantRequest{IdempotencyKey: key, GrantId: grants[3], Cause: fmt.Sprint(other)})
 		},
+		"RevokeGrants": func(key string, other bool) (proto.Message, error) {
+			return op.RevokeGrants(t.Context(), &valetkeyv1.RevokeGrantsRequest{
+				IdempotencyKey: key, Whose: &valetkeyv1.RevokeGrantsRequest_Owner{Owner: "nobody"}, Cause: fmt.Sprint(other),
+			})
+		},
 		"SetFreeze": func(key string, other bool) (proto.Message, error) {
 			return op.SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{IdempotencyKey: key, AgentSpiffeId: brokertest.Agent + "0", Frozen: !other, Cause: "c"})
 		},

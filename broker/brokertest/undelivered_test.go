@@ -14,10 +14,18 @@ import (
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
-// blind writes, and cannot be read while it is armed.
+// blind writes, and while it is armed cannot be read, nor says what proves a write.
 type blind struct {
 	store.Store
 	armed atomic.Bool
+}
+
+func (b *blind) Update(ctx context.Context, fn func(store.Tx) error) (store.Head, error) {
+	h, err := b.Store.Update(ctx, fn)
+	if b.armed.Load() {
+		h.Hashes = nil
+	}
+	return h, err
 }
 
 func (b *blind) View(ctx context.Context, fn func(store.Reader) error) error {

@@ -45,7 +45,7 @@ func TestRefusedRevocationIsTriedUntilTheDeadline(t *testing.T) {
 	for next.Before(deadline) {
 		brokertest.Eventually(t, "it is put off", func() bool {
 			if err := h.Store.View(t.Context(), func(r store.Reader) error {
-				work, err := r.DueWork(h.Clock.Now().Add(store.MaxPutOff), 1)
+				work, err := r.DueWork(h.Clock.Now().Add(store.MaxPutOff), false, 1)
 				if len(work) == 1 {
 					next = work[0].NextAt
 				}
@@ -73,7 +73,7 @@ func refusedBefore(t *testing.T, h *brokertest.Harness, n int) {
 	t.Helper()
 	now := h.Clock.Now()
 	if _, err := h.Store.Update(t.Context(), func(tx store.Tx) error {
-		var errs []error
+		errs := []error{tx.PutGrant(store.Grant{ID: "grant_waiting", State: store.GrantRevoked})}
 		for i := range n {
 			end := now.Add(time.Hour)
 			handle, err := json.Marshal(mint.Handle{Provider: mint.ProviderAWS, Role: "s3", SessionName: fmt.Sprint("waiting-", i), NotAfter: end})

@@ -3,7 +3,8 @@
 //
 // Laws:
 //   - State is in the store, in the caller's transaction: a restart forgets
-//     nothing, and two replicas share one budget.
+//     nothing, and two replicas share one budget. Only calls as such are counted in
+//     memory: see Call.
 //   - A frozen agent gets nothing, whatever policy says.
 //   - Limits are keyed on stable names, never on a session: see Key.
 //   - It is asked at request, and again at every mint.
@@ -40,7 +41,8 @@ func (e *RateError) Unwrap() error { return ErrRateLimited }
 // Tx is what the guard needs of a transaction.
 type Tx interface {
 	Frozen(agent string) (cause string, frozen bool, err error)
-	TakeToken(key string, now time.Time, interval time.Duration, burst int) (time.Duration, error)
+	Bucket(key string) (full time.Time, err error)
+	PutBucket(key string, full time.Time) error
 	Now() time.Time
 }
 
@@ -54,6 +56,10 @@ type Config struct {
 	// DelegateRatePerMinute and DelegateBurst are one delegate's, over all agents
 	// that it speaks for, who keep their own; ten times the agents' when zero.
 	DelegateRatePerMinute, DelegateBurst int
+	// CallsPerMinute and CallBurst are one agent's calls of any kind; ten times
+	// RatePerMinute and Burst when zero. A delegate has as many times those as it has
+	// of the others.
+	CallsPerMinute, CallBurst int
 	// RateBy names the template attributes that limits are keyed on; all but
 	// "session" when empty.
 	RateBy []string
@@ -67,13 +73,21 @@ type Guard struct {
 
 	delegateInterval time.Duration
 	delegateBurst    int
+
+	callInterval, delegateCallInterval time.Duration
+	callBurst, delegateCallBurst       int
+	calls                              calls
 }
 
-const maxRate = 6_000_000
+const (
+	maxRate = 6_000_000
+	// callFactor is how many calls there are for each token of Throttle's.
+	callFactor = 10
+)
 
 // New validates cfg.
 func New(cfg Config) (*Guard, error) {
-	for _, c := range []struct{ rate, burst int }{{cfg.RatePerMinute, cfg.Burst}, {cfg.DelegateRatePerMinute, cfg.DelegateBurst}} {
+	for _, c := range []struct{ rate, burst int }{{cfg.RatePerMinute, cfg.Burst}, {cfg.DelegateRatePerMinute, cfg.DelegateBurst}, {cfg.CallsPerMinute, cfg.CallBurst}} {
 		if c.rate < 0 || c.burst < 0 || c.rate > maxRate {
 			return nil, fmt.Errorf("guard: rate_per_minute %d and burst %d must be 0 or more, at most 6,000,000 a minute", c.rate, c.burst)
 		}
@@ -90,7 +104,15 @@ func New(cfg Config) (*Guard, error) {
 	if cfg.DelegateBurst == 0 {
 		cfg.DelegateBurst = 10 * cfg.Burst
 	}
+	if cfg.CallsPerMinute == 0 {
+		cfg.CallsPerMinute = min(callFactor*cfg.RatePerMinute, maxRate)
+	}
+	if cfg.CallBurst == 0 {
+		cfg.CallBurst = callFactor * cfg.Burst
+	}
 	return &Guard{
+		callInterval: time.Minute / time.Duration(cfg.CallsPerMinute), callBurst: cfg.CallBurst,
+		delegateCallInterval: time.Minute / time.Duration(min(callFactor*cfg.CallsPerMinute, maxRate)), delegateCallBurst: callFactor * cfg.CallBurst,
 		interval: time.Minute / time.Duration(cfg.RatePerMinute), burst: cfg.Burst, rateBy: slices.Clone(cfg.RateBy),
 		delegateInterval: time.Minute / time.Duration(cfg.DelegateRatePerMinute), delegateBurst: cfg.DelegateBurst,
 	}, nil
@@ -101,7 +123,7 @@ func New(cfg Config) (*Guard, error) {
 // anything is recorded, so that a flood cannot fill the ledger.
 func (g *Guard) Throttle(tx Tx, a identity.Agent) error {
 	if d := a.Delegate(); !d.IsZero() {
-		wait, err := tx.TakeToken("delegate:"+d.String(), tx.Now(), g.delegateInterval, g.delegateBurst)
+		wait, err := takeToken(tx, "delegate:"+d.String(), g.delegateInterval, g.delegateBurst)
 		if err != nil {
 			return err
 		}
@@ -109,7 +131,7 @@ func (g *Guard) Throttle(tx Tx, a identity.Agent) error {
 			return &RateError{Wait: wait}
 		}
 	}
-	wait, err := tx.TakeToken("agent:"+g.Key(a), tx.Now(), g.interval, g.burst)
+	wait, err := takeToken(tx, "agent:"+g.Key(a), g.interval, g.burst)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/broker/identity"
+	"github.com/valetkey/valetkey/broker/spiffepath"
 )
 
 // sessionAttribute is the one that no limit is keyed on unless the config names
@@ -47,11 +48,12 @@ func CheckRateBy(rateBy, templates []string) error {
 	names := map[string][]string{}
 	var all []string
 	for _, text := range templates {
-		n, err := identity.TemplateAttributes(text)
+		t, err := spiffepath.Parse(text)
 		if err != nil {
 			return err
 		}
-		names[text], all = n, append(all, n...)
+		names[text] = t.Attributes()
+		all = append(all, names[text]...)
 	}
 	for _, n := range rateBy {
 		if !slices.Contains(all, n) {

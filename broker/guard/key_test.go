@@ -26,7 +26,7 @@ func agents(t *testing.T, templates ...string) func(id string) identity.Agent {
 	})
 	src := authority.Source(spiffeid.RequireFromString("spiffe://example.org/broker"))
 	auth, err := identity.New(identity.Config{
-		TrustDomains: []string{"example.org"}, PathTemplates: templates, AllowedIDs: []string{"spiffe://example.org/operator"},
+		TrustDomains: []string{"example.org"}, PathTemplates: templates, Operators: []string{"spiffe://example.org/operator"},
 	}, src, src)
 	if err != nil {
 		t.Fatal(err)

@@ -22,17 +22,22 @@ type Agent struct {
 	attributes map[string]string
 	expiresAt  time.Time
 	method     string
+	role       Role
 	delegate   spiffeid.ID
 }
 
 // Valid is false for an Agent that Authenticate did not make.
-func (a Agent) Valid() bool { return a.method != "" && !a.id.IsZero() }
+func (a Agent) Valid() bool { return a.role != 0 && !a.id.IsZero() }
+
+// Role is what the caller is to the broker: RoleAgent but for an operator's and an
+// approver's own calls.
+func (a Agent) Role() Role { return a.role }
 
 // ID is the verified SPIFFE ID.
 func (a Agent) ID() spiffeid.ID { return a.id }
 
 // Attributes are the segments of the ID's path by the names that the matching
-// template gives them. Empty for an ID from the list of exact IDs. The caller
+// template gives them. Empty for operators and approvers. The caller
 // owns the map.
 func (a Agent) Attributes() map[string]string {
 	attributes := make(map[string]string, len(a.attributes))

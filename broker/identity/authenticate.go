@@ -26,19 +26,20 @@ type Config struct {
 	// the order in which they are tried. "/agent/{user}/{session}" matches
 	// exactly three segments and names two of them. A template that begins with
 	// "spiffe://domain/" holds in that domain alone, a bare one in all of
-	// TrustDomains. No template and no AllowedIDs is an error.
+	// TrustDomains. An error where nobody at all could call.
 	PathTemplate  string
 	PathTemplates []string
 
-	// AllowedIDs are whole SPIFFE IDs that may call without fitting a template,
-	// such as the operators'.
-	AllowedIDs []string
+	// Operators and Approvers are whole SPIFFE IDs. An ID has one role: none of them
+	// may be in the other list or a delegate's, or fit a template.
+	Operators []string
+	Approvers []string
 
 	// Delegates are who may speak for agents; nil for nobody.
 	Delegates []Delegate
 
-	// AllowJWT makes a JWT-SVID in "authorization: Bearer" count, before the TLS
-	// peer. Set it only for a listener behind a proxy that ends TLS.
+	// AllowJWT makes an agent's JWT-SVID in "authorization: Bearer" count, before the
+	// TLS peer. Set it only for a listener behind a proxy that ends TLS.
 	AllowJWT bool
 
 	// JWTAudience must be in a JWT-SVID's aud. Required with AllowJWT.
@@ -52,10 +53,7 @@ type Config struct {
 // Authenticator turns a call into an Agent. It is safe for concurrent
 // use as far as its bundle sources are.
 type Authenticator struct {
-	domains    map[spiffeid.TrustDomain]bool
-	templates  []template
-	allowed    map[spiffeid.ID]bool
-	delegates  map[spiffeid.ID][]template
+	callers    callers
 	allowJWT   bool
 	audience   string
 	now        func() time.Time
@@ -67,8 +65,6 @@ type Authenticator struct {
 // New validates cfg. jwtBundles may be nil where AllowJWT is not set.
 func New(cfg Config, bundles x509bundle.Source, jwtBundles jwtbundle.Source) (*Authenticator, error) {
 	a := &Authenticator{
-		domains:    make(map[spiffeid.TrustDomain]bool),
-		allowed:    make(map[spiffeid.ID]bool),
 		allowJWT:   cfg.AllowJWT,
 		audience:   cfg.JWTAudience,
 		now:        cfg.Now,
@@ -87,59 +83,11 @@ func New(cfg Config, bundles x509bundle.Source, jwtBundles jwtbundle.Source) (*A
 		// go-spiffe takes an empty audience for "any", so this must not pass.
 		return nil, errors.New("configuring identity: JWT-SVIDs are allowed without an audience")
 	}
-	if err := a.addCallers(cfg); err != nil {
-		return nil, fmt.Errorf("configuring identity: %w", err)
-	}
-	if err := a.addDelegates(cfg.Delegates); err != nil {
+	var err error
+	if a.callers, err = newCallers(cfg); err != nil {
 		return nil, fmt.Errorf("configuring identity: %w", err)
 	}
 	return a, nil
-}
-
-func (a *Authenticator) addCallers(cfg Config) error {
-	if len(cfg.TrustDomains) == 0 {
-		return errors.New("no trust domain is listed")
-	}
-	for _, name := range cfg.TrustDomains {
-		domain, err := spiffeid.TrustDomainFromString(name)
-		if err != nil {
-			return fmt.Errorf("reading trust domain %q: %w", name, err)
-		}
-		a.domains[domain] = true
-	}
-	texts := cfg.PathTemplates
-	if cfg.PathTemplate != "" {
-		texts = append([]string{cfg.PathTemplate}, texts...)
-	}
-	shapes := make(map[string]string)
-	for _, text := range texts {
-		t, err := parseTemplate(text)
-		if err != nil {
-			return err
-		}
-		if !t.trustDomain.IsZero() && !a.domains[t.trustDomain] {
-			return fmt.Errorf("reading path template %q: its trust domain is not listed", text)
-		}
-		if other, ok := shapes[t.shape()]; ok {
-			return fmt.Errorf("reading path template %q: it matches the same IDs as %q", text, other)
-		}
-		shapes[t.shape()] = text
-		a.templates = append(a.templates, t)
-	}
-	for _, text := range cfg.AllowedIDs {
-		id, err := spiffeid.FromString(text)
-		if err != nil {
-			return fmt.Errorf("reading allowed ID %q: %w", text, err)
-		}
-		if !a.domains[id.TrustDomain()] {
-			return fmt.Errorf("reading allowed ID %q: its trust domain is not listed", text)
-		}
-		a.allowed[id] = true
-	}
-	if len(a.templates)+len(a.allowed) == 0 {
-		return errors.New("no path template and no allowed ID: nobody could call")
-	}
-	return nil
 }
 
 // Authenticate says who is calling, from the gRPC peer and metadata in ctx. It
@@ -229,24 +177,24 @@ func x509Reason(err error) error {
 }
 
 func (a *Authenticator) checkDomain(domain spiffeid.TrustDomain) error {
-	if !a.domains[domain] {
+	if !a.callers.domains[domain] {
 		return fmt.Errorf("%w: %q is not listed", ErrTrustDomain, domain)
 	}
 	return nil
 }
 
 // admit is the only place where an Agent is made: the SVID is verified, its own or
-// its delegate's; what is left is whether its ID may call.
+// its delegate's; what is left is whether its ID may call, and as what.
 func (a *Authenticator) admit(id spiffeid.ID, expiresAt time.Time, method string) (Agent, error) {
-	agent := Agent{id: id, expiresAt: expiresAt.UTC(), method: method}
-	for _, t := range a.templates {
-		if attributes, ok := t.match(id); ok {
-			agent.attributes = attributes
-			return agent, nil
+	agent := Agent{id: id, expiresAt: expiresAt.UTC(), method: method, role: a.callers.roles[id]}
+	if agent.role != 0 {
+		if method == MethodJWT {
+			return Agent{}, &Refusal{Claimed: id, Cause: fmt.Errorf("%w: it is %s", ErrByToken, agent.role)}
 		}
+		return agent, nil // a delegate too: it is asked next whom it speaks for
 	}
-	// A delegate is let in to be asked whom it speaks for.
-	if a.allowed[id] || a.delegates[id] != nil {
+	if attributes, fits := a.callers.isAgent(id); fits {
+		agent.role, agent.attributes = RoleAgent, attributes
 		return agent, nil
 	}
 	return Agent{}, &Refusal{Claimed: id, Cause: ErrNotAllowed}

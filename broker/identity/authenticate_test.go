@@ -339,8 +339,6 @@ func TestBearerWithoutAllowJWT(t *testing.T) {
 	}
 	agent, err := auth.Authenticate(metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+token)))
 	refused(t, agent, err, identity.ErrUnauthenticated)
-	agent, err = auth.AuthenticateJWT(token)
-	refused(t, agent, err, identity.ErrUnauthenticated)
 }
 
 func TestJWT(t *testing.T) {

@@ -16,10 +16,10 @@ func TestConfigRefused(t *testing.T) {
 	}{
 		"no domain":           {func(c *identity.Config) { c.TrustDomains = nil }, "no trust domain"},
 		"bad domain":          {func(c *identity.Config) { c.TrustDomains = []string{"Not A Domain"} }, "Not A Domain"},
-		"nobody":              {func(c *identity.Config) { c.PathTemplate, c.AllowedIDs = "", nil }, "nobody could call"},
+		"nobody":              {func(c *identity.Config) { c.PathTemplate, c.Operators = "", nil }, "nobody could call"},
 		"no audience":         {func(c *identity.Config) { c.JWTAudience = "" }, "without an audience"},
-		"bad ID":              {func(c *identity.Config) { c.AllowedIDs = []string{"ann"} }, `"ann"`},
-		"foreign ID":          {func(c *identity.Config) { c.AllowedIDs = []string{"spiffe://foreign.test/ann"} }, "not listed"},
+		"bad ID":              {func(c *identity.Config) { c.Operators = []string{"ann"} }, `"ann"`},
+		"foreign ID":          {func(c *identity.Config) { c.Operators = []string{"spiffe://foreign.test/ann"} }, "not listed"},
 		"foreign template":    {func(c *identity.Config) { c.PathTemplate = "spiffe://foreign.test/{a}" }, "not listed"},
 		"same template twice": {func(c *identity.Config) { c.PathTemplates = []string{"/agent/{a}/{b}"} }, "the same IDs"},
 	} {

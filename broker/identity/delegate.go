@@ -7,6 +7,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/valetkey/valetkey/broker/spiffepath"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -14,7 +15,7 @@ import (
 // agents that they are, such as the plugin inside a Vault. It can do what each of
 // those agents can do, and nothing else: it is no agent itself.
 type Delegate struct {
-	// ID is its whole SPIFFE ID, which need not fit a path template.
+	// ID is its whole SPIFFE ID, which fits no path template.
 	ID string
 	// Agents are path templates, as Config.PathTemplates has them, of the agents
 	// that it may speak for. Such an agent must fit one of Config.PathTemplates
@@ -22,32 +23,25 @@ type Delegate struct {
 	Agents []string
 }
 
-func (a *Authenticator) addDelegates(delegates []Delegate) error {
-	a.delegates = make(map[spiffeid.ID][]template)
-	for _, d := range delegates {
-		id, err := spiffeid.FromString(d.ID)
-		switch {
-		case err != nil:
+func (c *callers) addDelegate(d Delegate) error {
+	id, err := c.addID(d.ID, roleDelegate)
+	switch {
+	case err != nil:
+		return err
+	case c.delegates[id] != nil:
+		return fmt.Errorf("reading delegate %q: it is listed twice", d.ID)
+	case len(d.Agents) == 0:
+		return fmt.Errorf("reading delegate %q: it names no agents to speak for", d.ID)
+	}
+	for _, text := range d.Agents {
+		t, err := spiffepath.Parse(text)
+		if err != nil {
 			return fmt.Errorf("reading delegate %q: %w", d.ID, err)
-		case !a.domains[id.TrustDomain()]:
-			return fmt.Errorf("reading delegate %q: its trust domain is not listed", d.ID)
-		case a.allowed[id]:
-			return fmt.Errorf("reading delegate %q: it is among the allowed IDs, so that its own calls and those for agents could not be told apart", d.ID)
-		case a.delegates[id] != nil:
-			return fmt.Errorf("reading delegate %q: it is listed twice", d.ID)
-		case len(d.Agents) == 0:
-			return fmt.Errorf("reading delegate %q: it names no agents to speak for", d.ID)
 		}
-		for _, text := range d.Agents {
-			t, err := parseTemplate(text)
-			if err != nil {
-				return fmt.Errorf("reading delegate %q: %w", d.ID, err)
-			}
-			if !t.trustDomain.IsZero() && !a.domains[t.trustDomain] {
-				return fmt.Errorf("reading delegate %q: the trust domain of %q is not listed", d.ID, text)
-			}
-			a.delegates[id] = append(a.delegates[id], t)
+		if !t.TrustDomain().IsZero() && !c.domains[t.TrustDomain()] {
+			return fmt.Errorf("reading delegate %q: the trust domain of %q is not listed", d.ID, text)
 		}
+		c.delegates[id] = append(c.delegates[id], t)
 	}
 	return nil
 }
@@ -56,7 +50,7 @@ func (a *Authenticator) addDelegates(delegates []Delegate) error {
 // delegate. Nothing in the metadata can make one of a caller that is not listed.
 func (a *Authenticator) speakFor(ctx context.Context, caller Agent) (Agent, error) {
 	named := metadata.ValueFromIncomingContext(ctx, valetkeyv1.OnBehalfOfAgent)
-	rules, isDelegate := a.delegates[caller.id]
+	isDelegate := caller.role == roleDelegate
 	switch {
 	case !isDelegate && len(named) == 0:
 		return caller, nil
@@ -73,14 +67,12 @@ func (a *Authenticator) speakFor(ctx context.Context, caller Agent) (Agent, erro
 		return Agent{}, &Refusal{Claimed: id, Delegate: caller.id, Cause: fmt.Errorf("%w: %s", ErrNotDelegated, why)}
 	}
 	switch {
-	case !a.domains[id.TrustDomain()]:
+	case !a.callers.domains[id.TrustDomain()]:
 		return refuse("the agent's trust domain is not listed")
-	case !matchesAny(rules, id):
+	case !matchesAny(a.callers.delegates[caller.id], id):
 		return refuse("the agent fits none of the delegate's templates")
-	case a.allowed[id]:
-		return refuse("the agent is one of the broker's operators")
-	case a.delegates[id] != nil:
-		return refuse("the agent is a delegate itself")
+	case a.callers.roles[id] != 0:
+		return refuse("it is " + a.callers.roles[id].String() + ", and no agent")
 	}
 	agent, err := a.admit(id, caller.expiresAt, caller.method)
 	if err != nil {
@@ -90,9 +82,9 @@ func (a *Authenticator) speakFor(ctx context.Context, caller Agent) (Agent, erro
 	return agent, nil
 }
 
-func matchesAny(templates []template, id spiffeid.ID) bool {
+func matchesAny(templates []spiffepath.Template, id spiffeid.ID) bool {
 	for _, t := range templates {
-		if _, ok := t.match(id); ok {
+		if _, ok := t.Match(id); ok {
 			return true
 		}
 	}

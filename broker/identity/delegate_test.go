@@ -16,7 +16,6 @@ const vaultID = "spiffe://example.org/vault/plugin"
 func delegates(cfg *identity.Config) {
 	cfg.Delegates = []identity.Delegate{
 		{ID: vaultID, Agents: []string{"/agent/{user}/vault", "/operator/{name}", "/vault/{what}", "spiffe://example.org/batch/{job}"}},
-		{ID: "spiffe://example.org/agent/gate/way", Agents: []string{"/agent/{user}/vault"}},
 	}
 }
 
@@ -32,24 +31,22 @@ func TestSpeakFor(t *testing.T) {
 		names  []string
 		want   error
 	}{
-		"its agent":                   {vaultID, []string{alice}, nil},
-		"a delegate under a template": {"spiffe://example.org/agent/gate/way", []string{alice}, nil},
-		"nobody":                      {vaultID, nil, identity.ErrNoAgentNamed},
-		"nobody, under a template":    {"spiffe://example.org/agent/gate/way", nil, identity.ErrNoAgentNamed},
-		"two":                         {vaultID, []string{alice, "spiffe://example.org/agent/bob/vault"}, identity.ErrNoAgentNamed},
-		"the same twice":              {vaultID, []string{alice, alice}, identity.ErrNoAgentNamed},
-		"nothing":                     {vaultID, []string{""}, identity.ErrNoAgentNamed},
-		"no SPIFFE ID":                {vaultID, []string{"alice"}, identity.ErrNoAgentNamed},
-		"dots":                        {vaultID, []string{"spiffe://example.org/agent/../vault"}, identity.ErrNoAgentNamed},
-		"another session":             {vaultID, []string{"spiffe://example.org/agent/alice/s1"}, identity.ErrNotDelegated},
-		"a longer path":               {vaultID, []string{alice + "/s1"}, identity.ErrNotDelegated},
-		"another domain":              {vaultID, []string{"spiffe://other.example/agent/alice/vault"}, identity.ErrNotDelegated},
-		"an operator":                 {vaultID, []string{"spiffe://example.org/operator/ann"}, identity.ErrNotDelegated},
-		"itself":                      {vaultID, []string{vaultID}, identity.ErrNotDelegated},
-		"no path template":            {vaultID, []string{"spiffe://example.org/batch/nightly"}, identity.ErrNotDelegated},
-		"an agent for another":        {"spiffe://example.org/agent/bob/s1", []string{alice}, identity.ErrNotDelegate},
-		"an agent for itself":         {alice, []string{alice}, identity.ErrNotDelegate},
-		"an operator for an agent":    {"spiffe://example.org/operator/ann", []string{alice}, identity.ErrNotDelegate},
+		"its agent":                {vaultID, []string{alice}, nil},
+		"nobody":                   {vaultID, nil, identity.ErrNoAgentNamed},
+		"two":                      {vaultID, []string{alice, "spiffe://example.org/agent/bob/vault"}, identity.ErrNoAgentNamed},
+		"the same twice":           {vaultID, []string{alice, alice}, identity.ErrNoAgentNamed},
+		"nothing":                  {vaultID, []string{""}, identity.ErrNoAgentNamed},
+		"no SPIFFE ID":             {vaultID, []string{"alice"}, identity.ErrNoAgentNamed},
+		"dots":                     {vaultID, []string{"spiffe://example.org/agent/../vault"}, identity.ErrNoAgentNamed},
+		"another session":          {vaultID, []string{"spiffe://example.org/agent/alice/s1"}, identity.ErrNotDelegated},
+		"a longer path":            {vaultID, []string{alice + "/s1"}, identity.ErrNotDelegated},
+		"another domain":           {vaultID, []string{"spiffe://other.example/agent/alice/vault"}, identity.ErrNotDelegated},
+		"an operator":              {vaultID, []string{"spiffe://example.org/operator/ann"}, identity.ErrNotDelegated},
+		"itself":                   {vaultID, []string{vaultID}, identity.ErrNotDelegated},
+		"no path template":         {vaultID, []string{"spiffe://example.org/batch/nightly"}, identity.ErrNotDelegated},
+		"an agent for another":     {"spiffe://example.org/agent/bob/s1", []string{alice}, identity.ErrNotDelegate},
+		"an agent for itself":      {alice, []string{alice}, identity.ErrNotDelegate},
+		"an operator for an agent": {"spiffe://example.org/operator/ann", []string{alice}, identity.ErrNotDelegate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := l.dial(t, authority.Source(mustID(t, tc.caller)), mustID(t, "spiffe://example.org/broker"))
@@ -105,14 +102,14 @@ func TestDelegateConfig(t *testing.T) {
 		{[]identity.Delegate{{ID: vaultID, Agents: good}}, ""},
 		{[]identity.Delegate{{ID: "vault", Agents: good}}, "scheme"},
 		{[]identity.Delegate{{ID: "spiffe://other.example/vault", Agents: good}}, "is not listed"},
-		{[]identity.Delegate{{ID: "spiffe://example.org/operator/ann", Agents: good}}, "allowed IDs"},
+		{[]identity.Delegate{{ID: "spiffe://example.org/operator/ann", Agents: good}}, "an operator and as a delegate"},
 		{[]identity.Delegate{{ID: vaultID}}, "names no agents"},
 		{[]identity.Delegate{{ID: vaultID, Agents: []string{"agent"}}}, "path template"},
 		{[]identity.Delegate{{ID: vaultID, Agents: []string{"spiffe://other.example/a"}}}, "is not listed"},
 		{[]identity.Delegate{{ID: vaultID, Agents: good}, {ID: vaultID, Agents: good}}, "twice"},
 	} {
 		_, err := identity.New(identity.Config{
-			TrustDomains: []string{ourDomain}, PathTemplate: "/agent/{user}/{session}", AllowedIDs: []string{"spiffe://example.org/operator/ann"}, Delegates: tc.delegates,
+			TrustDomains: []string{ourDomain}, PathTemplate: "/agent/{user}/{session}", Operators: []string{"spiffe://example.org/operator/ann"}, Delegates: tc.delegates,
 		}, src, src)
 		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%v: %v, want %q", tc.delegates, err, tc.want)

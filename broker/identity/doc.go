@@ -16,9 +16,12 @@
 //     were checked under the very same authorities are not computed again.
 //  2. A trust domain that is not on the list is refused, also when its bundle is
 //     known through federation.
-//  3. An ID that fits no template and is not on the list of exact IDs is refused.
+//  3. An ID has one role: an agent by template, an operator, an approver or a
+//     delegate, on every listener alike. One with two is refused at load, and one
+//     with none at every call.
 //  4. An X509-SVID has exactly one URI SAN and is no CA (X509-SVID sections 2, 4, 5).
-//  5. A JWT-SVID counts only where AllowJWT is set, and only with our audience.
+//  5. A JWT-SVID counts only where AllowJWT is set, only with our audience, and for
+//     agents alone: whoever sees a token can send it again.
 //  6. A delegate's SVID makes no Agent of itself: it names an agent that the
 //     operator has listed for it, on every call, or is refused. Only the agent's
 //     own path gives attributes. Nobody speaks for an operator or a delegate.

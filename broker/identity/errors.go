@@ -25,6 +25,10 @@ var (
 	// ErrNotAllowed means the SVID is good, but its ID fits no template.
 	ErrNotAllowed = fmt.Errorf("%w: SPIFFE ID is not allowed here", ErrUnauthenticated)
 
+	// ErrByToken means that somebody came with a JWT-SVID who is more than an agent:
+	// whoever sees a token can send it again.
+	ErrByToken = fmt.Errorf("%w: operators, approvers and delegates come with an X509-SVID", ErrNotAllowed)
+
 	// ErrNotDelegate means that a caller which is no delegate named an agent to
 	// speak for.
 	ErrNotDelegate = fmt.Errorf("%w: caller may speak for nobody", ErrNotAllowed)

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -26,16 +25,6 @@ func (a *Authenticator) authenticateJWT(values []string) (Agent, error) {
 		return Agent{}, fmt.Errorf("%w: authorization is not a bearer token", ErrUnauthenticated)
 	}
 	return a.verifyJWT(token)
-}
-
-// AuthenticateJWT verifies a JWT-SVID. It refuses every token where AllowJWT is
-// not set, and a delegate's, which names nobody here.
-func (a *Authenticator) AuthenticateJWT(token string) (Agent, error) {
-	caller, err := a.verifyJWT(token)
-	if err != nil {
-		return Agent{}, err
-	}
-	return a.speakFor(context.Background(), caller)
 }
 
 func (a *Authenticator) verifyJWT(token string) (Agent, error) {

@@ -65,7 +65,7 @@ func serve(t *testing.T, a *devauthority.Authority, id spiffeid.ID) (address str
 
 func open(t *testing.T, cfg identity.SourceConfig) identity.Source {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	src, err := identity.Open(ctx, cfg)
 	if err != nil {
@@ -78,7 +78,7 @@ func open(t *testing.T, cfg identity.SourceConfig) identity.Source {
 // eventually polls for what another process or goroutine will bring about.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()

@@ -42,7 +42,7 @@ func newAuthenticator(t testing.TB, src identity.Source, edit func(*identity.Con
 	cfg := identity.Config{
 		TrustDomains: []string{ourDomain},
 		PathTemplate: "/agent/{user}/{session}",
-		AllowedIDs:   []string{"spiffe://example.org/operator/ann"},
+		Operators:    []string{"spiffe://example.org/operator/ann"},
 		AllowJWT:     true,
 		JWTAudience:  audience,
 	}

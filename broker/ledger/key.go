@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -120,6 +121,18 @@ func (k *Key) Origin() string { return k.signer.Name() }
 
 // VerifierKey is what users pin: "name+hash+key" as note spells it.
 func (k *Key) VerifierKey() string { return k.vkey }
+
+// Derive is a secret of 32 bytes that is label's alone, the same whenever this key is loaded. It
+// rests on Ed25519 signing one text one way: label, without a line end, is no checkpoint's text,
+// and the signature over it goes nowhere else.
+func (k *Key) Derive(label string) ([]byte, error) {
+	sig, err := k.signer.Sign([]byte("valetkey derive v1: " + strings.ReplaceAll(label, "\n", " ")))
+	if err != nil {
+		return nil, fmt.Errorf("%w: deriving: %w", ErrKey, err)
+	}
+	sum := sha256.Sum256(sig)
+	return sum[:], nil
+}
 
 // Seal signs a C2SP tlog-checkpoint. It is a store.SealFunc.
 func (k *Key) Seal(t tlog.Tree) ([]byte, error) {

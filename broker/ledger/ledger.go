@@ -3,7 +3,9 @@
 //
 // Laws:
 //   - An Intent exists only once its record is durable; a Receipt likewise.
-//   - A change of state without a record is not possible through a Tx.
+//   - A change of state comes with its record, as one grant.Change: a Tx can write the
+//     rows of state in no other way, and nothing but package grant can make one.
+//   - On a store that is damaged there is no Intent.
 //   - The log is append-only. A checkpoint is signed with a key that is not in
 //     the database, and a database that does not match its key is not opened.
 //   - No secret is ever in a record.
@@ -19,7 +21,8 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
-	"github.com/valetkey/valetkey/broker/approval"
+	"github.com/valetkey/valetkey/broker/internal/grant"
+	"github.com/valetkey/valetkey/broker/quorum"
 	"github.com/valetkey/valetkey/broker/store"
 )
 
@@ -31,6 +34,9 @@ var (
 	ErrNoRecord = errors.New("no such record")
 )
 
+// Timeout bounds the record of an outcome.
+const Timeout = 10 * time.Second
+
 // Ledger commits state together with its record. It is safe for concurrent use.
 type Ledger struct {
 	st  store.Store
@@ -40,18 +46,22 @@ type Ledger struct {
 // New returns the ledger in st. now is the broker's clock.
 func New(st store.Store, now func() time.Time) *Ledger { return &Ledger{st: st, now: now} }
 
-// Tx is a store transaction that can write records.
+// Tx is a store transaction that reads rows, writes records, and changes state with them.
 type Tx struct {
-	store.Tx
+	store.Reader
+	rows      store.Tx
+	damage    func() error
 	now       time.Time
 	committed bool
+	// leaf is that of the newest record.
+	leaf []byte
 }
 
 // Commit runs fn in one durable transaction.
 func (l *Ledger) Commit(ctx context.Context, fn func(*Tx) error) (store.Head, error) {
 	var last *Tx
 	head, err := l.st.Update(ctx, func(t store.Tx) error {
-		last = &Tx{Tx: t, now: l.now().UTC()}
+		last = &Tx{Reader: struct{ store.Reader }{t}, rows: t, damage: l.st.Damage, now: l.now().UTC()}
 		return fn(last)
 	})
 	if err != nil {
@@ -64,79 +74,88 @@ func (l *Ledger) Commit(ctx context.Context, fn func(*Tx) error) (store.Head, er
 // Now is the transaction's time: every row and record in it bears the same.
 func (t *Tx) Now() time.Time { return t.now }
 
-// Record appends r, stamped with the transaction's time.
-func (t *Tx) Record(r Record) (int64, error) {
-	r.V, r.Time = 1, t.now
-	leaf, err := r.leaf()
-	if err != nil {
-		return 0, err
-	}
-	return t.Append(leaf)
+// Record is one event, as it is on the log.
+type Record = grant.Record
+
+// Write puts one event on the record, in a transaction of its own.
+func (l *Ledger) Write(ctx context.Context, c grant.Change) error {
+	_, err := l.Commit(ctx, func(t *Tx) error {
+		return t.Change(c)
+	})
+	return err
+}
+
+// WriteRepaired puts on the record that a person has looked at a damaged store.
+func (l *Ledger) WriteRepaired(ctx context.Context, cause string) error {
+	return l.Write(ctx, grant.Repaired(cause))
 }
 
 // Intent is evidence that a minting is on the record and may begin.
 type Intent struct {
 	tx        *Tx
-	clearance approval.Clearance
-	issuance  store.Issuance
-	session   string
-	record    Record
+	clearance quorum.Clearance
+	opening   grant.Opening
 }
 
 // Valid says whether the intent's transaction is durable.
 func (i Intent) Valid() bool { return i.tx != nil && i.tx.committed && i.clearance.Valid() }
 
 // Clearance is what the intent rests on.
-func (i Intent) Clearance() approval.Clearance { return i.clearance }
+func (i Intent) Clearance() quorum.Clearance { return i.clearance }
 
-// Issuance is the row that the intent opened.
-func (i Intent) Issuance() store.Issuance { return i.issuance }
+// Opening is the issuance that it opened, with the name of the session upstream, on the
+// record before it exists.
+func (i Intent) Opening() grant.Opening { return i.opening }
 
-// Session is the upstream session's name, on the record before it exists.
-func (i Intent) Session() string { return i.session }
-
-// Intend opens an issuance. The Intent is refused by every later step until
-// the transaction is durable.
-func (t *Tx) Intend(c approval.Clearance, iss store.Issuance, session string, r Record) (Intent, error) {
-	if !c.Valid() {
-		return Intent{}, approval.ErrNoClearance
+// Intend opens an issuance, with the work that ends its credential: what cannot be
+// revoked is not minted, and nothing is on a store that is damaged. The Intent is refused
+// by every later step until the transaction is durable.
+func (t *Tx) Intend(c quorum.Clearance, o grant.Opening) (Intent, error) {
+	if err := t.damage(); err != nil {
+		return Intent{}, err
 	}
-	na := iss.NotAfter
-	r.Type, r.Issuance, r.Session, r.NotAfter = IssuanceIntended, iss.ID, session, &na
-	idx, err := t.Record(r)
+	o, change, err := o.Intend(c)
 	if err != nil {
 		return Intent{}, err
 	}
-	iss.State, iss.At, iss.Index = store.IssuanceIntended, t.now, idx
-	if err := t.PutIssuance(iss); err != nil {
+	if err := t.Change(change); err != nil {
 		return Intent{}, err
 	}
-	return Intent{tx: t, clearance: c, issuance: iss, session: session, record: r}, nil
+	return Intent{tx: t, clearance: c, opening: o}, nil
 }
 
-// Conclude closes the intent's issuance with its outcome. fn runs in the
-// outcome's transaction: it fills in the record, changes other rows, and says
-// how the issuance ended. The Receipt proves that the outcome is on the record.
-func (l *Ledger) Conclude(ctx context.Context, i Intent, fn func(*Tx, *Record, *store.Issuance) error) (Receipt, error) {
+// Conclude closes the intent's issuance. fn finds out how it ended, in the outcome's
+// transaction. The Receipt proves that the outcome is on the record.
+func (l *Ledger) Conclude(ctx context.Context, i Intent, fn func(*Tx) (grant.Change, error)) (Receipt, error) {
 	if !i.Valid() {
 		return Receipt{}, ErrNotDurable
 	}
 	var index int64
-	head, err := l.Commit(ctx, func(t *Tx) (err error) {
-		r, iss := i.record, i.issuance
-		if err := fn(t, &r, &iss); err != nil {
+	var leaf []byte
+	head, err := l.Commit(ctx, func(t *Tx) error {
+		c, err := fn(t)
+		if err != nil {
 			return err
 		}
-		if iss.Index, err = t.Record(r); err != nil {
-			return err
+		if iss := c.Rows().Issuance; iss == nil || iss.ID != i.opening.Issuance().ID {
+			return fmt.Errorf("%w: the outcome is of another issuance", ErrNotDurable)
 		}
-		index = iss.Index
-		return t.PutIssuance(iss)
+		index, err = t.change(c)
+		leaf = t.leaf
+		return err
 	})
 	if err != nil {
 		return Receipt{}, err
 	}
-	return l.prove(ctx, head, index)
+	if head.Hashes == nil {
+		return l.prove(ctx, head, index)
+	}
+	// Nothing is read: the hashes are those that became durable with the record.
+	proof, err := tlog.ProveRecord(head.Size, index, head.Hashes)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("proving record %d: %w", index, err)
+	}
+	return Receipt{index: index, record: leaf, proof: proof, checkpoint: head.Checkpoint}, nil
 }
 
 // Receipt is a record with its proof.
@@ -179,6 +198,9 @@ func (l *Ledger) prove(ctx context.Context, head store.Head, index int64) (Recei
 	}
 	return out, nil
 }
+
+// Damage is why nothing may be minted: the store's own damage, or nil.
+func (l *Ledger) Damage() error { return l.st.Damage() }
 
 // Head returns the newest durable head.
 func (l *Ledger) Head(ctx context.Context) (h store.Head, err error) {

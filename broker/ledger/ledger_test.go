@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/valetkey/valetkey/broker/internal/grant"
 	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/store"
 	"github.com/valetkey/valetkey/broker/store/sqlite"
@@ -50,7 +52,7 @@ func write(t *testing.T, l *ledger.Ledger, n int) {
 	t.Helper()
 	if _, err := l.Commit(t.Context(), func(tx *ledger.Tx) error {
 		for range n {
-			if _, err := tx.Record(ledger.Record{Type: ledger.TaskOpened}); err != nil {
+			if err := tx.Change(grant.Damaged("x")); err != nil {
 				return err
 			}
 		}
@@ -124,11 +126,8 @@ func TestZeroEvidenceIsRefused(t *testing.T) {
 func TestRecordThatFitsNoLeafChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	l, _ := open(t, dir, key(t, dir))
-	_, err := l.Commit(t.Context(), func(tx *ledger.Tx) error {
-		_, err := tx.Record(ledger.Record{Type: ledger.TaskOpened, Purpose: strings.Repeat("x", 1<<16)})
-		return err
-	})
-	if !errors.Is(err, ledger.ErrRecordTooLarge) {
+	err := l.Write(t.Context(), grant.Damaged(strings.Repeat("x", 1<<16)))
+	if !errors.Is(err, grant.ErrRecordTooLarge) {
 		t.Fatal(err)
 	}
 	if h, err := l.Head(t.Context()); err != nil || h.Size != 0 {
@@ -165,7 +164,7 @@ func TestProofs(t *testing.T) {
 func TestTiles(t *testing.T) {
 	dir := t.TempDir()
 	l, _ := open(t, dir, key(t, dir))
-	srv := httptest.NewServer(l.Handler())
+	srv := httptest.NewServer(l.Handler(slog.New(slog.DiscardHandler)))
 	defer srv.Close()
 	get := func(path string) (int, []byte) {
 		resp, err := http.Get(srv.URL + path) //nolint:noctx // a test's own server

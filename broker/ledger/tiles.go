@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -20,7 +21,7 @@ var errTile = errors.New("no such tile")
 // Handler serves the log read-only as C2SP tlog-tiles: /checkpoint,
 // /tile/L/N[.p/W] and /tile/entries/N[.p/W]. Records hold no secrets, but they
 // say who asked for what: put it where only auditors reach it.
-func (l *Ledger) Handler() http.Handler {
+func (l *Ledger) Handler(log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /checkpoint", func(w http.ResponseWriter, r *http.Request) {
 		h, err := l.Head(r.Context())
@@ -28,22 +29,25 @@ func (l *Ledger) Handler() http.Handler {
 			err = errTile
 		}
 		w.Header().Set("Cache-Control", "no-cache")
-		answer(w, "text/plain; charset=utf-8", h.Checkpoint, err)
+		answer(w, r, log, "text/plain; charset=utf-8", h.Checkpoint, err)
 	})
 	mux.HandleFunc("GET /tile/{path...}", func(w http.ResponseWriter, r *http.Request) {
 		b, err := l.tile(r, r.PathValue("path"))
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		answer(w, "application/octet-stream", b, err)
+		answer(w, r, log, "application/octet-stream", b, err)
 	})
 	return mux
 }
 
-func answer(w http.ResponseWriter, mime string, body []byte, err error) {
+func answer(w http.ResponseWriter, r *http.Request, log *slog.Logger, mime string, body []byte, err error) {
 	switch {
 	case errors.Is(err, errTile):
 		w.Header().Set("Cache-Control", "no-store")
 		http.Error(w, err.Error(), http.StatusNotFound)
 	case err != nil:
+		if r.Context().Err() == nil {
+			log.ErrorContext(r.Context(), "the ledger cannot be read", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
+		}
 		w.Header().Set("Cache-Control", "no-store")
 		http.Error(w, "the ledger cannot be read", http.StatusServiceUnavailable)
 	default:

@@ -29,12 +29,29 @@ type Handle struct {
 	VaultAccessor string `json:"vault_accessor,omitempty"`
 	// VaultWrapping is the accessor of the wrapping token that the dynamic secret is in.
 	VaultWrapping string `json:"vault_wrapping_accessor,omitempty"`
+	// VaultRead is the path that a dynamic secret is read from; empty for a token.
+	VaultRead string `json:"vault_read,omitempty"`
+	// VaultKills says that revoking was seen to end secrets of that path.
+	VaultKills bool `json:"vault_kills,omitempty"`
+	// VaultTaken says that the secret was, or may have been, made. It is of the minting alone.
+	VaultTaken bool `json:"-"`
 	// VaultLeaseID is the dynamic secret's lease.
 	VaultLeaseID string `json:"vault_lease_id,omitempty"`
 	// VaultPolicy is this issuance's ACL policy; without it the token can do nothing.
 	VaultPolicy string `json:"vault_policy,omitempty"`
-	// NotAfter is when the upstream ends it by itself.
+	// IssuedAt is when minting it was ordered; zero where the order did not say.
+	IssuedAt time.Time `json:"issued_at,omitzero"`
+	// NotAfter is when the upstream ends it by itself, as far as is known; see Ends.
 	NotAfter time.Time `json:"not_after"`
+}
+
+// Ends is when the credential stops working by itself; zero where that is not known. A dynamic
+// secret whose minting was never answered has a life that only its engine knows.
+func (h Handle) Ends() time.Time {
+	if h.VaultRead != "" && h.VaultLeaseID == "" && !h.VaultKills {
+		return time.Time{}
+	}
+	return h.NotAfter
 }
 
 // Secret is what Reveal gives: exactly one field is set.

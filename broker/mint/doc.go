@@ -1,11 +1,11 @@
 // Package mint is step 7 of 9: a verified permit becomes a credential.
 //
 // It decides nothing. What may be minted was decided before, and reaches this
-// package only as a Permit: the decision point's signed, single-use order.
+// package only as a Permit: the decision point's sealed, single-use order.
 //
 // Laws:
 //
-//  1. No permit, no credential. A permit whose signature, lifetime or single use
+//  1. No permit, no credential. A permit whose seal, lifetime or single use
 //     does not hold is refused before anything is sent upstream.
 //  2. The upstream enforces the limits; this package only says them. A credential
 //     the upstream would let live longer than ordered is not delivered.

@@ -1,15 +1,13 @@
 package mint
 
 import (
-	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/valetkey/valetkey/scopes"
-	"github.com/valetkey/valetkey/scopes/jcs"
 )
 
 // The providers a Handle can name.
@@ -22,7 +20,8 @@ const (
 // covers the write of the intent between signing and minting, and little more.
 const MaxPermitLife = 60 * time.Second
 
-// Order is what to mint, complete: a Minter adds nothing to it and looks nothing up.
+// Order is what to mint, complete: a Minter adds nothing to it and looks nothing up. Every field
+// is under the permit's seal, as encoding/json prints it: a field that it leaves out would not be.
 // Every field is required except SourceCIDRs and Regions.
 type Order struct {
 	// GrantID, TaskID, AgentID, ScopeName and ScopeVersion say on whose behalf; AgentID is
@@ -32,13 +31,13 @@ type Order struct {
 	EnvelopeDigest string
 	// IssuanceID names this one minting; the permit is spent under it.
 	IssuanceID string
-	// SessionName is unguessable (NewSessionName), since a resource policy that names a
+	// SessionName is unguessable (SessionNames), since a resource policy that names a
 	// session escapes the implicit deny of a session policy.
 	SessionName string
 	// Role is the configured role's name, not its ARN.
 	Role string
 	// Permissions is all the credential may do.
-	Permissions scopes.Permissions
+	Permissions scopes.Sealed
 	// SourceCIDRs limits where it may be used from; empty means anywhere.
 	SourceCIDRs []string
 	// Regions limits which AWS Regions' endpoints it works with; empty means all. Only AWS's own dialect can keep it.
@@ -49,19 +48,24 @@ type Order struct {
 	IssuedAt, PermitExpires time.Time
 }
 
-// NewSessionName returns "vk-" and 26 random base32 characters (130 bits).
-func NewSessionName() string { return "vk-" + rand.Text() }
+// minSTSSession is the shortest session that STS makes
+// (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html, DurationSeconds).
+const minSTSSession = 15 * time.Minute
 
 // Handle returns the name of what minting this order would leave at the provider, known
 // before the call: store it with the intent, and Revoke can end even a credential
 // whose minting was never answered.
 func (o Order) Handle(provider string) Handle {
-	h := Handle{Provider: provider, Role: o.Role, SessionName: o.SessionName, NotAfter: o.NotAfter}
+	h := Handle{Provider: provider, Role: o.Role, SessionName: o.SessionName, NotAfter: o.NotAfter, IssuedAt: o.IssuedAt}
 	switch provider {
 	case ProviderAWS:
 		h.LeaseTag = o.SessionName
+		if least := o.IssuedAt.Add(minSTSSession); o.Permissions.Dialect().Believes() && least.After(h.NotAfter) {
+			h.NotAfter = least // the deadline in its policy holds nobody
+		}
 	case ProviderVault:
 		h.VaultPolicy = "vk-" + strings.ToLower(o.GrantID) + "-" + strings.ToLower(o.IssuanceID)
+		h.VaultRead = o.Permissions.VaultRead()
 	}
 	return h
 }
@@ -76,8 +80,8 @@ func (o Order) validate() error {
 		{"agent id", o.AgentID}, {"scope name", o.ScopeName}, {"scope version", o.ScopeVersion},
 		{"envelope digest", o.EnvelopeDigest}, {"role", o.Role},
 	} {
-		if f.value == "" {
-			return fmt.Errorf("checking order: empty %s: %w", f.name, ErrPermit)
+		if f.value == "" || !utf8.ValidString(f.value) { // encoding/json would print other text for it, and seal that
+			return fmt.Errorf("checking order: empty %s, or one that is not UTF-8: %w", f.name, ErrPermit)
 		}
 	}
 	for _, f := range []struct{ name, value string }{
@@ -90,7 +94,7 @@ func (o Order) validate() error {
 	if !sessionPattern.MatchString(o.SessionName) {
 		return fmt.Errorf("checking order: illegal session name: %w", ErrPermit)
 	}
-	if o.Permissions.AWS == nil && len(o.Permissions.Vault) == 0 && o.Permissions.VaultRead == "" {
+	if !o.Permissions.Valid() {
 		return fmt.Errorf("checking order: no permissions: %w", ErrPermit)
 	}
 	life := o.PermitExpires.Sub(o.IssuedAt)
@@ -101,26 +105,4 @@ func (o Order) validate() error {
 		return fmt.Errorf("checking order: deadline %v not after %v: %w", o.NotAfter, o.IssuedAt, ErrPermit)
 	}
 	return nil
-}
-
-// canonical returns the RFC 8785 form that is signed.
-func (o Order) canonical() ([]byte, error) {
-	perms, err := o.Permissions.Canonical()
-	if err != nil {
-		return nil, fmt.Errorf("marshalling permissions: %w", err)
-	}
-	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
-	out, err := jcs.Marshal(map[string]any{
-		"domain": "valetkey permit v1",
-		"grant":  o.GrantID, "task": o.TaskID, "agent": o.AgentID,
-		"scope": o.ScopeName, "scope_version": o.ScopeVersion,
-		"envelope": o.EnvelopeDigest, "issuance": o.IssuanceID,
-		"session": o.SessionName, "role": o.Role,
-		"permissions": json.RawMessage(perms), "source_cidrs": o.SourceCIDRs, "regions": o.Regions,
-		"not_after": stamp(o.NotAfter), "issued_at": stamp(o.IssuedAt), "permit_expires": stamp(o.PermitExpires),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("marshalling order: %w", err)
-	}
-	return out, nil
 }

@@ -1,8 +1,12 @@
 package mint
 
 import (
-	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,50 +19,58 @@ const maxSpent = 60_000
 // the two points run on two machines.
 const permitSkew = 5 * time.Second
 
-// Permit is a signed order. Only a Signer fills it; the zero Permit is refused.
-// The permissions it points to must not be changed: the signature would not hold.
+// Permit is an order under the decision point's seal. Only a Signer fills it; the zero Permit is
+// refused. It holds copies of all that it points to: what becomes of the order that was sealed
+// changes nothing.
 type Permit struct {
 	order Order
-	sig   []byte
+	mac   []byte
 }
 
 // Role is which role's Minter the permit is for. It is not yet verified.
 func (p Permit) Role() string { return p.order.Role }
 
-// Signer signs permits at the decision point. Safe for concurrent use.
-type Signer struct{ key ed25519.PrivateKey }
+// Signer seals permits at the decision point. Its key lives in this process alone, where a MAC is
+// as unforgeable as a signature: who could read the key could call Sign. Safe for concurrent use.
+type Signer struct{ key []byte }
 
-// NewSigner makes a signer with a fresh key that lives in this process alone.
+// NewSigner makes a signer with a fresh key.
 func NewSigner() (*Signer, error) {
-	_, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
+	key := make([]byte, sha256.Size)
+	if _, err := rand.Read(key); err != nil {
 		return nil, fmt.Errorf("generating permit key: %w", err)
 	}
 	return &Signer{key: key}, nil
 }
 
-// Public is what a Verifier checks with.
-func (s *Signer) Public() ed25519.PublicKey {
-	pub, _ := s.key.Public().(ed25519.PublicKey)
-	return pub
-}
-
-// Sign checks that the order is complete and signs it. Errors are ErrPermit.
+// Sign checks that the order is complete and seals it. Errors are ErrPermit.
 func (s *Signer) Sign(o Order) (Permit, error) {
 	if err := o.validate(); err != nil {
 		return Permit{}, err
 	}
-	msg, err := o.canonical()
+	o.SourceCIDRs, o.Regions = slices.Clone(o.SourceCIDRs), slices.Clone(o.Regions)
+	mac, err := o.seal(s.key)
+	return Permit{order: o, mac: mac}, err
+}
+
+// seal is HMAC-SHA-256 over every field of the order, whatever fields it has.
+func (o Order) seal(key []byte) ([]byte, error) {
+	text, err := json.Marshal(struct {
+		Domain string
+		Order  Order
+	}{"valetkey permit v2", o})
 	if err != nil {
-		return Permit{}, fmt.Errorf("signing permit for grant %q: %w: %w", o.GrantID, ErrPermit, err)
+		return nil, fmt.Errorf("sealing permit for grant %q: %w: %w", o.GrantID, ErrPermit, err)
 	}
-	return Permit{order: o, sig: ed25519.Sign(s.key, msg)}, nil
+	mac := hmac.New(sha256.New, key)
+	mac.Write(text)
+	return mac.Sum(nil), nil
 }
 
 // Verifier accepts each permit once. All Minters of a process share one. Safe for
 // concurrent use.
 type Verifier struct {
-	pub ed25519.PublicKey
+	key []byte
 	now func() time.Time
 
 	mu    sync.Mutex
@@ -67,33 +79,33 @@ type Verifier struct {
 	limit int
 }
 
-// NewVerifier returns a verifier for permits signed by pub's key. A nil now is time.Now.
-func NewVerifier(pub ed25519.PublicKey, now func() time.Time) (*Verifier, error) {
-	if len(pub) != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("checking permit key: %d bytes: %w", len(pub), ErrPermit)
+// NewVerifier returns a verifier for s's permits. A nil now is time.Now.
+func NewVerifier(s *Signer, now func() time.Time) (*Verifier, error) {
+	if s == nil || len(s.key) != sha256.Size {
+		return nil, fmt.Errorf("checking permit key: no signer: %w", ErrPermit)
 	}
 	if now == nil {
 		now = time.Now
 	}
-	return &Verifier{pub: pub, now: now, spent: make(map[string]time.Time), limit: maxSpent}, nil
+	return &Verifier{key: s.key, now: now, spent: make(map[string]time.Time), limit: maxSpent}, nil
 }
 
-// Verify checks the signature and the times, then spends the permit. What it
+// Verify checks the seal and the times, then spends the permit. What it
 // returns may be minted now; every error is ErrPermit.
 func (v *Verifier) Verify(p Permit) (Order, error) {
-	if len(p.sig) == 0 {
+	if len(p.mac) == 0 {
 		return Order{}, fmt.Errorf("verifying permit: zero permit: %w", ErrPermit)
 	}
 	o := p.order
 	if err := o.validate(); err != nil {
 		return Order{}, err
 	}
-	msg, err := o.canonical()
+	mac, err := o.seal(v.key)
 	if err != nil {
-		return Order{}, fmt.Errorf("verifying permit for grant %q: %w: %w", o.GrantID, ErrPermit, err)
+		return Order{}, err
 	}
-	if !ed25519.Verify(v.pub, msg, p.sig) {
-		return Order{}, fmt.Errorf("verifying permit for grant %q: signature does not hold: %w", o.GrantID, ErrPermit)
+	if !hmac.Equal(mac, p.mac) {
+		return Order{}, fmt.Errorf("verifying permit for grant %q: the seal is not this broker's: %w", o.GrantID, ErrPermit)
 	}
 	now := v.now()
 	switch {

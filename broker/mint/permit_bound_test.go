@@ -1,9 +1,13 @@
 package mint
 
 import (
+	"bytes"
 	"errors"
+	"reflect"
 	"testing"
 	"time"
+
+	"github.com/valetkey/valetkey/scopes"
 )
 
 func TestSpentSetIsBounded(t *testing.T) {
@@ -26,5 +30,37 @@ func TestSpentSetIsBounded(t *testing.T) {
 	}
 	if len(v.spent) != 1 {
 		t.Errorf("%d are remembered", len(v.spent))
+	}
+}
+
+// TestSealCoversTheOrder changes each field of an order in turn: none is outside of the seal.
+func TestSealCoversTheOrder(t *testing.T) {
+	sealed, err := scopes.Permissions{VaultRead: "database/creds/r"}.Seal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := []byte("a key")
+	before, err := Order{}.seal(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := reflect.TypeFor[Order]()
+	for i := range fields.NumField() {
+		o := Order{}
+		switch v := reflect.ValueOf(&o).Elem().Field(i).Addr().Interface().(type) {
+		case *string:
+			*v = "x"
+		case *[]string:
+			*v = []string{"x"}
+		case *time.Time:
+			*v = time.Unix(0, 1)
+		case *scopes.Sealed:
+			*v = sealed
+		default:
+			t.Fatalf("a field of type %T, which this test does not know", v)
+		}
+		if after, err := o.seal(key); err != nil || bytes.Equal(before, after) {
+			t.Errorf("%s is not under the seal: %v", fields.Field(i).Name, err)
+		}
 	}
 }

@@ -23,8 +23,8 @@ var start = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 func order() mint.Order {
 	return mint.Order{
 		GrantID: "G1", TaskID: "T1", IssuanceID: "I" + rand.Text(), AgentID: "spiffe://example.org/a", ScopeName: "s", ScopeVersion: "v",
-		EnvelopeDigest: "d", SessionName: mint.NewSessionName(), Role: "r",
-		Permissions: scopes.Permissions{Vault: []vaultacl.Rule{{Path: "a/b", Capabilities: []string{"read"}}}},
+		EnvelopeDigest: "d", SessionName: "vk-AAAAAAAAAAAA-BBBBBBBBBBBBBBBBBBBB", Role: "r",
+		Permissions: sealed(scopes.Permissions{Vault: []vaultacl.Rule{{Path: "a/b", Capabilities: []string{"read"}}}}),
 		NotAfter:    start.Add(5 * time.Minute), IssuedAt: start, PermitExpires: start.Add(time.Minute),
 	}
 }
@@ -42,7 +42,7 @@ func desk(t *testing.T) (*mint.Signer, *mint.Verifier, *clock) {
 	}
 	c := &clock{}
 	c.set(start)
-	v, err := mint.NewVerifier(s.Public(), c.now)
+	v, err := mint.NewVerifier(s, c.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,29 +91,6 @@ func TestPermitRefused(t *testing.T) {
 	if _, err := v.Verify(foreign); !errors.Is(err, mint.ErrPermit) {
 		t.Errorf("foreign key: %v", err)
 	}
-	// What a permit points to is under the signature too.
-	o := order()
-	o.Permissions = scopes.Permissions{AWS: &iam.Policy{Version: iam.Version, Statements: []iam.Statement{{
-		Effect: iam.Allow, Action: []string{"s3:GetObject"}, Resource: []string{"arn:aws:s3:::a/*"},
-	}}}}
-	changed, err := s.Sign(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Permissions.AWS.Statements[0].Action[0] = "s3:DeleteObject"
-	if _, err := v.Verify(changed); !errors.Is(err, mint.ErrPermit) {
-		t.Errorf("changed permissions: %v", err)
-	}
-	o = order()
-	o.Regions = []string{"eu-west-1"}
-	moved, err := s.Sign(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Regions[0] = "us-east-1"
-	if _, err := v.Verify(moved); !errors.Is(err, mint.ErrPermit) {
-		t.Errorf("changed Regions: %v", err)
-	}
 	late, err := s.Sign(order())
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +108,56 @@ func TestPermitRefused(t *testing.T) {
 	}
 }
 
+func sealed(p scopes.Permissions) scopes.Sealed {
+	s, err := p.Seal()
+	if err != nil {
+		panic(err) // a test's own
+	}
+	return s
+}
+
+// TestPermitIsACopy changes all that an order points to once it is sealed.
+func TestPermitIsACopy(t *testing.T) {
+	s, v, _ := desk(t)
+	policy := iam.Policy{Version: iam.Version, Statements: []iam.Statement{{
+		Effect: iam.Allow, Action: []string{"s3:ListBucket"}, Resource: []string{"arn:aws:s3:::a"},
+		Condition: map[string]map[string][]string{"StringLike": {"s3:prefix": {"b/*"}}},
+	}}}
+	rules := []vaultacl.Rule{{Path: "a/b", Capabilities: []string{"read"}}}
+	networks, regions := []string{"192.0.2.0/24"}, []string{"eu-west-1"}
+	for _, p := range []scopes.Permissions{{Dialect: iam.DialectAWS, AWS: &policy}, {Vault: rules}} {
+		o := order()
+		o.Permissions, o.SourceCIDRs, o.Regions = sealed(p), networks, regions
+		want := o.Permissions.Canonical()
+		permit, err := s.Sign(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy.Statements[0].Action[0] = "s3:DeleteBucket"
+		policy.Statements[0].Condition["StringLike"]["s3:prefix"][0] = "*"
+		rules[0].Path, rules[0].Capabilities[0] = "a/*", "sudo"
+		networks[0], regions[0] = "0.0.0.0/0", "us-east-1"
+		given := o.Permissions.Permissions() // a caller's copy
+		if given.AWS != nil {
+			given.AWS.Statements[0].Resource[0] = "*"
+		} else {
+			given.Vault[0].Path = "*"
+		}
+		got, err := v.Verify(permit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := got.Permissions.Permissions().Canonical()
+		if err != nil || string(text) != want || got.Permissions.Canonical() != want {
+			t.Errorf("sealed\n%s\nminted\n%s, %v", want, text, err)
+		}
+		if got.SourceCIDRs[0] != "192.0.2.0/24" || got.Regions[0] != "eu-west-1" {
+			t.Errorf("sealed for other networks and Regions than %q and %q", got.SourceCIDRs, got.Regions)
+		}
+		networks[0], regions[0] = "192.0.2.0/24", "eu-west-1"
+	}
+}
+
 func TestSignRefuses(t *testing.T) {
 	s, _, _ := desk(t)
 	for name, change := range map[string]func(*mint.Order){
@@ -139,6 +166,7 @@ func TestSignRefuses(t *testing.T) {
 		"no task":          func(o *mint.Order) { o.TaskID = "" },
 		"no agent":         func(o *mint.Order) { o.AgentID = "" },
 		"no scope":         func(o *mint.Order) { o.ScopeName = "" },
+		"agent no UTF-8":   func(o *mint.Order) { o.AgentID = "spiffe://example.org/\xff" },
 		"no version":       func(o *mint.Order) { o.ScopeVersion = "" },
 		"no digest":        func(o *mint.Order) { o.EnvelopeDigest = "" },
 		"no issuance":      func(o *mint.Order) { o.IssuanceID = "" },
@@ -146,8 +174,7 @@ func TestSignRefuses(t *testing.T) {
 		"session too long": func(o *mint.Order) { o.SessionName = strings.Repeat("a", 65) },
 		"session newline":  func(o *mint.Order) { o.SessionName = "vk-a\n" },
 		"no role":          func(o *mint.Order) { o.Role = "" },
-		"no permissions":   func(o *mint.Order) { o.Permissions = scopes.Permissions{} },
-		"two kinds":        func(o *mint.Order) { o.Permissions.VaultRead = "x/y" },
+		"no permissions":   func(o *mint.Order) { o.Permissions = scopes.Sealed{} },
 		"no issue time":    func(o *mint.Order) { o.IssuedAt = time.Time{} },
 		"permit too long":  func(o *mint.Order) { o.PermitExpires = o.IssuedAt.Add(mint.MaxPermitLife + 1) },
 		"permit backwards": func(o *mint.Order) { o.PermitExpires = o.IssuedAt },

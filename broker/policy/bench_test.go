@@ -27,7 +27,7 @@ func benchEngine(b *testing.B, n int) *Engine {
 		case i%10 == 9:
 			fmt.Fprintf(&text, "@id(\"p%d\") forbid (principal, action == Valetkey::Action::%q, resource) when { context.tier == \"destructive\" } unless { context.approvals.sre >= 2 };\n", i, name)
 		default:
-			fmt.Fprintf(&text, "@id(\"p%d\") permit (principal, action == Valetkey::Action::%q, resource) when { principal.user == \"user-%d\" && context.params.bucket like \"prod-*\" && context.environment == \"production\" };\n", i, name, i/len(known))
+			fmt.Fprintf(&text, "@id(\"p%d\") permit (principal, action == Valetkey::Action::%q, resource) when { principal.user == \"user-%d\" && context.params.bucket like \"prod-*\" && context.environments.contains(\"unvouched\") };\n", i, name, i/len(known))
 		}
 	}
 	dir := b.TempDir()

@@ -59,11 +59,11 @@ func exampleEngine(t testing.TB) (*Engine, *scopes.Catalog) {
 
 func resolve(t testing.TB, cat *scopes.Catalog, q scopes.Query) scopes.Request {
 	t.Helper()
-	r, err := cat.Resolve(q)
+	rs, err := cat.ResolveAll(q) // policies look at nothing that tells one enforcer from another
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return rs[0]
 }
 
 func rebuild(t testing.TB, cat *scopes.Catalog) scopes.Request {
@@ -119,7 +119,7 @@ func TestDecideTakesOnlyEvidence(t *testing.T) {
 		"longer ttl":   func(in *Input) context.Context { in.TTL = time.Hour; return t.Context() },
 		"cancelled":    func(*Input) context.Context { return cancelled },
 		"no attributes": func(in *Input) context.Context {
-			in.Agent = agent(t, "spiffe://example.org/ci/deployer", identity.Config{AllowedIDs: []string{"spiffe://example.org/ci/deployer"}})
+			in.Agent = agent(t, "spiffe://example.org/ci/deployer", identity.Config{PathTemplates: []string{"/ci/deployer"}})
 			return t.Context()
 		},
 	}

@@ -53,7 +53,7 @@ type Need struct {
 	Approvals int
 }
 
-// Task holds the facts of a task that policies may read. Purpose and justification are left out on purpose.
+// Task is what the agent says of its task: claims. Purpose and justification are left out on purpose.
 type Task struct {
 	// ID names the task in the record. Policies cannot read it.
 	ID string
@@ -109,7 +109,12 @@ type Decision struct {
 	task      Task
 	approvals map[string]int
 	at        time.Time
+	// mark is this decision's own.
+	mark *byte
 }
+
+// Same reports whether d and other are one answer of Decide. The zero Decision is the same as none.
+func (d Decision) Same(other Decision) bool { return d.mark != nil && d.mark == other.mark }
 
 // Valid reports whether Decide made d.
 func (d Decision) Valid() bool { return d.verdict.Outcome != 0 }

@@ -1,6 +1,6 @@
 // Package policy is step 3 of 9: it decides whether an agent may have a request.
 //
-// It takes an authenticated identity.Agent, a resolved scopes.Request and the facts of the task, asks the Cedar
+// It takes an authenticated identity.Agent, a resolved scopes.Request and what the agent says of its task, asks the Cedar
 // policies beside the catalog, and gives a Decision: allow, deny, or needs_approval with exactly what people would
 // have to say. It trusts the agent and the request because only steps 1 and 2 can make them, and it trusts the
 // policy files because they passed every check at load. It never touches a credential.
@@ -20,6 +20,9 @@
 //  7. Policies that do not validate strictly against the schema generated from the catalog, that carry no @id, or
 //     whose @id comes twice, do not load. Load is all or nothing.
 //  8. The same input gives the same Decision, reasons in the same order.
+//  9. What an agent says of itself (context.claims) never turns a no into a yes, and brings neither fewer approvals nor a
+//     longer life: saying nothing gets at least as much. Load refuses a policy in which it could; claims.go says how.
+//     What a request's environment is vouched to be is a fact, and has a name of its own: context.environments.
 //
 // Decide is called again at mint with the approvals that exist then, and whatever was true before does not count.
 package policy

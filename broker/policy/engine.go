@@ -9,8 +9,10 @@ import (
 	"slices"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 
+	"github.com/valetkey/valetkey/broker/spiffepath"
 	"github.com/valetkey/valetkey/scopes"
 )
 
@@ -35,10 +37,13 @@ type Engine struct {
 	sets      map[string]*set
 	scopes    map[string]scopeFacts
 	attrs     []attribute
-	templates []pathTemplate
+	templates []spiffepath.Template
 	groups    []string // with AnyGroup, sorted
-	schema    []byte
-	count     int
+	nobody    types.Record
+	// environments are those of the settings.
+	environments environments
+	schema       []byte
+	count        int
 }
 
 // Load reads dir/policies and checks them against the catalog that dir loaded to, with the default floor.
@@ -81,16 +86,22 @@ func New(cfg Config) (*Engine, error) {
 
 // prepare makes an engine without scopes and policies.
 func prepare(s settings) (*Engine, error) {
-	e := &Engine{scopes: map[string]scopeFacts{}}
+	e := &Engine{scopes: map[string]scopeFacts{}, environments: s.Environments}
 	for _, text := range s.AgentPaths {
-		t, err := parseTemplate(text)
+		t, err := spiffepath.Parse(text)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("reading agent_paths: %w", err)
+		}
+		for _, name := range t.Attributes() {
+			if name == attrTrustDomain || name == attrPath {
+				return nil, fmt.Errorf("reading agent_paths: %q: attribute %q is taken", text, name)
+			}
 		}
 		e.templates = append(e.templates, t)
 	}
 	e.attrs = agentAttributes(e.templates)
 	e.groups = slices.Sorted(slices.Values(append(slices.Clone(s.ApprovalGroups), AnyGroup)))
+	e.nobody = countsRecord(e.groups, nil)
 	return e, nil
 }
 
@@ -107,7 +118,7 @@ func (e *Engine) load(dir string, floor int) error {
 	}
 	l := &loader{
 		validator: validate.New(resolved, validate.WithStrict()),
-		names:     vocabulary{scopes: names, agentAttributes: []string{attrPath, attrTrustDomain}, params: map[string]bool{}},
+		names:     vocabulary{scopes: names, agentAttributes: []string{attrPath, attrTrustDomain}, params: map[string]bool{}, environments: e.environments.names()},
 		policies:  map[cedar.PolicyID]*policy{},
 	}
 	for _, a := range e.attrs {
@@ -117,6 +128,9 @@ func (e *Engine) load(dir string, floor int) error {
 		for name := range f.params {
 			l.names.params[name] = true
 		}
+	}
+	if err := e.environments.check(l.names.agentAttributes, l.names.params); err != nil {
+		return fmt.Errorf("%s: %w", filepath.ToSlash(filepath.Join(dir, policiesDir, settingsFile)), err)
 	}
 	if err := l.readFiles(dir); err != nil {
 		return err
@@ -162,7 +176,7 @@ func (e *Engine) Decide(ctx context.Context, in Input) (Decision, error) {
 	}
 	return Decision{
 		verdict: verdict, agent: in.Agent, request: in.Request, task: in.Task,
-		approvals: maps.Clone(in.Approvals), at: in.Now,
+		approvals: maps.Clone(in.Approvals), at: in.Now, mark: new(byte),
 	}, nil
 }
 

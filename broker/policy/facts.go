@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -83,6 +84,7 @@ type facts struct {
 	action          types.EntityUID
 	context         types.RecordMap // without approvals and ttl
 	groups          []string
+	nobody          types.Record   // approvals of none of the groups
 	approvals       map[string]int // every group, AnyGroup too
 	ttl             time.Duration
 }
@@ -98,13 +100,20 @@ func (f *facts) Get(uid types.EntityUID) (types.Entity, bool) {
 	return types.Entity{}, false
 }
 
-// request is the Cedar request with these approvals, any in them, and this life in seconds.
-func (f *facts) request(approvals map[string]int, ttl int64) cedar.Request {
-	counts := make(types.RecordMap, len(f.groups))
-	for _, g := range f.groups {
+func countsRecord(groups []string, approvals map[string]int) types.Record {
+	counts := make(types.RecordMap, len(groups))
+	for _, g := range groups {
 		counts[types.String(g)] = types.Long(approvals[g])
 	}
-	f.context[ctxApprovals] = types.NewRecord(counts)
+	return types.NewRecord(counts)
+}
+
+// request is the Cedar request with these approvals, any in them, and this life in seconds.
+func (f *facts) request(approvals map[string]int, ttl int64) cedar.Request {
+	f.context[ctxApprovals] = f.nobody
+	if slices.ContainsFunc(f.groups, func(g string) bool { return approvals[g] != 0 }) {
+		f.context[ctxApprovals] = countsRecord(f.groups, approvals)
+	}
 	f.context[ctxTTL] = types.Long(ttl)
 	return cedar.Request{
 		Principal: f.agent.UID, Action: f.action, Resource: f.resource.UID,
@@ -146,16 +155,30 @@ func (e *Engine) factsOf(q question) (*facts, error) {
 	return &facts{
 		scope: w.scope, agent: agent, resource: known.entity,
 		action: types.NewEntityUID(actionType, types.String(w.scope)),
-		groups: e.groups, approvals: approvals, ttl: q.ttl,
+		groups: e.groups, nobody: e.nobody, approvals: approvals, ttl: q.ttl,
 		context: types.RecordMap{
 			ctxParams:         params,
 			ctxTier:           types.String(w.tier.String()),
 			ctxSensitiveReads: types.NewSet(sensitive...),
-			ctxEnvironment:    types.String(q.task.Environment),
-			ctxOnBehalfOf:     types.String(q.task.OnBehalfOf),
+			ctxEnvironments:   e.environments.of(q.subject, w.params),
+			ctxClaims:         claimsRecord(q.task),
 			ctxNow:            types.NewDatetime(q.now),
 		},
 	}, nil
+}
+
+// saysNothing are the claims of an agent that makes none.
+var saysNothing = claims(Task{})
+
+func claimsRecord(t Task) types.Record {
+	if t.Environment == "" && t.OnBehalfOf == "" {
+		return saysNothing
+	}
+	return claims(t)
+}
+
+func claims(t Task) types.Record {
+	return types.NewRecord(types.RecordMap{claimEnvironment: types.String(t.Environment), claimOnBehalfOf: types.String(t.OnBehalfOf)})
 }
 
 // agentEntity gives the policies every attribute the schema promised them, and no other.

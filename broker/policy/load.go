@@ -13,6 +13,8 @@ import (
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
+
+	"github.com/valetkey/valetkey/scopes/plaintext"
 )
 
 const (
@@ -111,6 +113,9 @@ func (l *loader) add(p *cedar.Policy) {
 			l.fail(fmt.Sprintf("%s: policy %q: unknown annotation @%s: want @id and @reason", where, id, name))
 		}
 	}
+	if err := plaintext.Prose(string(annotations["reason"])); err != nil {
+		l.fail(fmt.Sprintf("%s: policy %q: its @reason has %v", where, id, err))
+	}
 	if first := l.policies[id]; first != nil {
 		at := first.cedar.Position()
 		l.fail(fmt.Sprintf("%s: @id %q is taken by the policy at %s:%d:%d", where, id, at.Filename, at.Line, at.Column))
@@ -129,12 +134,12 @@ func (l *loader) add(p *cedar.Policy) {
 
 // check validates a policy and finds what the index and the search need to know about it.
 func (l *loader) check(id cedar.PolicyID, p *cedar.Policy) (*policy, error) {
-	if err := l.validator.Policy("", (*ast.Policy)(p.AST())); err != nil {
-		return nil, err
-	}
 	parsed, err := parseJSON(p)
 	if err != nil {
 		return nil, err
+	}
+	if err := l.validator.Policy("", (*ast.Policy)(p.AST())); err != nil {
+		return nil, errors.Join(err, misplacedClaim(parsed))
 	}
 	entry := &policy{id: id, cedar: p, reason: string(p.Annotations()["reason"])}
 	if entry.demands, err = analyse(parsed, l.names); err != nil {

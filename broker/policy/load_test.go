@@ -20,6 +20,7 @@ func TestLoadRefuses(t *testing.T) {
 		"strange id":         {"@id(\"A b\")\npermit (principal, action, resource);", `@id "A b"`},
 		"our id":             {"@id(\"valetkey.floor\")\npermit (principal, action, resource);", "kept for valetkey"},
 		"id twice":           {readable + readable, "a.cedar:3:1: @id \"read\" is taken by the policy at "},
+		"hidden reason":      {"@id(\"x\")\n@reason(\"one \u3164 two\")\npermit (principal, action, resource);", "its @reason has the character U+3164"},
 		"unknown annotation": {"@id(\"x\")\n@reson(\"typo\")\npermit (principal, action, resource);", "unknown annotation @reson"},
 		"unknown action":     {`@id("x") permit (principal, action == Valetkey::Action::"nope", resource);`, "unrecognized action"},
 		"unknown resource":   {`@id("x") permit (principal, action, resource == Valetkey::Scope::"nope");`, `the catalog has no scope "nope"`},
@@ -94,14 +95,14 @@ func TestSettingsRefuse(t *testing.T) {
 		"strange group":       {"approval_groups: [\"S R E\"]\n", "S R E"},
 		"any":                 {"approval_groups: [any]\n", "always there"},
 		"group twice":         {"approval_groups: [a, a]\n", "comes twice"},
-		"relative path":       {"agent_paths: [\"agent/{user}\"]\n", "begins neither"},
+		"relative path":       {"agent_paths: [\"agent/{user}\"]\n", "must begin with"},
 		"half an attribute":   {"agent_paths: [\"/agent/{user\"]\n", "segment"},
 		"part of a segment":   {"agent_paths: [\"/agent/a-{user}\"]\n", "segment"},
-		"attribute twice":     {"agent_paths: [\"/agent/{user}/{user}\"]\n", "taken"},
+		"attribute twice":     {"agent_paths: [\"/agent/{user}/{user}\"]\n", "twice"},
 		"built-in attribute":  {"agent_paths: [\"/agent/{path}\"]\n", "taken"},
-		"strange trust":       {"agent_paths: [\"spiffe://Ex ample/agent/{user}\"]\n", "agent path"},
+		"strange trust":       {"agent_paths: [\"spiffe://Ex ample/agent/{user}\"]\n", "agent_paths"},
 		"empty last segment":  {"agent_paths: [\"/agent/\"]\n", "segment"},
-		"trust domain, alone": {"agent_paths: [\"spiffe://example.org\"]\n", "segment"},
+		"trust domain, alone": {"agent_paths: [\"spiffe://example.org\"]\n", "no path"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cedar-policy/cedar-go"
 
-	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/tier"
 )
 
 // maxApprovals bounds the numbers policies may ask for: a larger one is a slip of the pen.
@@ -57,8 +57,8 @@ func parseJSON(p *cedar.Policy) (policyJSON, error) {
 	return out, nil
 }
 
-// analyse finds a policy's demands, and refuses what could make more approvals or a shorter life turn yes into no. It
-// also refuses names that the validator lets pass and that would make a forbid sleep.
+// analyse finds a policy's demands, and refuses what could make more approvals or a shorter life turn yes into no, and
+// what could make a claim turn no into yes (claims.go). It also refuses names that the validator lets pass and that would make a forbid sleep.
 func analyse(p policyJSON, names vocabulary) (demands, error) {
 	w := walker{names: names, found: demands{approvals: map[string][]int{}}}
 	for _, c := range p.Conditions {
@@ -67,6 +67,7 @@ func analyse(p policyJSON, names vocabulary) (demands, error) {
 		if helps {
 			want = rises
 		}
+		w.claims = p.Effect == "forbid" && c.Kind == "when"
 		if err := w.walk(c.Body, want); err != nil {
 			return demands{}, err
 		}
@@ -88,6 +89,7 @@ type vocabulary struct {
 	scopes          []string // sorted
 	agentAttributes []string
 	params          map[string]bool // of any scope
+	environments    []string        // sorted, Unvouched among them
 }
 
 func (v vocabulary) isScope(name string) bool {
@@ -98,6 +100,8 @@ func (v vocabulary) isScope(name string) bool {
 type walker struct {
 	names vocabulary
 	found demands
+	// claims says that claims may be tested here: in the when of a forbid, under no "!".
+	claims bool
 }
 
 // walk visits an expression of the JSON format: a map with one operator as its key.
@@ -121,10 +125,19 @@ func (w *walker) walk(node any, want direction) error {
 
 func (w *walker) operator(op string, operands any, want direction) error {
 	args, _ := operands.(map[string]any)
+	if c, unsaid, ok := claimTest(op, args); ok {
+		return w.testClaim(c, unsaid, want)
+	}
 	switch op {
 	case "&&", "||":
+		if err := unskippable(args["left"], args["right"]); op == "||" && err != nil {
+			return err
+		}
 		return w.each(want, args["left"], args["right"])
 	case "!":
+		claims := w.claims
+		defer func() { w.claims = claims }()
+		w.claims = false
 		return w.walk(args["arg"], -want)
 	case "if-then-else":
 		if err := w.walk(args["if"], fixed); err != nil {
@@ -140,14 +153,20 @@ func (w *walker) operator(op string, operands any, want direction) error {
 		if fact := factOf(map[string]any{op: operands}); fact != nil {
 			return fact.misuse()
 		}
+		if c, ok := claimOf(map[string]any{op: operands}); ok {
+			return c.misuse()
+		}
 		if isContext(args["left"]) {
 			return nil
 		}
 		return w.walk(args["left"], fixed)
 	case "has":
 		return w.has(args["left"], args["attr"])
-	case "==", "!=", "contains":
+	case "==", "!=", "contains", "containsAll", "containsAny":
 		if err := tierWords(args["left"], args["right"]); err != nil {
+			return err
+		}
+		if err := w.names.environmentWords(args["left"], args["right"]); err != nil {
 			return err
 		}
 		return w.each(fixed, args["left"], args["right"])
@@ -226,20 +245,11 @@ func tierWords(left, right any) error {
 	}
 	for _, node := range words {
 		literal, _ := node.(map[string]any)
-		if word, ok := literal["Value"].(string); ok && !isTierWord(word) {
+		if word, ok := literal["Value"].(string); ok && tier.Parse(word) == tier.None {
 			return fmt.Errorf("context.tier is never %q", word)
 		}
 	}
 	return nil
-}
-
-func isTierWord(word string) bool {
-	for t := scopes.TierRead; t <= scopes.TierAdmin; t++ {
-		if t.String() == word {
-			return true
-		}
-	}
-	return false
 }
 
 // literal catches names of scopes that the validator lets pass: to it, any id of a known type is good.

@@ -21,7 +21,12 @@ var (
 		"!(context.approvals.security < 1)", "context.ttl_seconds <= 900", "context.ttl_seconds < 600", "!(context.ttl_seconds > 1800)",
 	}
 	fixedParts = []string{
-		`context.tier == "read"`, `context.environment == "production"`, `principal.user == "ana"`, "true", "false",
+		`context.tier == "read"`, `context.environments == ["unvouched"]`, `principal.user == "ana"`, "true", "false",
+	}
+	// Tests of what the agent says, and such that a liar could use: most of what is drawn with the last does not load.
+	claimParts = []string{
+		`context.claims.environment == "production"`, `context.claims.environment like "prod*"`, `["staging", "production"].contains(context.claims.environment)`,
+		`context.claims.environment != ""`, `context.claims.environment != "production"`, `context.claims.environment like "*"`, `context.claims.environment == ""`,
 	}
 	scopeNames = []string{"data-read", "data-wipe", "kv-read"}
 )

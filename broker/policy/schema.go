@@ -8,6 +8,7 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/ast"
 
+	"github.com/valetkey/valetkey/broker/spiffepath"
 	"github.com/valetkey/valetkey/scopes"
 )
 
@@ -26,15 +27,19 @@ const (
 	ctxParams         = "params"
 	ctxTier           = "tier"
 	ctxSensitiveReads = "sensitive_reads"
-	ctxEnvironment    = "environment"
-	ctxOnBehalfOf     = "on_behalf_of"
+	ctxEnvironments   = "environments"
+	ctxClaims         = "claims"
 	ctxTTL            = "ttl_seconds"
 	ctxApprovals      = "approvals"
 	ctxNow            = "now"
+
+	claimEnvironment = "environment"
+	claimOnBehalfOf  = "on_behalf_of"
 )
 
 // generateSchema turns the catalog into a Cedar schema: one action per scope, with that scope's parameters in its
-// context. There is no attribute for purpose or justification, so a policy that reads one does not load.
+// context. What the agent says of its task stands under claims, apart from the facts. There is no attribute for purpose
+// or justification, so a policy that reads one does not load.
 func generateSchema(known map[string]scopeFacts, attrs []attribute, groups []string) *schema.Schema {
 	agent := ast.RecordType{attrTrustDomain: {Type: ast.String()}, attrPath: {Type: ast.String()}}
 	for _, a := range attrs {
@@ -49,8 +54,14 @@ func generateSchema(known map[string]scopeFacts, attrs []attribute, groups []str
 			"Agent": {Shape: agent},
 			"Scope": {Shape: ast.RecordType{attrProvider: {Type: ast.String()}, attrRole: {Type: ast.String()}}},
 		},
-		CommonTypes: ast.CommonTypes{"Approvals": {Type: approvals}},
-		Actions:     ast.Actions{},
+		CommonTypes: ast.CommonTypes{
+			"Approvals": {Type: approvals},
+			"Claims": {
+				Annotations: ast.Annotations{"doc": "What the agent says of itself. It can say anything: see law 9."},
+				Type:        ast.RecordType{claimEnvironment: {Type: ast.String()}, claimOnBehalfOf: {Type: ast.String()}},
+			},
+		},
+		Actions: ast.Actions{},
 	}
 	for name, s := range known {
 		params := ast.RecordType{}
@@ -64,8 +75,8 @@ func generateSchema(known map[string]scopeFacts, attrs []attribute, groups []str
 				ctxParams:         {Type: params},
 				ctxTier:           {Type: ast.String()},
 				ctxSensitiveReads: {Type: ast.Set(ast.String())},
-				ctxEnvironment:    {Type: ast.String()},
-				ctxOnBehalfOf:     {Type: ast.String()},
+				ctxEnvironments:   {Type: ast.Set(ast.String())},
+				ctxClaims:         {Type: ast.Type("Claims")},
 				ctxTTL:            {Type: ast.Long()},
 				ctxApprovals:      {Type: ast.Type("Approvals")},
 				ctxNow:            {Type: ast.Datetime()},
@@ -92,10 +103,10 @@ type attribute struct {
 	optional bool
 }
 
-func agentAttributes(templates []pathTemplate) []attribute {
+func agentAttributes(templates []spiffepath.Template) []attribute {
 	count := map[string]int{}
 	for _, t := range templates {
-		for _, name := range t.attributes() {
+		for _, name := range t.Attributes() {
 			count[name]++
 		}
 	}

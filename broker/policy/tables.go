@@ -205,10 +205,12 @@ func (t *tables) decide(r tableRequest) (Verdict, error) {
 			return Verdict{}, fmt.Errorf("approvals of group %q, which %s does not declare", group, settingsFile)
 		}
 	}
-	request, err := t.catalog.Resolve(query)
+	// Policies look at nothing that tells one enforcer from another, so the first speaks for all.
+	requests, err := t.catalog.ResolveAll(query)
 	if err != nil {
 		return Verdict{}, fmt.Errorf("resolving scope %q: %w", r.Scope, err)
 	}
+	request := requests[0]
 	return t.engine.judge(question{
 		subject: subject, wish: wishOf(request), task: Task{Environment: r.Environment, OnBehalfOf: r.OnBehalfOf},
 		approvals: r.Approvals, now: now, ttl: request.TTL(),
@@ -225,7 +227,7 @@ func (e *Engine) Suppose(id string) (Subject, error) {
 		return Subject{ID: parsed}, nil
 	}
 	for _, t := range e.templates {
-		if attrs, ok := t.match(parsed); ok {
+		if attrs, ok := t.Match(parsed); ok {
 			return Subject{ID: parsed, Attributes: attrs}, nil
 		}
 	}

@@ -18,14 +18,14 @@ permit (principal, action == Valetkey::Action::"data-wipe", resource) when { pri
 
 @id("wipe-two") @reason("two of sre, or one of security")
 forbid (principal, action, resource == Valetkey::Scope::"data-wipe")
-when { context.environment == "production" }
+when { context.claims.environment == "production" }
 unless { context.approvals.sre >= 2 || context.approvals.security >= 1 };
 
 @id("short") @reason("production lives are 15 minutes")
-forbid (principal, action, resource) when { context.environment == "production" && context.ttl_seconds > 900 };
+forbid (principal, action, resource) when { context.claims.environment == "production" && context.ttl_seconds > 900 };
 
 @id("longer") @reason("an hour needs security")
-forbid (principal, action, resource) when { context.environment == "staging" && context.ttl_seconds > 1800 }
+forbid (principal, action, resource) when { context.claims.environment == "staging" && context.ttl_seconds > 1800 }
 unless { context.approvals.security >= 1 };
 
 @id("kv") @reason("with a colleague's yes")
@@ -188,7 +188,7 @@ func TestPoliciesSeeTime(t *testing.T) {
 func TestPoliciesSeeTypedParameters(t *testing.T) {
 	e := mustPolicies(t, `@id("typed") permit (principal, action == Valetkey::Action::"data-read", resource == Valetkey::Scope::"data-read") when {
 		context.params.bucket == "prod" && context.params.keys == ["b", "a"] && context.params.count < 8 &&
-		context.tier == "read" && context.sensitive_reads == ["kms:Decrypt"] && context.on_behalf_of == "ana@example.org" &&
+		context.tier == "read" && context.sensitive_reads == ["kms:Decrypt"] && context.environments == ["unvouched"] &&
 		resource.provider == "aws" && resource.role == "data" &&
 		principal == Valetkey::Agent::"spiffe://example.org/agent/ana/s1" && principal.path == "/agent/ana/s1" && principal.session == "s1" };`, DefaultFloor)
 	got, err := e.judge(ask(func(q *question) { q.wish.sensitiveReads = []string{"kms:Decrypt"} }))

@@ -7,7 +7,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/valetkey/valetkey/broker"
+	"github.com/valetkey/valetkey/broker/internal/grant"
+	"github.com/valetkey/valetkey/broker/internal/issue"
 	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/policy"
 	"github.com/valetkey/valetkey/broker/store"
@@ -18,12 +19,12 @@ import (
 
 type agentServer struct {
 	valetkeyv1.UnimplementedAgentServiceServer
-	b         *broker.Broker
+	Services
 	ledgerKey string
 }
 
 func (s *agentServer) OpenTask(ctx context.Context, r *valetkeyv1.OpenTaskRequest) (*valetkeyv1.OpenTaskResponse, error) {
-	t, err := s.b.OpenTask(ctx, callerOf(ctx), broker.NewTask{
+	t, err := s.Issue.OpenTask(ctx, callerOf(ctx), grant.NewTask{
 		Key: r.GetIdempotencyKey(), Purpose: r.GetPurpose(), Environment: r.GetEnvironment(), OnBehalfOf: r.GetOnBehalfOf(),
 	})
 	if err != nil {
@@ -33,15 +34,18 @@ func (s *agentServer) OpenTask(ctx context.Context, r *valetkeyv1.OpenTaskReques
 }
 
 func (s *agentServer) CloseTask(ctx context.Context, r *valetkeyv1.CloseTaskRequest) (*valetkeyv1.CloseTaskResponse, error) {
-	t, ended, err := s.b.CloseTask(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetTaskId())
+	t, ended, err := s.Revocation.CloseTask(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetTaskId())
 	if err != nil {
 		return nil, err
 	}
 	return &valetkeyv1.CloseTaskResponse{Task: taskOut(t), EndedGrantIds: ended}, nil
 }
 
-func (s *agentServer) ListScopes(context.Context, *valetkeyv1.ListScopesRequest) (*valetkeyv1.ListScopesResponse, error) {
-	cat := s.b.Catalog()
+func (s *agentServer) ListScopes(ctx context.Context, _ *valetkeyv1.ListScopesRequest) (*valetkeyv1.ListScopesResponse, error) {
+	cat, err := s.Rules.Catalog(callerOf(ctx))
+	if err != nil {
+		return nil, err
+	}
 	out := &valetkeyv1.ListScopesResponse{CatalogVersion: cat.Version()}
 	for _, sc := range cat.Scopes() {
 		out.Scopes = append(out.Scopes, scopeOut(sc))
@@ -50,24 +54,20 @@ func (s *agentServer) ListScopes(context.Context, *valetkeyv1.ListScopesRequest)
 }
 
 func (s *agentServer) ExplainScope(ctx context.Context, r *valetkeyv1.ExplainScopeRequest) (*valetkeyv1.ExplainScopeResponse, error) {
-	d, err := s.b.Explain(ctx, callerOf(ctx), scopes.Query{
+	d, err := s.Issue.Explain(ctx, callerOf(ctx), scopes.Query{
 		Scope: r.GetScope(), Version: r.GetScopeVersion(), Params: paramsIn(r.GetParameters()), TTL: r.GetTtl().AsDuration(),
 	}, r.GetEnvironment())
 	if err != nil {
 		return nil, err
 	}
 	req := d.Request()
-	perms, err := req.Permissions().Canonical()
-	if err != nil {
-		return nil, fmt.Errorf("printing permissions: %w", err)
-	}
 	out := &valetkeyv1.ExplainScopeResponse{
-		Scope: scopeOut(req.Scope()), Tier: tierOut(req.Tier().String()), TierReasons: req.TierReasons(), Permissions: string(perms),
+		Scope: scopeOut(req.Scope()), Tier: valetkeyv1.TierOf(req.Tier().String()), TierReasons: req.TierReasons(), Permissions: req.CanonicalPermissions(),
 		Allowed: d.Outcome() == policy.Allow, Needs: needsOut(d.Needs()), Reasons: d.Reasons(), Ttl: durationpb.New(d.TTL()),
 		SourceCidrs: req.Scope().SourceCIDRs(), Regions: req.Scope().Regions(),
 	}
-	if req.Permissions().AWS != nil {
-		size, err := req.Scope().BoundSize(*req.Permissions().AWS)
+	if p := req.Permissions(); p.AWS != nil {
+		size, err := req.Scope().BoundSize(p.Dialect, *p.AWS)
 		if err != nil {
 			return nil, fmt.Errorf("measuring permissions: %w", err)
 		}
@@ -77,7 +77,7 @@ func (s *agentServer) ExplainScope(ctx context.Context, r *valetkeyv1.ExplainSco
 }
 
 func (s *agentServer) RequestGrant(ctx context.Context, r *valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
-	out, err := s.b.RequestGrant(ctx, callerOf(ctx), broker.Ask{
+	out, err := s.Issue.RequestGrant(ctx, callerOf(ctx), issue.Ask{
 		Key: r.GetIdempotencyKey(), TaskID: r.GetTaskId(), Scope: r.GetScope(), ScopeVersion: r.GetScopeVersion(),
 		Params: paramsIn(r.GetParameters()), TTL: r.GetTtl().AsDuration(), Justification: r.GetJustification(), Mint: r.GetMint(),
 	})
@@ -91,19 +91,19 @@ func (s *agentServer) RequestGrant(ctx context.Context, r *valetkeyv1.RequestGra
 
 func (s *agentServer) WatchGrant(r *valetkeyv1.WatchGrantRequest, ss grpc.ServerStreamingServer[valetkeyv1.WatchGrantResponse]) error {
 	ctx := ss.Context()
-	alive := func() error { return errNotAllowed }
+	alive := func() error { return grant.ErrNotAllowed }
 	if g, ok := ss.(*grpc.GenericServerStream[valetkeyv1.WatchGrantRequest, valetkeyv1.WatchGrantResponse]); ok {
 		if c, ok := g.ServerStream.(*checkedStream); ok {
 			alive = c.alive
 		}
 	}
-	return s.b.Watch(ctx, callerOf(ctx), r.GetGrantId(), alive, func(g store.Grant) error {
+	return s.Watches.Watch(ctx, callerOf(ctx), r.GetGrantId(), alive, func(g store.Grant) error {
 		return ss.Send(&valetkeyv1.WatchGrantResponse{Grant: grantOut(g)})
 	})
 }
 
 func (s *agentServer) MintCredential(ctx context.Context, r *valetkeyv1.MintCredentialRequest) (*valetkeyv1.MintCredentialResponse, error) {
-	out, err := s.b.MintCredential(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetGrantId())
+	out, err := s.Issue.MintCredential(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetGrantId())
 	if err != nil {
 		return nil, &refusedGrantError{error: err, id: r.GetGrantId()}
 	}
@@ -111,7 +111,7 @@ func (s *agentServer) MintCredential(ctx context.Context, r *valetkeyv1.MintCred
 }
 
 func (s *agentServer) ReleaseGrant(ctx context.Context, r *valetkeyv1.ReleaseGrantRequest) (*valetkeyv1.ReleaseGrantResponse, error) {
-	g, err := s.b.ReleaseGrant(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetGrantId())
+	g, err := s.Revocation.ReleaseGrant(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetGrantId())
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (s *agentServer) ReleaseGrant(ctx context.Context, r *valetkeyv1.ReleaseGra
 }
 
 func (s *agentServer) ProveConsistency(ctx context.Context, r *valetkeyv1.ProveConsistencyRequest) (*valetkeyv1.ProveConsistencyResponse, error) {
-	proof, err := s.b.Ledger().ProveGrowth(ctx, r.GetOldSize(), r.GetNewSize())
+	proof, err := s.Lookup.ProveGrowth(ctx, callerOf(ctx), r.GetOldSize(), r.GetNewSize())
 	if err != nil {
 		return nil, err
 	}

@@ -28,59 +28,18 @@ func taskOut(t store.Task) *valetkeyv1.Task {
 	}
 }
 
-func tierOut(tier string) valetkeyv1.Tier {
-	switch tier {
-	case scopes.TierRead.String():
-		return valetkeyv1.Tier_TIER_READ
-	case scopes.TierWrite.String():
-		return valetkeyv1.Tier_TIER_WRITE
-	case scopes.TierDestructive.String():
-		return valetkeyv1.Tier_TIER_DESTRUCTIVE
-	case scopes.TierAdmin.String():
-		return valetkeyv1.Tier_TIER_ADMIN
-	}
-	return valetkeyv1.Tier_TIER_UNSPECIFIED
-}
-
-func stateOut(s store.GrantState) valetkeyv1.GrantState {
-	switch s {
-	case store.GrantPending:
-		return valetkeyv1.GrantState_GRANT_STATE_PENDING
-	case store.GrantRejected:
-		return valetkeyv1.GrantState_GRANT_STATE_REJECTED
-	case store.GrantLapsed:
-		return valetkeyv1.GrantState_GRANT_STATE_LAPSED
-	case store.GrantDenied:
-		return valetkeyv1.GrantState_GRANT_STATE_DENIED
-	case store.GrantCleared:
-		return valetkeyv1.GrantState_GRANT_STATE_CLEARED
-	case store.GrantActive:
-		return valetkeyv1.GrantState_GRANT_STATE_ACTIVE
-	case store.GrantExpired:
-		return valetkeyv1.GrantState_GRANT_STATE_EXPIRED
-	case store.GrantReleased:
-		return valetkeyv1.GrantState_GRANT_STATE_RELEASED
-	case store.GrantRevoked:
-		return valetkeyv1.GrantState_GRANT_STATE_REVOKED
-	}
-	return valetkeyv1.GrantState_GRANT_STATE_UNSPECIFIED
-}
-
 func grantOut(g store.Grant) *valetkeyv1.Grant {
 	out := &valetkeyv1.Grant{
 		Id: g.ID, TaskId: g.TaskID, AgentSpiffeId: g.Agent, Scope: g.Scope, ScopeVersion: g.ScopeVersion,
-		Parameters: map[string]*valetkeyv1.Value{}, Tier: tierOut(g.Tier), State: stateOut(g.State), EnvelopeDigest: g.Digest,
+		Parameters: map[string]*valetkeyv1.Value{}, Tier: valetkeyv1.TierOf(g.Tier), State: valetkeyv1.GrantStateOf(string(g.State)), EnvelopeDigest: g.Digest,
 		RequestedAt: stamp(g.RequestedAt), ExpiresAt: stamp(g.ExpiresAt), Reasons: g.Reasons,
-		TierReasons: g.TierReasons, PermissionsDigest: g.PermissionsDigest,
+		TierReasons: g.TierReasons, PermissionsDigest: g.PermissionsDigest, Needs: needsOut(g.Needs),
 	}
 	if g.State == store.GrantPending {
 		out.DecideBy, out.ExpiresAt = out.GetExpiresAt(), nil
 	}
 	for name, values := range g.Params {
 		out.Parameters[name] = &valetkeyv1.Value{Values: values}
-	}
-	for _, n := range g.Needs {
-		out.Needs = append(out.Needs, &valetkeyv1.Need{Group: n.Group, Approvals: int32(n.Approvals)}) //nolint:gosec // small
 	}
 	return out
 }
@@ -104,7 +63,7 @@ func needsOut(ns []policy.Need) []*valetkeyv1.Need {
 func scopeOut(s *scopes.Scope) *valetkeyv1.Scope {
 	out := &valetkeyv1.Scope{
 		Name: s.Name(), Version: s.Version(), Description: s.Description(), Provider: string(s.Provider()),
-		DefaultTtl: durationpb.New(s.DefaultTTL()), MaxTtl: durationpb.New(s.MaxTTL()), Tier: tierOut(s.Tier().String()),
+		DefaultTtl: durationpb.New(s.DefaultTTL()), MaxTtl: durationpb.New(s.MaxTTL()), Tier: valetkeyv1.TierOf(s.Tier().String()),
 	}
 	for _, p := range s.Params() {
 		out.Parameters = append(out.Parameters, &valetkeyv1.Parameter{

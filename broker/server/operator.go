@@ -2,20 +2,21 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
-	"github.com/valetkey/valetkey/broker"
+	"github.com/valetkey/valetkey/broker/internal/grant"
+	"github.com/valetkey/valetkey/broker/internal/revocation"
 	"github.com/valetkey/valetkey/broker/store"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
-// operatorServer is reached only by SPIFFE IDs on the config's list: enter
-// refuses all others.
+// operatorServer is reached by operators alone: enter refuses all others.
 type operatorServer struct {
 	valetkeyv1.UnimplementedOperatorServiceServer
-	b *broker.Broker
+	Services
 }
 
 const defaultPage = 100
@@ -25,7 +26,7 @@ func (s *operatorServer) ListGrants(ctx context.Context, r *valetkeyv1.ListGrant
 	if size == 0 {
 		size = defaultPage
 	}
-	gs, err := s.b.Grants(ctx, store.GrantFilter{Agent: r.GetAgentSpiffeId(), Open: r.GetLive(), Before: r.GetPageToken(), Limit: size})
+	gs, err := s.Lookup.Grants(ctx, operatorOf(ctx), store.GrantFilter{Agent: r.GetAgentSpiffeId(), Open: r.GetLive(), Before: r.GetPageToken(), Limit: size})
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func (s *operatorServer) ListGrants(ctx context.Context, r *valetkeyv1.ListGrant
 }
 
 func (s *operatorServer) GetGrant(ctx context.Context, r *valetkeyv1.GetGrantRequest) (*valetkeyv1.GetGrantResponse, error) {
-	g, err := s.b.Grant(ctx, "", r.GetGrantId())
+	g, err := s.Lookup.Grant(ctx, operatorOf(ctx), r.GetGrantId())
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ func (s *operatorServer) GetGrant(ctx context.Context, r *valetkeyv1.GetGrantReq
 }
 
 func (s *operatorServer) RevokeGrant(ctx context.Context, r *valetkeyv1.RevokeGrantRequest) (*valetkeyv1.RevokeGrantResponse, error) {
-	g, err := s.b.RevokeGrant(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetGrantId(), r.GetCause())
+	g, err := s.Revocation.RevokeGrant(ctx, operatorOf(ctx), r.GetIdempotencyKey(), r.GetGrantId(), r.GetCause())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func (s *operatorServer) RevokeGrant(ctx context.Context, r *valetkeyv1.RevokeGr
 }
 
 func (s *operatorServer) RevokeTask(ctx context.Context, r *valetkeyv1.RevokeTaskRequest) (*valetkeyv1.RevokeTaskResponse, error) {
-	t, ended, err := s.b.RevokeTask(ctx, callerOf(ctx), r.GetIdempotencyKey(), r.GetTaskId(), r.GetCause())
+	t, ended, err := s.Revocation.RevokeTask(ctx, operatorOf(ctx), r.GetIdempotencyKey(), r.GetTaskId(), r.GetCause())
 	if err != nil {
 		return nil, err
 	}
@@ -61,19 +62,64 @@ func (s *operatorServer) RevokeTask(ctx context.Context, r *valetkeyv1.RevokeTas
 }
 
 func (s *operatorServer) SetFreeze(ctx context.Context, r *valetkeyv1.SetFreezeRequest) (*valetkeyv1.SetFreezeResponse, error) {
-	// A freeze of a misspelt agent would stop nobody and look like success.
-	id, err := spiffeid.FromString(r.GetAgentSpiffeId())
+	id, err := spiffeIDIn("agent_spiffe_id", r.GetAgentSpiffeId())
 	if err != nil {
-		return nil, fmt.Errorf("%w: agent_spiffe_id: %w", errInvalid, err)
-	}
-	if err := s.b.SetFreeze(ctx, callerOf(ctx), r.GetIdempotencyKey(), id.String(), r.GetFrozen(), r.GetCause()); err != nil {
 		return nil, err
 	}
-	return &valetkeyv1.SetFreezeResponse{}, nil
+	ended, err := s.Orders.SetFreeze(ctx, operatorOf(ctx), r.GetIdempotencyKey(), grant.Freeze{
+		Path: id, Frozen: r.GetFrozen(), KeepLive: r.GetKeepLive(), Cause: r.GetCause(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &valetkeyv1.SetFreezeResponse{EndedGrants: ended.Grants, Unfinished: ended.Unfinished}, nil
+}
+
+func (s *operatorServer) RevokeGrants(ctx context.Context, r *valetkeyv1.RevokeGrantsRequest) (*valetkeyv1.RevokeGrantsResponse, error) {
+	ended, err := s.revokeGrants(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &valetkeyv1.RevokeGrantsResponse{EndedGrants: ended.Grants, Unfinished: ended.Unfinished}, nil
+}
+
+func (s *operatorServer) revokeGrants(ctx context.Context, r *valetkeyv1.RevokeGrantsRequest) (revocation.Ended, error) {
+	switch whose := r.GetWhose().(type) {
+	case *valetkeyv1.RevokeGrantsRequest_AgentSpiffeId:
+		id, err := spiffeIDIn("agent_spiffe_id", whose.AgentSpiffeId)
+		if err != nil {
+			return revocation.Ended{}, err
+		}
+		return s.Orders.RevokeGrants(ctx, operatorOf(ctx), r.GetIdempotencyKey(), store.Path{ID: id}, r.GetCause())
+	case *valetkeyv1.RevokeGrantsRequest_Path:
+		id, err := spiffeIDIn("path", whose.Path)
+		if err != nil {
+			return revocation.Ended{}, err
+		}
+		return s.Orders.RevokeGrants(ctx, operatorOf(ctx), r.GetIdempotencyKey(), store.Path{ID: id, Below: true}, r.GetCause())
+	case *valetkeyv1.RevokeGrantsRequest_Owner:
+		ended, err := s.Orders.RevokeOwner(ctx, operatorOf(ctx), r.GetIdempotencyKey(), whose.Owner, r.GetCause())
+		if errors.Is(err, revocation.ErrNoOwners) {
+			err = fmt.Errorf("%w: %w: no path template of the broker's says {user}; name an agent or a path", grant.ErrInvalid, err)
+		}
+		return ended, err
+	default:
+		return revocation.Ended{}, fmt.Errorf("%w: it names neither an agent, a path nor an owner", grant.ErrInvalid)
+	}
+}
+
+// spiffeIDIn reads a field. An order for a misspelt agent would reach nobody and look
+// like success.
+func spiffeIDIn(field, text string) (string, error) {
+	id, err := spiffeid.FromString(text)
+	if err != nil {
+		return "", fmt.Errorf("%w: %s: %w", grant.ErrInvalid, field, err)
+	}
+	return id.String(), nil
 }
 
 func (s *operatorServer) ReloadCatalog(ctx context.Context, r *valetkeyv1.ReloadCatalogRequest) (*valetkeyv1.ReloadCatalogResponse, error) {
-	version, err := s.b.Reload(ctx, callerOf(ctx), r.GetIdempotencyKey())
+	version, err := s.Rules.Reload(ctx, operatorOf(ctx), r.GetIdempotencyKey())
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +127,11 @@ func (s *operatorServer) ReloadCatalog(ctx context.Context, r *valetkeyv1.Reload
 }
 
 func (s *operatorServer) GetCheckpoint(ctx context.Context, _ *valetkeyv1.GetCheckpointRequest) (*valetkeyv1.GetCheckpointResponse, error) {
-	h, err := s.b.Ledger().Head(ctx)
+	log, err := s.Lookup.Ledger(operatorOf(ctx))
+	if err != nil {
+		return nil, err
+	}
+	h, err := log.Head(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +139,11 @@ func (s *operatorServer) GetCheckpoint(ctx context.Context, _ *valetkeyv1.GetChe
 }
 
 func (s *operatorServer) GetRecord(ctx context.Context, r *valetkeyv1.GetRecordRequest) (*valetkeyv1.GetRecordResponse, error) {
-	rec, err := s.b.Ledger().Prove(ctx, r.GetIndex())
+	log, err := s.Lookup.Ledger(operatorOf(ctx))
+	if err != nil {
+		return nil, err
+	}
+	rec, err := log.Prove(ctx, r.GetIndex())
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +151,11 @@ func (s *operatorServer) GetRecord(ctx context.Context, r *valetkeyv1.GetRecordR
 }
 
 func (s *operatorServer) GetConsistencyProof(ctx context.Context, r *valetkeyv1.GetConsistencyProofRequest) (*valetkeyv1.GetConsistencyProofResponse, error) {
-	proof, checkpoint, err := s.b.Ledger().ProveTree(ctx, r.GetOldSize())
+	log, err := s.Lookup.Ledger(operatorOf(ctx))
+	if err != nil {
+		return nil, err
+	}
+	proof, checkpoint, err := log.ProveTree(ctx, r.GetOldSize())
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,41 +22,60 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/valetkey/valetkey/broker"
+	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/broker/identity"
+	"github.com/valetkey/valetkey/broker/internal/approval"
+	"github.com/valetkey/valetkey/broker/internal/grant"
+	"github.com/valetkey/valetkey/broker/internal/issue"
+	"github.com/valetkey/valetkey/broker/internal/lookup"
+	"github.com/valetkey/valetkey/broker/internal/notify"
+	"github.com/valetkey/valetkey/broker/internal/reasons"
+	"github.com/valetkey/valetkey/broker/internal/refusals"
+	"github.com/valetkey/valetkey/broker/internal/revocation"
+	"github.com/valetkey/valetkey/broker/internal/rules"
+	"github.com/valetkey/valetkey/broker/listen"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
 const (
-	maxMessage = 1 << 20
-	// maxStreams bounds what one connection can hold open.
-	maxStreams = 256
-	// maxConnectionAge makes callers shake hands again, with their newest SVID.
-	maxConnectionAge = 30 * time.Minute
-	healthPrefix     = "/grpc.health.v1.Health/"
-	agentPrefix      = "/valetkey.v1.AgentService/"
-	operatorPrefix   = "/valetkey.v1.OperatorService/"
-	approvalPrefix   = "/valetkey.v1.ApprovalService/"
+	healthPrefix   = "/grpc.health.v1.Health/"
+	agentPrefix    = "/valetkey.v1.AgentService/"
+	operatorPrefix = "/valetkey.v1.OperatorService/"
+	approvalPrefix = "/valetkey.v1.ApprovalService/"
 )
 
-// Config configures New. Every field is required but Operators, Approvers and those that say what nil or empty means.
+// Services are what the calls reach. Each is required.
+type Services struct {
+	Issue      *issue.Service
+	Approval   *approval.Service
+	Revocation *revocation.Service
+	Orders     *revocation.Orders
+	Refusals   *refusals.Log
+	Watches    *notify.Hub
+	Lookup     *lookup.Desk
+	Rules      *rules.Live
+	Guard      *guard.Guard
+	// Now is the broker's clock.
+	Now func() time.Time
+}
+
+// Config configures New. Every field is required but those that say what nil or empty means.
 type Config struct {
-	Broker *broker.Broker
-	Auth   *identity.Authenticator
-	// Operators are the SPIFFE IDs that may call OperatorService.
-	Operators []string
-	// Approvers are the SPIFFE IDs that may call ApprovalService.
-	Approvers []string
-	Log       *slog.Logger
+	Services
+	// Auth says who calls and as what: agent, operator or approver.
+	Auth *identity.Authenticator
+	Log  *slog.Logger
 	// LedgerKey is the ledger's verifier key, for agents that trust on first
 	// use; empty names none.
 	LedgerKey string
 	// Metrics takes the server's counters; nil for none.
 	Metrics prometheus.Registerer
+	// Budget is what callers may use before they are known, and after; zero for
+	// listen.Table's of the mTLS listener.
+	Budget listen.GRPC
 	// Draining is closed when the server is to end its streams, which would hold
 	// up a graceful stop for as long as a grant lives; nil for never.
 	Draining <-chan struct{}
@@ -65,17 +83,21 @@ type Config struct {
 
 type edge struct {
 	cfg       Config
-	operators map[string]bool
-	approvers map[string]bool
 	validator protovalidate.Validator
 	metrics   *metrics
+	budget    listen.GRPC
+	methods   map[string]bool // those there are; set before the server serves
+	costs     map[string]cost
+	calls     *callLog
+	unheard   tally // calls without their first message, by owner
+	health    healthCalls
 }
 
 // New returns a gRPC server with all services registered. opts carry the
 // transport credentials.
 func New(cfg Config, opts ...grpc.ServerOption) (*grpc.Server, error) {
-	if cfg.Broker == nil || cfg.Auth == nil || cfg.Log == nil {
-		return nil, errors.New("server: Broker, Auth and Log are required")
+	if cfg.Issue == nil || cfg.Auth == nil || cfg.Log == nil {
+		return nil, errors.New("server: Services, Auth and Log are required")
 	}
 	v, err := protovalidate.New()
 	if err != nil {
@@ -88,82 +110,47 @@ func New(cfg Config, opts ...grpc.ServerOption) (*grpc.Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	e := &edge{cfg: cfg, operators: map[string]bool{}, approvers: map[string]bool{}, validator: v, metrics: m}
-	for _, id := range cfg.Operators {
-		e.operators[id] = true
+	if cfg.Budget == (listen.GRPC{}) {
+		cfg.Budget = listen.Table().MTLS
 	}
-	for _, id := range cfg.Approvers {
-		e.approvers[id] = true
+	e := &edge{cfg: cfg, validator: v, metrics: m, budget: cfg.Budget, methods: map[string]bool{}, costs: costs(), calls: newCallLog(cfg.Log)}
+	opts = append(opts, grpc.StatsHandler(connections{}), grpc.InTapHandle(e.tap), grpc.ChainUnaryInterceptor(e.unary), grpc.ChainStreamInterceptor(e.stream))
+	s := grpc.NewServer(append(cfg.Budget.Options(), opts...)...)
+	valetkeyv1.RegisterAgentServiceServer(s, &agentServer{Services: cfg.Services, ledgerKey: cfg.LedgerKey})
+	valetkeyv1.RegisterOperatorServiceServer(s, &operatorServer{Services: cfg.Services})
+	valetkeyv1.RegisterApprovalServiceServer(s, &approvalServer{b: cfg.Approval})
+	for service, info := range s.GetServiceInfo() {
+		for _, m := range info.Methods {
+			e.methods["/"+service+"/"+m.Name] = true
+		}
 	}
-	opts = append(opts,
-		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: maxConnectionAge, MaxConnectionAgeGrace: time.Minute}),
-		grpc.ChainUnaryInterceptor(e.unary),
-		grpc.ChainStreamInterceptor(e.stream),
-	)
-	s := grpc.NewServer(opts...)
-	valetkeyv1.RegisterAgentServiceServer(s, &agentServer{b: cfg.Broker, ledgerKey: cfg.LedgerKey})
-	valetkeyv1.RegisterOperatorServiceServer(s, &operatorServer{b: cfg.Broker})
-	valetkeyv1.RegisterApprovalServiceServer(s, &approvalServer{b: cfg.Broker})
+	if err := checkCosts(e.methods); err != nil {
+		return nil, err
+	}
+	if cfg.Draining != nil {
+		go func() { <-cfg.Draining; e.calls.flush() }() // what it has counted till then
+	}
 	return s, nil
-}
-
-type callerKey struct{}
-
-// callerOf is who calls; the interceptors put it there, so a handler without
-// one cannot be reached.
-func callerOf(ctx context.Context) broker.Caller {
-	c, _ := ctx.Value(callerKey{}).(broker.Caller)
-	return c
-}
-
-// enter is step 1 for one call.
-func (e *edge) enter(ctx context.Context, method string) (context.Context, broker.Caller, error) {
-	c := broker.Caller{Correlation: strings.ToLower(rand.Text())}
-	agent, err := e.cfg.Auth.Authenticate(ctx)
-	if err != nil {
-		return ctx, c, err
-	}
-	c.Agent = agent
-	if strings.HasPrefix(method, agentPrefix) && e.approvers[agent.ID().String()] {
-		return ctx, c, errNotAllowed // who decides does not ask
-	}
-	if listed := e.listFor(method); listed != nil && (!listed[agent.ID().String()] || !agent.Delegate().IsZero()) {
-		return ctx, c, errNotAllowed
-	}
-	return context.WithValue(ctx, callerKey{}, c), c, nil
-}
-
-// listFor is who may call a method; nil for every agent.
-func (e *edge) listFor(method string) map[string]bool {
-	switch {
-	case strings.HasPrefix(method, operatorPrefix):
-		return e.operators
-	case strings.HasPrefix(method, approvalPrefix):
-		return e.approvers
-	default:
-		return nil
-	}
 }
 
 func (e *edge) valid(m any) error {
 	msg, ok := m.(proto.Message)
 	if !ok {
-		return fmt.Errorf("%w: not a message", errInvalid)
+		return fmt.Errorf("%w: not a message", grant.ErrInvalid)
 	}
-	if err := e.validator.Validate(msg); err != nil {
-		return fmt.Errorf("%w: %w", errInvalid, err)
+	if err := errors.Join(e.validator.Validate(msg), visible(msg.ProtoReflect())); err != nil {
+		return fmt.Errorf("%w: %w", grant.ErrInvalid, err)
 	}
 	return nil
 }
 
 func (e *edge) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	heard(ctx)
 	if strings.HasPrefix(info.FullMethod, healthPrefix) {
 		return next(ctx, req)
 	}
 	began := time.Now()
-	ctx, c, err := e.enter(ctx, info.FullMethod)
+	c, err := letIn(ctx)
 	if err == nil {
 		err = e.valid(req)
 	}
@@ -174,7 +161,7 @@ func (e *edge) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, n
 		return nil, e.refuse(ctx, c, info.FullMethod, began, err)
 	}
 	e.metrics.count(info.FullMethod, "OK", began)
-	e.cfg.Log.InfoContext(ctx, "call", logCall(c, info.FullMethod, began)...)
+	e.say(ctx, slog.LevelInfo, c, "call", "OK", logCall(c, info.FullMethod, began)...)
 	return resp, nil
 }
 
@@ -188,8 +175,8 @@ func (e *edge) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo
 		}
 		return err
 	}
-	began := time.Now()
-	ctx, c, err := e.enter(ss.Context(), info.FullMethod)
+	began, ctx := time.Now(), ss.Context()
+	c, err := letIn(ctx)
 	if err == nil {
 		err = e.streamUntilDrained(ctx, func(ctx context.Context) error {
 			_, err := guardPanic(func() (any, error) {
@@ -244,6 +231,7 @@ func (s *checkedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
+	heard(s.ctx)
 	return s.e.valid(m)
 }
 
@@ -253,7 +241,7 @@ func (s *checkedStream) alive() error {
 }
 
 // refuse turns err into the caller's answer, and sees to log and record.
-func (e *edge) refuse(ctx context.Context, c broker.Caller, method string, began time.Time, err error) error {
+func (e *edge) refuse(ctx context.Context, c entered, method string, began time.Time, err error) error {
 	var named *refusedGrantError
 	grantID := ""
 	if errors.As(err, &named) {
@@ -262,25 +250,29 @@ func (e *edge) refuse(ctx context.Context, c broker.Caller, method string, began
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		// Nobody was refused: whoever follows a grant hangs up when they know enough.
 		e.metrics.count(method, "CANCELED", began)
-		e.cfg.Log.InfoContext(ctx, "the caller went away", logCall(c, method, began)...)
+		e.say(ctx, slog.LevelInfo, c, "the caller went away", "CANCELED", logCall(c, method, began)...)
 		return statusOf(err, grantID)
 	}
-	r := rowOf(err)
-	e.metrics.count(method, Reason(err), began)
-	attrs := append(logCall(c, method, began), slog.String("reason", Reason(err)), slog.String("error", err.Error()))
-	if r.ours {
-		e.cfg.Log.ErrorContext(ctx, "call failed", attrs...)
-	} else {
-		e.cfg.Log.WarnContext(ctx, "call refused", attrs...)
+	a := reasons.Of(err)
+	reason, said := a.Reason.Name(), err.Error()
+	e.metrics.count(method, reason, began)
+	if len(said) > maxLogged && !a.Ours {
+		said = strings.ToValidUTF8(said[:maxLogged], "") + "..."
 	}
-	if !r.recorded {
-		e.cfg.Broker.Refuse(ctx, c, claimed(err), method, Reason(err))
+	attrs := append(logCall(c, method, began), slog.String("reason", reason), slog.String("error", said))
+	if a.Ours {
+		e.say(ctx, slog.LevelError, c, "call failed", reason, attrs...)
+	} else {
+		e.say(ctx, slog.LevelWarn, c, "call refused", reason, attrs...)
+	}
+	if !a.Recorded {
+		e.cfg.Refusals.Refuse(ctx, refusals.Refused{Who: c.who, Claimed: claimed(err), Correlation: c.correlation, Method: method, Reason: reason})
 	}
 	return statusOf(err, grantID)
 }
 
 // claimed is who a caller says it is that was refused before it was known.
-func claimed(err error) (c broker.Claim) {
+func claimed(err error) (c refusals.Claim) {
 	var r *identity.Refusal
 	if errors.As(err, &r) {
 		c.Agent, c.Delegate = r.Claimed, r.Delegate
@@ -288,15 +280,27 @@ func claimed(err error) (c broker.Claim) {
 	return c
 }
 
-func logCall(c broker.Caller, method string, began time.Time) []any {
-	attrs := []any{slog.String("method", method), slog.String("correlation_id", c.Correlation), slog.Duration("took", time.Since(began))}
-	if c.Agent.Valid() {
-		attrs = append(attrs, slog.String("agent", c.Agent.ID().String()))
-		if d := c.Agent.Delegate(); !d.IsZero() {
+// maxLogged bounds what is logged of an error that a caller has a hand in, in bytes.
+const maxLogged = 1 << 10
+
+func logCall(c entered, method string, began time.Time) []slog.Attr {
+	attrs := []slog.Attr{slog.String("method", method), slog.String("correlation_id", c.correlation), slog.Duration("took", time.Since(began))}
+	if c.who.Valid() {
+		attrs = append(attrs, slog.String("agent", c.who.ID().String()))
+		if d := c.who.Delegate(); !d.IsZero() {
 			attrs = append(attrs, slog.String("delegate", d.String()))
 		}
 	}
 	return attrs
+}
+
+// say logs what became of a call, within its caller's share of the log.
+func (e *edge) say(ctx context.Context, level slog.Level, c entered, message, reason string, attrs ...slog.Attr) {
+	caller := ""
+	if c.who.Valid() {
+		caller = e.cfg.Guard.Key(c.who)
+	}
+	e.calls.say(ctx, level, caller, message, reason, attrs...)
 }
 
 // guardPanic turns a panic into an error that tells the caller nothing. The

@@ -2,213 +2,27 @@ package logverify_test
 
 import (
 	"context"
-	"database/sql"
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/valetkey/valetkey/clients/logverify"
 )
-
-const origin = "valetkey.dev/log"
-
-// testLog is a log made with x/mod alone.
-type testLog struct {
-	t       *testing.T
-	signer  note.Signer
-	key     string
-	records [][]byte
-	hashes  []tlog.Hash
-}
-
-func newLog(t *testing.T, n int) *testLog {
-	t.Helper()
-	skey, vkey, err := note.GenerateKey(nil, origin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := note.NewSigner(skey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &testLog{t: t, signer: signer, key: vkey}
-	l.grow(n)
-	return l
-}
-
-func (l *testLog) reader() tlog.HashReader {
-	return tlog.HashReaderFunc(func(is []int64) ([]tlog.Hash, error) {
-		out := make([]tlog.Hash, len(is))
-		for i, x := range is {
-			out[i] = l.hashes[x]
-		}
-		return out, nil
-	})
-}
-
-func (l *testLog) grow(n int) {
-	l.t.Helper()
-	for range n {
-		i := int64(len(l.records))
-		data := fmt.Appendf(nil, `{"n":%d,"v":1}`, i)
-		hs, err := tlog.StoredHashes(i, data, l.reader())
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		l.records, l.hashes = append(l.records, data), append(l.hashes, hs...)
-	}
-}
-
-func (l *testLog) checkpointAt(n int64) []byte {
-	l.t.Helper()
-	root, err := tlog.TreeHash(n, l.reader())
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return l.sign(fmt.Sprintf("%s\n%d\n%s\n", origin, n, base64.StdEncoding.EncodeToString(root[:])))
-}
-
-func (l *testLog) sign(text string) []byte {
-	l.t.Helper()
-	out, err := note.Sign(&note.Note{Text: text}, l.signer)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return out
-}
-
-// folder writes the log as tlog-tiles.
-func (l *testLog) folder() string {
-	l.t.Helper()
-	dir := l.t.TempDir()
-	n := int64(len(l.records))
-	write(l.t, filepath.Join(dir, "checkpoint"), l.checkpointAt(n))
-	for _, t := range tlog.NewTiles(8, 0, n) {
-		data, err := tlog.ReadTileData(t, l.reader())
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		name := strings.TrimPrefix(t.Path(), "tile/8/")
-		write(l.t, filepath.Join(dir, "tile", name), data)
-		if t.L != 0 {
-			continue
-		}
-		var bundle []byte
-		for _, r := range l.records[t.N*256 : t.N*256+int64(t.W)] {
-			bundle = append(binary.BigEndian.AppendUint16(bundle, uint16(len(r))), r...)
-		}
-		write(l.t, filepath.Join(dir, "tile", "entries", strings.TrimPrefix(name, "0/")), bundle)
-	}
-	return dir
-}
-
-// database writes the log as the broker's tables.
-func (l *testLog) database() string {
-	l.t.Helper()
-	name := filepath.Join(l.t.TempDir(), "state of things.db")
-	exec(l.t, name, `PRAGMA journal_mode=WAL`)
-	exec(l.t, name, `CREATE TABLE records(idx INTEGER PRIMARY KEY, data BLOB);
-		CREATE TABLE hash_chunks(chunk INTEGER PRIMARY KEY, data BLOB);
-		CREATE TABLE checkpoint(id INTEGER PRIMARY KEY, note BLOB)`)
-	db, err := sql.Open("sqlite", name)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	tx, err := db.Begin()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	for i, r := range l.records {
-		must(l.t, tx, `INSERT INTO records VALUES (?, ?)`, i, r)
-	}
-	for chunk := range slices.Chunk(l.hashes, 64) {
-		var data []byte
-		for _, h := range chunk {
-			data = append(data, h[:]...)
-		}
-		must(l.t, tx, `INSERT INTO hash_chunks SELECT count(*), ? FROM hash_chunks`, data)
-	}
-	must(l.t, tx, `INSERT INTO checkpoint VALUES (0, ?)`, l.checkpointAt(int64(len(l.records))))
-	if err := errors.Join(tx.Commit(), db.Close()); err != nil {
-		l.t.Fatal(err)
-	}
-	return name
-}
-
-func setHash(t *testing.T, name string, at int64, h tlog.Hash) {
-	t.Helper()
-	exec(t, name, `UPDATE hash_chunks SET data = CAST(substr(data, 1, ?) || ? || substr(data, ?) AS BLOB) WHERE chunk = ?`,
-		at%64*tlog.HashSize, h[:], at%64*tlog.HashSize+tlog.HashSize+1, at/64)
-}
-
-type execer interface {
-	Exec(q string, args ...any) (sql.Result, error)
-}
-
-func must(t *testing.T, e execer, q string, args ...any) {
-	t.Helper()
-	if _, err := e.Exec(q, args...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func exec(t *testing.T, name, q string, args ...any) {
-	t.Helper()
-	db, err := sql.Open("sqlite", name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	must(t, db, q, args...)
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func write(t *testing.T, name string, data []byte) {
-	t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, data, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func verify(t *testing.T, name string, opts logverify.Options) (logverify.Result, error) {
-	t.Helper()
-	src, err := logverify.Open(t.Context(), name)
-	if err != nil {
-		t.Fatalf("opening %s: %v", name, err)
-	}
-	res, err := logverify.Verify(t.Context(), src, opts)
-	if cerr := src.Close(); cerr != nil {
-		t.Error(cerr)
-	}
-	return res, err
-}
-
-func serve(t *testing.T, dir string) string {
-	t.Helper()
-	srv := httptest.NewServer(http.FileServer(http.Dir(dir)))
-	t.Cleanup(srv.Close)
-	return srv.URL
-}
 
 func TestGoodLogs(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 3, 255, 256, 257, 1000, 65536 + 256 + 5} {
 		l := newLog(t, n)
 		dir := l.folder()
 		logs := map[string]string{"folder": dir, "http": serve(t, dir)}
-		if n < 65536 { // so many rows are slow under the race detector
-			logs["sqlite"] = l.database()
+		if n > 0 && n < 65536 { // a broker's log of nothing has no checkpoint; and so many rows are slow under the race detector
+			logs["sqlite"], logs["sqlite of schema 5"] = l.database(), l.chunks()
 		}
 		for kind, name := range logs {
 			var last int64
@@ -231,7 +45,7 @@ func TestResume(t *testing.T) {
 	}
 	l.grow(333)
 	dir := l.folder()
-	for kind, name := range map[string]string{"folder": dir, "http": serve(t, dir), "sqlite": l.database()} {
+	for kind, name := range map[string]string{"folder": dir, "http": serve(t, dir), "sqlite": l.database(), "sqlite of schema 5": l.chunks()} {
 		for n, note := range saved {
 			for _, full := range []bool{false, true} {
 				res, err := verify(t, name, logverify.Options{Key: l.key, Saved: note, Full: full})
@@ -306,11 +120,23 @@ func TestTamperedDatabase(t *testing.T) {
 		}, 16, 23},
 		{"a record gone", func(t *testing.T, db string) { exec(t, db, `DELETE FROM records WHERE idx = 256`) }, 256, 256},
 		{"the last record gone", func(t *testing.T, db string) { exec(t, db, `DELETE FROM records WHERE idx = 699`) }, 699, 699},
-		{"hashes gone", func(t *testing.T, db string) {
-			exec(t, db, `UPDATE hash_chunks SET data = substr(data, 1, ?) WHERE chunk = 0`, leaf(8)*tlog.HashSize)
-		}, 8, 8},
-		{"a row of hashes gone", func(t *testing.T, db string) { exec(t, db, `DELETE FROM hash_chunks WHERE chunk = 1`) }, 33, 33},
-		{"a record more", func(t *testing.T, db string) { exec(t, db, `INSERT INTO records VALUES (700, x'00')`) }, 700, 700},
+		{"hashes gone", func(t *testing.T, db string) { exec(t, db, `UPDATE records SET hashes = x'' WHERE idx = 8`) }, 8, 8},
+		{"some of its hashes gone", func(t *testing.T, db string) {
+			exec(t, db, `UPDATE records SET hashes = substr(hashes, 1, 64) WHERE idx = 31`)
+		}, 31, 31},
+		{"a record more", func(t *testing.T, db string) {
+			exec(t, db, `INSERT INTO records (idx, hashes, data) VALUES (700, x'00', x'00')`)
+		}, 700, 700},
+		{"a record before the first", func(t *testing.T, db string) {
+			exec(t, db, `INSERT INTO records (idx, hashes, data) VALUES (-7, x'00', x'00')`)
+		}, -7, -7},
+		{"the checkpoint in another row", func(t *testing.T, db string) {
+			exec(t, db, `UPDATE records SET note = (SELECT note FROM records WHERE idx = 699) WHERE idx = 698`)
+			exec(t, db, `UPDATE records SET note = NULL WHERE idx = 699`)
+		}, 698, 698},
+		{"a second checkpoint", func(t *testing.T, db string) {
+			exec(t, db, `UPDATE records SET note = (SELECT note FROM records WHERE idx = 699) WHERE idx = 500`)
+		}, 500, 500},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			db := l.database()
@@ -324,6 +150,51 @@ func TestTamperedDatabase(t *testing.T) {
 				t.Errorf("named %d to %d, want %d to %d (%v)", bad.First, bad.Last, tt.first, tt.last, err)
 			}
 		})
+	}
+}
+
+// A database of the version before is held to the same.
+func TestTamperedChunks(t *testing.T) {
+	l := newLog(t, 700)
+	for _, tt := range []struct{ query, want string }{
+		{`UPDATE records SET data = x'00' WHERE idx = 437`, "record 437:"},
+		{`UPDATE hash_chunks SET data = CAST(zeroblob(32) || substr(data, 33) AS BLOB) WHERE chunk = 0`, "record 0:"},
+		{`UPDATE hash_chunks SET data = CAST(data || zeroblob(32) AS BLOB) WHERE chunk = 0`, "chunk 0 has 2080 bytes"},
+		{`DELETE FROM hash_chunks WHERE chunk = 3`, "is missing"},
+		{`DELETE FROM records WHERE idx = 699`, "record 699:"},
+		{`INSERT INTO records VALUES (700, x'00')`, "record 700:"},
+		{`INSERT INTO records VALUES (-7, x'00')`, "record -7:"},
+		{`UPDATE checkpoint SET size = 699`, "record 698:"},
+		{`DELETE FROM checkpoint`, "holds no checkpoint"},
+	} {
+		db := l.chunks()
+		exec(t, db, tt.query)
+		if _, err := verify(t, db, logverify.Options{Key: l.key}); !errors.Is(err, logverify.ErrVerification) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", tt.query, err, tt.want)
+		}
+	}
+}
+
+// What cannot be read says so, and which schema it is.
+func TestSchemasThatAreNotRead(t *testing.T) {
+	for version, want := range map[int]string{0: "schema 0", 1: "schema 1", 99: "schema 99"} {
+		name := filepath.Join(t.TempDir(), "x.db")
+		schema(t, name, version)
+		src, err := logverify.Open(t.Context(), name)
+		if err == nil {
+			_, err = src.Checkpoint(t.Context())
+			if cerr := src.Close(); cerr != nil {
+				t.Error(cerr)
+			}
+		}
+		if err == nil || errors.Is(err, logverify.ErrVerification) || !strings.Contains(err.Error(), want) {
+			t.Errorf("schema %d: %v", version, err)
+		}
+	}
+	name := filepath.Join(t.TempDir(), "x.db")
+	exec(t, name, `CREATE TABLE other (a)`)
+	if src, err := logverify.Open(t.Context(), name); err == nil || !strings.Contains(err.Error(), "which schema") {
+		t.Errorf("another program's database: %v, %v", src, err)
 	}
 }
 

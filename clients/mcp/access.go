@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/clients/helper/serve"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -49,7 +49,9 @@ type AccessOut struct {
 	SecondsLeft int64             `json:"seconds_left"`
 	Profile     string            `json:"profile,omitempty" jsonschema:"the AWS profile"`
 	ConfigFile  string            `json:"config_file,omitempty" jsonschema:"the AWS config file that the profile is in"`
-	Environment map[string]string `json:"environment" jsonschema:"what to set for tools in your shell; no secret is in it"`
+	EnvFile     string            `json:"env_file,omitempty" jsonschema:"a script that sets and clears what tools in your shell need, for sh, bash and zsh: . FILE && command; no secret is in it"`
+	Environment map[string]string `json:"environment" jsonschema:"what env_file sets, for other shells; no secret is in it"`
+	Unset       []string          `json:"unset" jsonschema:"what env_file clears: variables by which tools would find other credentials in place of these"`
 	Renewed     bool              `json:"renewed" jsonschema:"whether tools that ask later get the next credential; false: ask for access again when it expires"`
 	Needs       []Need            `json:"needs" jsonschema:"who has to approve"`
 	Where       string            `json:"where,omitempty" jsonschema:"where people look at the request"`
@@ -73,7 +75,7 @@ type access struct {
 	mu      sync.Mutex
 	src     *valetkey.Source // locked by mu
 	grantID string           // the newest seen; locked by mu
-	place   *helper.Place    // nil until it is ready; locked by mu
+	place   *serve.Place     // nil until it is ready; locked by mu
 	tier    valetkeyv1.Tier  // locked by mu
 	needs   []Need           // locked by mu
 	ended   string           // why there is no more of it, as last seen; empty for not so; locked by mu
@@ -246,7 +248,7 @@ func (x *session) obtain(ctx context.Context, a *access) (out AccessOut, err err
 }
 
 // deliver keeps the place, unless the access was taken down meanwhile.
-func (a *access) deliver(p *helper.Place) bool {
+func (a *access) deliver(p *serve.Place) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.gone {

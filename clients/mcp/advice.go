@@ -1,8 +1,18 @@
 package mcp
 
-// advice says what an agent does about a refusal. A test holds it to have a line
-// for every reason.
-var advice = map[string]string{
+import (
+	"cmp"
+
+	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+)
+
+// advice says what an agent does about a refusal: one of this server's own, or the broker's.
+func advice(reason string) string {
+	return cmp.Or(ownAdvice[reason], valetkeyv1.ReasonOf(reason).ToolAdvice())
+}
+
+// ownAdvice has a line for each of this server's own reasons but INTERNAL, which is the broker's too.
+var ownAdvice = map[string]string{
 	ReasonInvalidArgument: "correct the arguments; the tool's input schema says what they are.",
 	ReasonTooLarge:        "send less: no argument of these tools is large.",
 	ReasonUnknownHandle:   "use a handle that this session was given and that was not released; open_task and request_access give new ones.",
@@ -14,40 +24,4 @@ var advice = map[string]string{
 	ReasonUnavailable:     "try again shortly; if it stays, tell the operator that the broker does not answer.",
 	ReasonBrokerIdentity:  "stop, and tell the operator.",
 	ReasonReceipt:         "stop, and tell the operator: the ledger did not verify.",
-	ReasonInternal:        "try once more; then tell the operator, whose log has the cause.",
-
-	"INVALID_REQUEST":      "correct the argument that the message names.",
-	"UNAUTHENTICATED":      "tell the operator: this server has no usable identity.",
-	"UNKNOWN_TRUST_DOMAIN": "tell the operator: the broker does not list this server's trust domain.",
-	"SVID_EXPIRED":         "try again shortly; if it stays, tell the operator that this server's SVID is not renewed.",
-	"WRONG_AUDIENCE":       "tell the operator: this server's token is for another broker.",
-	"CALLER_NOT_ALLOWED":   "tell the operator: this server's identity may not make this call.",
-	"UNKNOWN_SCOPE":        "see what there is with list_scopes.",
-	"STALE_SCOPE_VERSION":  "look at the scope as it is now with list_scopes, then ask again.",
-	"INVALID_PARAMETER":    "see the scope's parameters with list_scopes.",
-	"TTL_TOO_LONG":         "ask for a shorter life; list_scopes shows the longest.",
-	"POLICY_TOO_LARGE":     "ask for fewer resources at once.",
-	"UNPROVEN":             "ask for it by other parameters, or tell whoever keeps the catalog: what was asked for could not be shown to lie within the scope.",
-	"DENIED":               "see why with explain, and ask for something narrower. The same request will be denied again.",
-	"NEEDS_APPROVAL":       "tell your user who has to approve, go on with other work, and look again with access_status; or ask for something narrower.",
-	"REJECTED":             "tell your user that people said no, and do not ask for the same again; ask for something narrower.",
-	"LAPSED":               "tell your user that nobody decided in time; once somebody is there to approve, ask again: request_access with again and the handle.",
-	"INVALID_APPROVAL":     "tell the operator: this is an answer for people who approve, and no tool here does.",
-	"NOT_ELIGIBLE":         "tell the operator: this is an answer for people who approve, and no tool here does.",
-	"NOT_PENDING":          "tell the operator: this is an answer for people who approve, and no tool here does.",
-	"POLICY_ERROR":         "tell the operator: a policy fails, and the broker's log names it.",
-	"RATE_LIMITED":         "wait for as long as the answer says; use the access you have rather than asking for new.",
-	"FROZEN":               "stop, and tell your user: an operator has frozen this agent.",
-	"TASK_NOT_FOUND":       "open a task with open_task.",
-	"TASK_CLOSED":          "open a new task with open_task.",
-	"GRANT_NOT_FOUND":      "ask for access again with request_access.",
-	"GRANT_ENDED":          "ask for access again with request_access.",
-	"IDEMPOTENCY_CONFLICT": "try again.",
-	"ALREADY_ISSUED":       "ask for access again with request_access.",
-	"UPSTREAM_UNAVAILABLE": "try again shortly: STS or Vault does not answer the broker.",
-	"UPSTREAM_REFUSED":     "tell the operator: STS or Vault refuses the broker.",
-	"UPSTREAM_INVALID":     "tell the operator: STS or Vault answered something else than was asked.",
-	"LEDGER_UNAVAILABLE":   "tell the operator: the broker issues nothing that it cannot record.",
-	"INVALID_CATALOG":      "tell the operator: the catalog does not load.",
-	"RECORD_NOT_FOUND":     "tell the operator: the ledger does not have a record that it should.",
 }

@@ -11,11 +11,11 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"github.com/valetkey/valetkey/broker/approval"
-	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/evidence"
 	"github.com/valetkey/valetkey/broker/mint"
-	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/broker/quorum"
+	"github.com/valetkey/valetkey/clients/helper/serve"
 	"github.com/valetkey/valetkey/clients/mcp"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -30,7 +30,7 @@ type peopled struct {
 func newPeopled(t *testing.T) *peopled {
 	t.Helper()
 	p := &peopled{m: &minter{}, people: []brokertest.Person{brokertest.NewPerson(t, "robertina", "sre"), brokertest.NewPerson(t, "carolinus", "sre")}}
-	p.site = &site{h: brokertest.New(t, brokertest.Config{People: p.people, Minter: func(v *mint.Verifier, _ *brokertest.Clock) mint.Minter {
+	p.site = &site{h: brokertest.NewRunning(t, brokertest.Config{People: p.people, Minter: func(v *mint.Verifier, _ *brokertest.Clock) mint.Minter {
 		p.m.permits = v
 		return p.m
 	}})}
@@ -55,22 +55,10 @@ func (p *peopled) decide(t *testing.T, who int, grant string, d evidence.Decisio
 	must(t, err)
 }
 
-func (p *peopled) state(t *testing.T, grant string) valetkeyv1.GrantState {
-	t.Helper()
-	g, err := p.h.OperatorClient().GetGrant(t.Context(), &valetkeyv1.GetGrantRequest{GrantId: grant})
-	must(t, err)
-	return g.GetGrant().GetState()
-}
-
-// asked is how often people were asked.
-func (p *peopled) asked() int {
-	return strings.Count(strings.Join(p.h.Records(), "\n"), `"grant.pending"`)
-}
-
 // saysNothing looks for people and secrets in all that clients have received.
 func (p *peopled) saysNothing(t *testing.T) {
 	t.Helper()
-	all := p.wire.bytes()
+	all := []byte(p.wire.String())
 	for _, word := range []string{"robertina", "carolinus", "/person/", comment, "SSH SIGNATURE"} {
 		if bytes.Contains(bytes.ToLower(all), bytes.ToLower([]byte(word))) {
 			t.Errorf("clients received %q", word)
@@ -97,7 +85,7 @@ func TestPeopleApprove(t *testing.T) {
 		by, err := time.Parse(time.RFC3339, got.DecideBy)
 		must(t, err)
 		if got.State != "waiting" || !slices.Equal(got.Needs, []mcp.Need{{Group: "sre", Approvals: 2}}) || got.Where != "https://approvals.example.org" ||
-			got.GrantID == "" || got.Tier != "destructive" || len(got.Environment) != 0 || got.Profile != "" || time.Until(by) > approval.DefaultWait || time.Until(by) < time.Minute {
+			got.GrantID == "" || got.Tier != "destructive" || len(got.Environment) != 0 || got.Profile != "" || time.Until(by) > quorum.DefaultWait || time.Until(by) < time.Minute {
 			t.Errorf("a rebuild: %+v", got)
 		}
 		run := map[string]any{"access": []string{got.Access}, "argv": []string{"sh", "-c", `curl -sS -H "Authorization: $AWS_CONTAINER_AUTHORIZATION_TOKEN" "$AWS_CONTAINER_CREDENTIALS_FULL_URI"`}}
@@ -133,8 +121,8 @@ func TestPeopleApprove(t *testing.T) {
 		if out := ask[mcp.RunCommandOut](t, c, "run_command", run); out.ExitStatus != 0 || out.Redactions < 2 {
 			t.Errorf("a command with what was approved: %+v", out)
 		}
-		if p.asked() != 1 {
-			t.Errorf("people were asked %d times", p.asked())
+		if p.h.Asked() != 1 {
+			t.Errorf("people were asked %d times", p.h.Asked())
 		}
 		p.saysNothing(t)
 	})
@@ -166,8 +154,8 @@ func TestPeopleSayNo(t *testing.T) {
 			}
 			ask[mcp.ReleaseOut](t, c, "release", of(got))
 		}
-		if p.asked() != 2 {
-			t.Errorf("people were asked %d times", p.asked())
+		if p.h.Asked() != 2 {
+			t.Errorf("people were asked %d times", p.h.Asked())
 		}
 		p.saysNothing(t)
 	})
@@ -180,8 +168,8 @@ func TestNobodyDecides(t *testing.T) {
 			p := newPeopled(t)
 			c := p.stdio(t)
 			got := ask[mcp.AccessOut](t, c, "request_access", rebuild(openTask(t, c)))
-			p.h.Clock.Add(approval.DefaultWait + time.Second)
-			brokertest.Eventually(t, "it has lapsed", func() bool { return p.state(t, got.GrantID) == valetkeyv1.GrantState_GRANT_STATE_LAPSED })
+			p.h.Clock.Add(quorum.DefaultWait + time.Second)
+			brokertest.Eventually(t, "it has lapsed", func() bool { return p.h.State(got.GrantID) == valetkeyv1.GrantState_GRANT_STATE_LAPSED })
 			if seen {
 				look := ask[mcp.AccessOut](t, c, "access_status", map[string]any{"access": got.Access, "wait_seconds": 60})
 				if look.State != "ended" || look.Ended != "LAPSED" || !strings.Contains(look.Next, "again") {
@@ -189,7 +177,7 @@ func TestNobodyDecides(t *testing.T) {
 				}
 			}
 			next := ask[mcp.AccessOut](t, c, "request_access", map[string]any{"again": got.Access})
-			if next.State != "waiting" || next.GrantID == got.GrantID || next.Access != got.Access || next.Ended != "" || p.asked() != 2 {
+			if next.State != "waiting" || next.GrantID == got.GrantID || next.Access != got.Access || next.Ended != "" || p.h.Asked() != 2 {
 				t.Fatalf("asked again: %+v", next)
 			}
 			p.decide(t, 0, next.GrantID, evidence.Approve)
@@ -216,11 +204,11 @@ func TestNothingIsLeftToDecide(t *testing.T) {
 			c := p.http(t)
 			task := openTask(t, c)
 			got := ask[mcp.AccessOut](t, c, "request_access", rebuild(task))
-			if p.state(t, got.GrantID) != valetkeyv1.GrantState_GRANT_STATE_PENDING {
-				t.Fatal(p.state(t, got.GrantID))
+			if p.h.State(got.GrantID) != valetkeyv1.GrantState_GRANT_STATE_PENDING {
+				t.Fatal(p.h.State(got.GrantID))
 			}
 			end(c, task, got)
-			brokertest.Eventually(t, "it is given back", func() bool { return p.state(t, got.GrantID) == valetkeyv1.GrantState_GRANT_STATE_RELEASED })
+			brokertest.Eventually(t, "it is given back", func() bool { return p.h.State(got.GrantID) == valetkeyv1.GrantState_GRANT_STATE_RELEASED })
 		})
 	}
 }
@@ -243,7 +231,7 @@ func TestTheNextIsApprovedToo(t *testing.T) {
 	must(t, err)
 	_, process, _ := strings.Cut(string(config), "--socket ")
 	fetch := func() error {
-		_, err := helper.Ask(context.WithoutCancel(t.Context()), strings.Fields(process)[0], "/")
+		_, err := serve.Ask(context.WithoutCancel(t.Context()), strings.Fields(process)[0], "/")
 		return err
 	}
 	brokertest.Eventually(t, "tools are told that people have to approve", func() bool {
@@ -251,13 +239,13 @@ func TestTheNextIsApprovedToo(t *testing.T) {
 		return err != nil && strings.Contains(err.Error(), "NEEDS_APPROVAL")
 	})
 	next := ask[mcp.AccessOut](t, c, "access_status", of(got))
-	if next.State != "waiting" || next.GrantID == got.GrantID || next.DecideBy == "" || p.asked() != 2 {
-		t.Fatalf("the next: %+v, asked %d times", next, p.asked())
+	if next.State != "waiting" || next.GrantID == got.GrantID || next.DecideBy == "" || p.h.Asked() != 2 {
+		t.Fatalf("the next: %+v, asked %d times", next, p.h.Asked())
 	}
 	p.decide(t, 0, next.GrantID, evidence.Reject)
 	ended := ask[mcp.AccessOut](t, c, "access_status", of(got))
-	if ended.State != "ended" || ended.Ended != "REJECTED" || len(ended.Environment) != 0 || p.asked() != 2 {
-		t.Errorf("rejected: %+v, asked %d times", ended, p.asked())
+	if ended.State != "ended" || ended.Ended != "REJECTED" || len(ended.Environment) != 0 || p.h.Asked() != 2 {
+		t.Errorf("rejected: %+v, asked %d times", ended, p.h.Asked())
 	}
 	if config, err := os.ReadFile(ready.ConfigFile); err != nil || len(config) != 0 {
 		t.Errorf("the profile is left: %q (%v)", config, err)

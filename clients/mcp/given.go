@@ -1,10 +1,21 @@
 package mcp
 
-import "context"
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
 
-// environmentOf is what leads a command to the accesses that it is given.
-func (x *session) environmentOf(ctx context.Context, handles []string) (map[string]string, error) {
-	env := map[string]string{}
+	"github.com/valetkey/valetkey/clients/helper/serve"
+)
+
+// passed are this process's variables that commands get without being named.
+var passed = []string{"PATH", "USER", "LANG", "LC_ALL", "TERM", "TZ", "TMPDIR"}
+
+// environOf is all that a command gets: the accesses that it is given, and none of
+// this process's own credentials, its user's, or other sessions'.
+func (x *session) environOf(ctx context.Context, handles []string) ([]string, error) {
+	var places []*serve.Place
 	for _, h := range handles {
 		a, err := x.access(h)
 		if err != nil {
@@ -21,15 +32,22 @@ func (x *session) environmentOf(ctx context.Context, handles []string) (map[stri
 		if out.State != stateReady || place == nil || src == nil {
 			return nil, refuse(ReasonNotReady, "access to scope %s is %s", a.scope, out.State)
 		}
-		for k, v := range place.Alone {
-			if was, twice := env[k]; twice && was != v {
-				return nil, refuse(ReasonInvalidArgument, "two of these accesses need %s; give the command one of them", k)
-			}
-			env[k] = v
+		if !slices.Contains(places, place) {
+			places = append(places, place)
 		}
 		if _, err := src.Credential(ctx); err != nil { // one that lives when the command begins
 			return nil, err
 		}
 	}
-	return env, nil
+	var base []string
+	for _, name := range slices.Concat(passed, x.s.cfg.Run.Environment) {
+		if v, ok := os.LookupEnv(name); ok {
+			base = append(base, name+"="+v)
+		}
+	}
+	env, err := x.s.cfg.Shelf.Environ(base, places...)
+	if errors.Is(err, serve.ErrTwoOfAKind) {
+		return nil, refuse(ReasonInvalidArgument, "two of these accesses are of one kind, and tools find one such credential; give the command one of them")
+	}
+	return env, err
 }

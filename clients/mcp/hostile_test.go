@@ -2,6 +2,7 @@ package mcp_test
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/guard"
+	"github.com/valetkey/valetkey/clients/helper/serve"
 	"github.com/valetkey/valetkey/clients/mcp"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
@@ -54,6 +56,11 @@ func TestHostileArguments(t *testing.T) {
 			"a wildcard":                {"request_access", param("*"), "INVALID_PARAMETER"},
 			"a value that is too long":  {"request_access", param(strings.Repeat("a", 1025)), mcp.ReasonInvalidArgument},
 			"too many values":           {"request_access", param(many), mcp.ReasonInvalidArgument},
+			"a name twice":              {"open_task", json.RawMessage(`{"purpose":"x","environment":"staging","environment":"production"}`), mcp.ReasonInvalidArgument},
+			"a parameter twice":         {"request_access", json.RawMessage(`{"task":"` + task + `","scope":"s3-prefix-read","purpose":"x","parameters":{"bucket":"prod","prefix":"a/","prefix":"b/"}}`), mcp.ReasonInvalidArgument},
+			"a name in capitals":        {"open_task", json.RawMessage(`{"purpose":"x","environment":"staging","Environment":"production"}`), mcp.ReasonInvalidArgument},
+			"a name in capitals alone":  {"open_task", json.RawMessage(`{"purpose":"x","ENVIRONMENT":"production"}`), mcp.ReasonInvalidArgument},
+			"a look-alike of a name":    {"open_task", json.RawMessage(`{"purpose":"x","environment":"staging","envir\u03bfnment":"production"}`), mcp.ReasonInvalidArgument},
 			"a number":                  {"request_access", param(7), mcp.ReasonInvalidArgument},
 			"a parameter named so":      {"request_access", with(map[string]any{"parameters": map[string]any{"a\nb": "c"}}), mcp.ReasonInvalidArgument},
 			"10 MB":                     {"request_access", param(strings.Repeat("a", 10<<20)), mcp.ReasonTooLarge},
@@ -156,6 +163,7 @@ func TestGate(t *testing.T) {
 		"no page's Origin": {func(r *http.Request) { r.Header.Set("Origin", "null") }, http.StatusForbidden},
 		"a browser":        {func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-origin") }, http.StatusForbidden},
 		"a proxy":          {func(r *http.Request) { r.Header.Set("X-Forwarded-For", "10.0.0.1") }, http.StatusForbidden},
+		"two tokens":       {func(r *http.Request) { r.Header.Add("Authorization", "Bearer "+token) }, http.StatusUnauthorized},
 		"another path":     {func(r *http.Request) { r.URL.Path = "/" }, http.StatusNotFound},
 		"a session's id":   {func(r *http.Request) { r.Header.Set("Mcp-Session-Id", "guess") }, http.StatusNotFound},
 		"over the limit": {func(r *http.Request) {
@@ -183,7 +191,7 @@ func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
 // TestManySessions opens more than the server keeps.
 func TestManySessions(t *testing.T) {
-	s := &site{h: brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1e6, Burst: 1e5}})}
+	s := &site{h: brokertest.NewRunning(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1e6, Burst: 1e5}})}
 	s.serve(t, nil)
 	url := s.listen(t)
 	first := s.httpTo(t, url)
@@ -209,7 +217,7 @@ func TestManySessions(t *testing.T) {
 // TestManyAccesses holds as much as a session may, which leaves room to look at it:
 // the broker has a limit on what an agent follows.
 func TestManyAccesses(t *testing.T) {
-	s := &site{h: brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1e6, Burst: 1e5}})}
+	s := &site{h: brokertest.NewRunning(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1e6, Burst: 1e5}})}
 	s.serve(t, nil)
 	c := s.stdio(t)
 	task := openTask(t, c)
@@ -231,16 +239,19 @@ func TestManyAccesses(t *testing.T) {
 }
 
 func TestLoopbackOnly(t *testing.T) {
-	s := newSite(t, nil)
-	lis, err := net.Listen("tcp", "0.0.0.0:0")
-	must(t, err)
-	if err := s.server.ServeHTTP(t.Context(), lis, mcp.HTTPConfig{Token: token}); err == nil || !strings.Contains(err.Error(), "loopback") {
-		t.Errorf("every address: %v", err)
+	for _, address := range []string{"0.0.0.0:0", ":0", "localhost:0", "unix://mcp.sock", "10.0.0.1:80"} {
+		if lis, err := serve.ListenLocal(address); err == nil {
+			t.Errorf("%s is listened on", address)
+			must(t, lis.Close())
+		}
 	}
-	lis, err = net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	if err := s.server.ServeHTTP(t.Context(), lis, mcp.HTTPConfig{Token: "short"}); err == nil {
-		t.Error("a short token is taken")
+	s := newSite(t, nil)
+	for _, short := range []string{"", "short"} {
+		lis, err := serve.ListenLocal("127.0.0.1:0")
+		must(t, err)
+		if err := s.server.ServeHTTP(t.Context(), lis, mcp.HTTPConfig{Token: short}); err == nil {
+			t.Errorf("the token %q is taken", short)
+		}
 	}
 }
 
@@ -249,7 +260,7 @@ func TestStdioFlood(t *testing.T) {
 	s := newSite(t, nil)
 	down, out := io.Pipe()
 	in, up := io.Pipe()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- s.server.ServeStdio(ctx, in, out) }()
@@ -271,25 +282,21 @@ func (letters) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func TestReadToken(t *testing.T) {
+func TestNewToken(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "token")
-	made, err := mcp.ReadToken(name)
+	first, err := mcp.NewToken(name)
+	must(t, err)
+	must(t, os.Chmod(name, 0o640))
+	second, err := mcp.NewToken(name)
 	must(t, err)
 	info, err := os.Stat(name)
 	must(t, err)
-	if again, err := mcp.ReadToken(name); again != made || err != nil || len(made) != 52 || info.Mode().Perm() != 0o600 {
-		t.Errorf("made a token of %d characters and mode %v, then read another one: %v", len(made), info.Mode(), err)
+	raw, err := os.ReadFile(name)
+	must(t, err)
+	if first == second || len(second) != 52 || info.Mode().Perm() != 0o600 || string(raw) != second+"\n" {
+		t.Errorf("two starts, tokens of %d characters, mode %v, the file holds the second: %v", len(second), info.Mode(), string(raw) == second+"\n")
 	}
-	must(t, os.Chmod(name, 0o640))
-	if _, err := mcp.ReadToken(name); err == nil {
-		t.Error("a file that others can read is taken")
-	}
-	must(t, os.WriteFile(name, []byte("short\n"), 0o600))
-	must(t, os.Chmod(name, 0o600))
-	if _, err := mcp.ReadToken(name); err == nil {
-		t.Error("a short token is taken")
-	}
-	if _, err := mcp.ReadToken(t.TempDir()); err == nil {
+	if _, err := mcp.NewToken(t.TempDir()); err == nil {
 		t.Error("a folder is taken")
 	}
 	theirs := filepath.Join(t.TempDir(), "token")
@@ -298,7 +305,7 @@ func TestReadToken(t *testing.T) {
 	if os.Chown(theirs, 65534, -1) != nil { // not root: then the kernel says no
 		theirs, says = "/proc/1/environ", "permission denied"
 	}
-	if _, err := mcp.ReadToken(theirs); err == nil || !strings.Contains(err.Error(), says) {
+	if _, err := mcp.NewToken(theirs); err == nil || !strings.Contains(err.Error(), says) {
 		t.Errorf("another user's file: %v", err)
 	}
 }

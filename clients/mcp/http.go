@@ -7,14 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/valetkey/valetkey/clients/helper/serve"
 )
 
 // MCPPath is where the server answers over HTTP.
@@ -22,8 +21,8 @@ const MCPPath = "/mcp"
 
 // HTTPConfig says who may ask over HTTP.
 type HTTPConfig struct {
-	// Token is what callers send as "Authorization: Bearer". Required, and 26
-	// characters at least; see ReadToken.
+	// Token is what callers send as "Authorization: Bearer", 26 characters at least; see
+	// NewToken. Empty on a Unix socket alone, where the kernel says who asks.
 	Token string
 	// Idle ends a session that nobody has asked in for so long, and with it what
 	// it had: an hour when zero.
@@ -32,33 +31,19 @@ type HTTPConfig struct {
 
 const minToken = 26
 
-// ServeHTTP serves any number of clients on a loopback listener, until ctx ends,
-// with the streamable HTTP transport at MCPPath. It closes the listener. Close
-// ends the sessions.
-func (s *Server) ServeHTTP(ctx context.Context, lis net.Listener, cfg HTTPConfig) error {
-	handler, err := s.handler(lis.Addr(), cfg)
-	if err != nil {
-		return errors.Join(err, lis.Close())
+// ServeHTTP serves any number of clients of this process's own user until ctx ends, with
+// the streamable HTTP transport at MCPPath. It closes the listener. Close ends the
+// sessions.
+func (s *Server) ServeHTTP(ctx context.Context, lis *serve.Local, cfg HTTPConfig) error {
+	if len(cfg.Token) < minToken && (cfg.Token != "" || !lis.IsSocket()) {
+		return errors.Join(fmt.Errorf("the bearer token has %d characters, and %d are the least", len(cfg.Token), minToken), lis.Close())
 	}
-	srv := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
-	}
-	defer context.AfterFunc(ctx, func() { _ = srv.Close() })() // streams would not end by themselves
-	if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving MCP on %s: %w", lis.Addr(), err)
-	}
-	return nil
+	closed := lis.Serve(s.cfg.Log, s.handler(cfg))
+	<-ctx.Done()
+	return closed() // streams would not end by themselves
 }
 
-func (s *Server) handler(addr net.Addr, cfg HTTPConfig) (http.Handler, error) {
-	at, err := netip.ParseAddrPort(addr.String())
-	if err != nil || !at.Addr().IsLoopback() {
-		return nil, fmt.Errorf("%s is no loopback address: MCP is served on loopback only", addr)
-	}
-	if len(cfg.Token) < minToken {
-		return nil, fmt.Errorf("the bearer token has %d characters, and %d are the least", len(cfg.Token), minToken)
-	}
+func (s *Server) handler(cfg HTTPConfig) http.Handler {
 	if cfg.Idle <= 0 {
 		cfg.Idle = time.Hour
 	}
@@ -73,49 +58,38 @@ func (s *Server) handler(addr net.Addr, cfg HTTPConfig) (http.Handler, error) {
 		}
 		inner.ServeHTTP(w, r)
 	})
-	return gate{
-		hosts: []string{at.String(), fmt.Sprintf("localhost:%d", at.Port())},
-		token: sha256.Sum256([]byte(cfg.Token)), log: s.cfg.Log, next: mux,
-	}, nil
+	return tokenGate{needed: cfg.Token != "", token: sha256.Sum256([]byte(cfg.Token)), log: s.cfg.Log, next: mux}
 }
 
-// gate is what every request passes first.
-type gate struct {
-	hosts []string
-	token [sha256.Size]byte
-	log   *slog.Logger
-	next  http.Handler
+// tokenGate asks for the bearer token. Another user, a browser or a proxy has not come
+// so far: see serve.Local.
+type tokenGate struct {
+	needed bool
+	token  [sha256.Size]byte
+	log    *slog.Logger
+	next   http.Handler
 }
 
-func (g gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if code, why := g.refuses(r); code != 0 {
+func (g tokenGate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !g.passes(r.Header.Values("Authorization")) {
+		const why = "send the token of this server's token file as Authorization: Bearer, once; each start of the server makes a new one"
 		g.log.WarnContext(r.Context(), "an MCP request was refused", slog.String("from", r.RemoteAddr), slog.String("error", why))
-		if code == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="valetkey"`)
-		}
-		http.Error(w, why, code)
+		w.Header().Set("WWW-Authenticate", `Bearer realm="valetkey"`)
+		http.Error(w, why, http.StatusUnauthorized)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	g.next.ServeHTTP(w, r)
 }
 
-// refuses says why a request goes no further. A page in a browser that has its
-// own name point here comes with that name (DNS rebinding), and all that browsers
-// send has Origin or Sec-Fetch-Site.
-func (g gate) refuses(r *http.Request) (code int, why string) {
-	switch {
-	case !slices.Contains(g.hosts, r.Host):
-		return http.StatusForbidden, "the Host is not this address: use the address as it was given"
-	case r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "":
-		return http.StatusForbidden, "browsers get nothing here"
-	case r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "":
-		return http.StatusForbidden, "this came through a proxy: ask directly"
+func (g tokenGate) passes(sent []string) bool {
+	if !g.needed {
+		return true
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if len(sent) != 1 {
+		return false // two are not one of them
+	}
+	scheme, token, _ := strings.Cut(sent[0], " ")
 	got := sha256.Sum256([]byte(token))
-	if !strings.EqualFold(scheme, "bearer") || subtle.ConstantTimeCompare(got[:], g.token[:]) != 1 {
-		return http.StatusUnauthorized, "send the token of this server's token file as Authorization: Bearer"
-	}
-	return 0, ""
+	return strings.EqualFold(scheme, "bearer") && subtle.ConstantTimeCompare(got[:], g.token[:]) == 1
 }

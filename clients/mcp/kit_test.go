@@ -1,7 +1,6 @@
 package mcp_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,13 +17,12 @@ import (
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
-	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/valetkey/valetkey/broker/brokertest"
-	"github.com/valetkey/valetkey/broker/identity/devauthority"
+	"github.com/valetkey/valetkey/broker/brokertest/clienttest"
 	"github.com/valetkey/valetkey/broker/mint"
-	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/clients/helper/proc"
+	"github.com/valetkey/valetkey/clients/helper/serve"
 	"github.com/valetkey/valetkey/clients/mcp"
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
@@ -34,7 +31,7 @@ import (
 // that profiles name, "agent credential --socket PATH", and of a keeper.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 5 && os.Args[1] == "agent" && os.Args[2] == "credential" {
-		body, err := helper.Ask(context.Background(), os.Args[4], "/")
+		body, err := serve.Ask(context.Background(), os.Args[4], "/")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -43,7 +40,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if len(os.Args) > 3 && os.Args[1] == "keep" { // "keep FILE NAME ARGUMENTS"
-		status, err := mcp.Keep(os.Args[2], os.Args[3:])
+		status, err := proc.Keep(os.Args[2], os.Args[3:])
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(126)
@@ -63,29 +60,16 @@ func kept(r mcp.Run) mcp.Run {
 	return r
 }
 
-var (
-	prod     = map[string]any{"bucket": "prod", "prefix": "reports/"}
-	brokerID = spiffeid.RequireFromString("spiffe://example.org/valetkeyd")
-)
-
-// identity is an SVID source of the harness's authority, with its bundle.
-type identity struct {
-	*devauthority.Source
-	bundle *x509bundle.Bundle
-}
-
-func (i identity) GetX509BundleForTrustDomain(td spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
-	return i.bundle.GetX509BundleForTrustDomain(td)
-}
+var prod = map[string]any{"bucket": "prod", "prefix": "reports/"}
 
 // site is a broker, and an MCP server in front of it.
 type site struct {
 	h      *brokertest.Harness
 	server *mcp.Server
-	shelf  *helper.Shelf
+	shelf  *serve.Shelf
 	dir    string
-	logs   capture
-	wire   capture // all that clients receive
+	logs   brokertest.Buffer
+	wire   brokertest.Buffer // all that clients receive
 }
 
 // minter makes up credentials of both providers, and remembers their secrets.
@@ -105,7 +89,7 @@ func (m *minter) Mint(_ context.Context, p mint.Permit) (mint.Credential, error)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if o.Permissions.AWS != nil {
+	if o.Permissions.Permissions().AWS != nil {
 		h := o.Handle(mint.ProviderAWS)
 		// With what JSON and URLs spell in other ways.
 		h.AccessKeyID = "AKIA" + rand.Text()[:16]
@@ -116,7 +100,7 @@ func (m *minter) Mint(_ context.Context, p mint.Permit) (mint.Credential, error)
 	h := o.Handle(mint.ProviderVault)
 	h.VaultAccessor = "accessor-" + rand.Text()
 	s := mint.VaultSecret{Accessor: h.VaultAccessor, Address: m.vault}
-	if o.Permissions.VaultRead == "" {
+	if o.Permissions.VaultRead() == "" {
 		s.Token = "hvs." + rand.Text()
 		m.secrets = append(m.secrets, s.Token)
 	} else {
@@ -144,19 +128,14 @@ func (m *minter) all() []string {
 
 func newSite(t *testing.T, change func(*mcp.Config)) *site {
 	t.Helper()
-	s := &site{h: brokertest.New(t, brokertest.Config{})}
+	s := &site{h: brokertest.NewRunning(t, brokertest.Config{})}
 	s.serve(t, change)
 	return s
 }
 
 func mustClient(t *testing.T, s *site) *valetkey.Client {
 	t.Helper()
-	client, err := valetkey.New(t.Context(), valetkey.WithAddr(s.h.Addr()), valetkey.WithBrokerID(brokerID), valetkey.WithLedgerKey(s.h.Key.VerifierKey()),
-		valetkey.WithIdentity(identity{s.h.Authority.Source(spiffeid.RequireFromString(brokertest.Agent)), s.h.Authority.X509Bundle()}),
-		valetkey.WithRetryFor(time.Second))
-	must(t, err)
-	t.Cleanup(func() { _ = client.Close() })
-	return client
+	return (&clienttest.Kit{H: s.h}).Dial(t, valetkey.WithRetryFor(time.Second), valetkey.WithLogger(slog.Default()))
 }
 
 func (s *site) serve(t *testing.T, change func(*mcp.Config)) {
@@ -167,7 +146,7 @@ func (s *site) serve(t *testing.T, change func(*mcp.Config)) {
 	s.dir, err = os.MkdirTemp("", "vk-mcp-") //nolint:usetesting // its name is too long for a socket in it
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(s.dir)) })
-	s.shelf, err = helper.NewShelf(helper.ShelfConfig{Dir: filepath.Join(s.dir, "shelf")})
+	s.shelf, err = serve.NewShelf(serve.ShelfConfig{Dir: filepath.Join(s.dir, "shelf")})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.shelf.Close()) })
 	cfg := mcp.Config{Client: client, Shelf: s.shelf, Version: "test", Log: slog.New(slog.NewTextHandler(&s.logs, nil))}
@@ -180,25 +159,7 @@ func (s *site) serve(t *testing.T, change func(*mcp.Config)) {
 }
 
 // said is all that the server has logged.
-func (s *site) said() string { return string(s.logs.bytes()) }
-
-// capture is all that was written.
-type capture struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (c *capture) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.buf.Write(b)
-}
-
-func (c *capture) bytes() []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return bytes.Clone(c.buf.Bytes())
-}
+func (s *site) said() string { return s.logs.String() }
 
 type teeReader struct {
 	io.Reader
@@ -250,7 +211,7 @@ func (tt teeTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // listen serves over HTTP, and says where.
 func (s *site) listen(t *testing.T) (url string) {
 	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	lis, err := serve.ListenLocal("127.0.0.1:0")
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
@@ -259,7 +220,7 @@ func (s *site) listen(t *testing.T) (url string) {
 		cancel()
 		must(t, <-done)
 	})
-	return "http://" + lis.Addr().String() + mcp.MCPPath
+	return lis.URL(mcp.MCPPath)
 }
 
 // http connects a client over streamable HTTP.

@@ -3,10 +3,10 @@ package mcp
 import (
 	"context"
 	"errors"
-	"maps"
+	"os"
 	"time"
 
-	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/clients/helper/serve"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -33,7 +33,7 @@ func (x *session) look(ctx context.Context, a *access) (out AccessOut, err error
 	case st.GrantID != "":
 		id = st.GrantID
 	}
-	out = AccessOut{Access: a.handle, Scope: a.scope, Environment: map[string]string{}, Needs: []Need{}, Reasons: []string{}}
+	out = AccessOut{Access: a.handle, Scope: a.scope, Environment: map[string]string{}, Unset: []string{}, Needs: []Need{}, Reasons: []string{}}
 	var g *valetkeyv1.Grant
 	if id != "" {
 		found, err := x.s.cfg.Client.Grant(ctx, id)
@@ -49,7 +49,7 @@ func (x *session) look(ctx context.Context, a *access) (out AccessOut, err error
 		a.grantID, a.tier = g.GetId(), g.GetTier()
 	}
 	a.ended = out.Ended
-	out.Tier, out.Needs = tierName(a.tier), append(out.Needs, a.needs...)
+	out.Tier, out.Needs = a.tier.Word(), append(out.Needs, a.needs...)
 	a.mu.Unlock()
 	if out.Ended != "" && src != nil {
 		// What ended at the broker ends here: the profile does not go on with a new
@@ -101,30 +101,32 @@ func endOf(g *valetkeyv1.Grant, st valetkey.Status, placed bool) string {
 }
 
 // describe fills in the state and what follows from it.
-func (x *session) describe(out *AccessOut, g *valetkeyv1.Grant, place *helper.Place, st valetkey.Status) {
+func (x *session) describe(out *AccessOut, g *valetkeyv1.Grant, place *serve.Place, st valetkey.Status) {
 	switch {
 	case out.Ended == reasonEnded:
 		out.State, out.Next = stateEnded, "release it, and ask for access anew if it is still needed."
 	case out.Ended == reasonLapsed && place != nil:
 		out.State, out.Next = stateEnded, "release it; once somebody is there to approve, ask for access anew."
 	case out.Ended != "":
-		out.State, out.Next = stateEnded, advice[out.Ended]
+		out.State, out.Next = stateEnded, advice(out.Ended)
 	case g.GetState() == valetkeyv1.GrantState_GRANT_STATE_PENDING:
 		out.State, out.Where, out.DecideBy = stateWaiting, x.s.where(), stamp(g.GetDecideBy().AsTime())
 		out.Next = "tell your user who has to approve; go on with other work, and look again with access_status."
 	case place == nil && (g.GetState() == valetkeyv1.GrantState_GRANT_STATE_CLEARED || g.GetState() == valetkeyv1.GrantState_GRANT_STATE_ACTIVE):
 		out.State, out.Next = stateWaiting, "people have approved it: take it with access_status."
 	case place != nil:
-		out.State, out.Next = stateReady, "set the environment for your tools; release when done."
+		out.State, out.Next = stateReady, "run tools as: . env_file && command; or set environment and unset the others. Release when done."
 		out.Profile, out.ConfigFile, out.Renewed = place.Profile, place.ConfigFile, !place.Fixed
-		maps.Copy(out.Environment, place.Env)
+		out.EnvFile = place.EnvFile
+		// A shell that the client starts has what this server was started with.
+		out.Environment, out.Unset = place.Shell.Environment().Changes(os.Environ())
 		out.ExpiresAt, out.SecondsLeft = stamp(st.ExpiresAt), max(0, int64(time.Until(st.ExpiresAt)/time.Second))
 	case len(out.Needs) > 0:
 		out.State, out.Where = stateApproval, x.s.where()
 		out.Next = "tell your user who would have to approve: the broker knows too few such people, so nobody was asked. Ask for something narrower; " +
 			"once that has changed, ask again with request_access, again and this handle alone."
 	default:
-		out.State, out.Next = stateEnded, advice["DENIED"]
+		out.State, out.Next = stateEnded, advice("DENIED")
 	}
 }
 

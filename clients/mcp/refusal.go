@@ -9,7 +9,7 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/clients/helper/serve"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -58,15 +58,12 @@ type Refusal struct { //nolint:errname // an answer of the protocol first, and a
 }
 
 // Need is how many people of a group have to approve.
-type Need struct {
-	Group     string `json:"group" jsonschema:"the group of people"`
-	Approvals int    `json:"approvals" jsonschema:"how many distinct people of it"`
-}
+type Need = valetkey.Need
 
 func (r *Refusal) Error() string { return r.Reason + ": " + r.Message }
 
 func refuse(reason, format string, args ...any) *Refusal {
-	return &Refusal{Reason: reason, Message: line(fmt.Sprintf(format, args...), maxDescription), Next: advice[reason]}
+	return &Refusal{Reason: reason, Message: line(fmt.Sprintf(format, args...), maxDescription), Next: advice(reason)}
 }
 
 // refusalOf makes a refusal of any error. What it does not know stays inside:
@@ -76,9 +73,8 @@ func refusalOf(err error) (r *Refusal, known bool) {
 		return r, true
 	}
 	if said, ok := valetkey.RefusalOf(err); ok {
-		reason := strings.TrimPrefix(said.Reason.String(), "ERROR_REASON_")
 		return &Refusal{
-			Reason: reason, Message: line(said.Message, maxDescription), Next: advice[reason],
+			Reason: said.ReasonName(), Message: line(said.Message, maxDescription), Next: said.Reason.ToolAdvice(),
 			Needs: needsOf(said.Needs), RetryAfterSeconds: said.RetryAfter.Seconds(), GrantID: line(said.GrantID, maxLine),
 		}, true
 	}
@@ -87,8 +83,8 @@ func refusalOf(err error) (r *Refusal, known bool) {
 		return refuse(ReasonBrokerIdentity, "whoever answers at the broker's address is not the broker"), true
 	case errors.Is(err, valetkey.ErrReceipt), errors.Is(err, valetkey.ErrForked), errors.Is(err, valetkey.ErrRolledBack):
 		return refuse(ReasonReceipt, "the broker did not prove that this is on the record, so nothing was handed out"), true
-	case errors.Is(err, helper.ErrNothingToServe):
-		return refuse(ReasonNotServed, "%v", helper.ErrNothingToServe), true
+	case errors.Is(err, serve.ErrNothingToServe):
+		return refuse(ReasonNotServed, "%v", serve.ErrNothingToServe), true
 	case errors.Is(err, valetkey.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, valetkey.ErrClosed):
 		return refuse(ReasonUnavailable, "the broker gave no answer; nothing was decided"), true
 	}
@@ -98,7 +94,7 @@ func refusalOf(err error) (r *Refusal, known bool) {
 func needsOf(in []valetkey.Need) []Need {
 	var out []Need
 	for _, n := range in {
-		out = append(out, Need{line(n.Group, maxLine), n.Approvals})
+		out = append(out, Need{Group: line(n.Group, maxLine), Approvals: n.Approvals})
 	}
 	return out
 }
@@ -106,7 +102,7 @@ func needsOf(in []valetkey.Need) []Need {
 func wireNeeds(in []*valetkeyv1.Need) []Need {
 	var out []Need
 	for _, n := range in {
-		out = append(out, Need{line(n.GetGroup(), maxLine), int(n.GetApprovals())})
+		out = append(out, Need{Group: line(n.GetGroup(), maxLine), Approvals: int(n.GetApprovals())})
 	}
 	return out
 }

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/valetkey/valetkey/clients/environ"
+	"github.com/valetkey/valetkey/clients/helper/proc"
 )
 
 // AnyProgram in Run.Programs allows every program.
@@ -28,7 +29,8 @@ type Run struct {
 	Dir string
 	// Environment are names of this process's variables that commands get too,
 	// besides PATH, USER, LANG, LC_ALL, TERM, TZ and TMPDIR. With HOME among them
-	// commands find what the user keeps there, credentials too.
+	// commands read and write what the user keeps there. A name by which tools would
+	// find a credential that was not granted is an error.
 	Environment []string
 	// Timeout is the longest; 2 minutes when zero.
 	Timeout time.Duration
@@ -37,7 +39,7 @@ type Run struct {
 	// AtOnce is how many commands run at the same time; 4 when zero.
 	AtOnce int
 
-	// Keeper is the command line of a program that calls Keep with the arguments that
+	// Keeper is the command line of a program that calls proc.Keep with the arguments that
 	// come after: the file of a program, and its argument list. Commands run under it,
 	// so that all they have started ends with them. Empty: what leaves a command's
 	// process group stays.
@@ -51,16 +53,15 @@ type Run struct {
 const (
 	maxArgs   = 256
 	maxOutput = 1 << 20
-	// killAfter is between the request to end and the end.
-	killAfter = 2 * time.Second
-	// keeperWithin leaves a keeper that time, and time for what else it ends.
-	keeperWithin = killAfter + time.Second
 )
 
 // prepared fills in defaults and finds the programs.
 func (r Run) prepared() (Run, error) {
 	if len(r.Programs) == 0 {
 		return r, errors.New("run_command is on, and no program is allowed")
+	}
+	if i := slices.IndexFunc(r.Environment, environ.Ambient); i >= 0 {
+		return r, fmt.Errorf("%s for run_command: by it tools would find a credential that was not granted", r.Environment[i])
 	}
 	if r.Timeout <= 0 {
 		r.Timeout = 2 * time.Minute
@@ -160,7 +161,7 @@ func (x *session) runCommand(ctx context.Context, in RunCommandIn) (out RunComma
 	}
 	ask, cancel := x.during(ctx, askFor)
 	defer cancel()
-	env, err := x.environmentOf(ask, in.Access)
+	env, err := x.environOf(ask, in.Access)
 	if err != nil {
 		return out, err
 	}
@@ -175,30 +176,19 @@ func (x *session) runCommand(ctx context.Context, in RunCommandIn) (out RunComma
 }
 
 // start runs the program to its end.
-func (x *session) start(ctx context.Context, path string, argv []string, env map[string]string) (out RunCommandOut, err error) {
+func (x *session) start(ctx context.Context, path string, argv, env []string) (out RunCommandOut, err error) {
 	run := x.s.cfg.Run
 	// More than is shown is kept, so that a secret at the edge is seen whole.
 	stdout, stderr := &tail{limit: run.Output + edge}, &tail{limit: run.Output + edge}
-	if k := run.Keeper; len(k) > 0 {
-		path, argv = k[0], slices.Concat(k, []string{path}, argv)
-	}
-	cmd := exec.CommandContext(ctx, path, argv[1:]...) //nolint:gosec // what the operator allowed to run is what it is for
-	cmd.Args[0], cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = argv[0], run.Dir, x.environ(env), stdout, stderr
-	cmd.WaitDelay = keeperWithin
-	group(cmd, len(run.Keeper) > 0)
-	// The kernel ends the command when the thread that started it ends.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
+	out.ExitStatus, err = proc.Command{Args: argv, Environ: env, Dir: run.Dir, Stdout: stdout, Stderr: stderr}.RunGroup(ctx, path, run.Keeper)
+	switch {
+	case errors.Is(err, proc.ErrNotExecutable):
 		return out, refuse(ReasonNotStarted, "%s did not start", line(argv[0], 64))
+	case err != nil:
+		return out, err
 	}
-	err = cmd.Wait()
-	killGroup(cmd) // what it left behind has no access any more
-	if cmd.ProcessState == nil {
-		return out, fmt.Errorf("waiting for a command: %w", err)
-	}
-	out.ExitStatus, out.TimedOut = exitStatus(cmd.ProcessState), errors.Is(ctx.Err(), context.DeadlineExceeded)
+	out.TimedOut = errors.Is(ctx.Err(), context.DeadlineExceeded)
 	out.DurationMillis = time.Since(began).Milliseconds()
 	// Of all that there is: a command may have read what is another's.
 	s := newScrubber(x.s.secrets.all())
@@ -207,22 +197,4 @@ func (x *session) start(ctx context.Context, path string, argv []string, env map
 	out.Stderr, out.StderrTruncated, out.Redactions = stderr.show(s, run.Output)
 	out.Redactions += n
 	return out, nil
-}
-
-// environ is all that a command gets: the access that it was given, and none of
-// this process's own credentials, its user's, or other sessions'.
-func (x *session) environ(env map[string]string) []string {
-	names := append([]string{"PATH", "USER", "LANG", "LC_ALL", "TERM", "TZ", "TMPDIR"}, x.s.cfg.Run.Environment...)
-	all := x.s.cfg.Shelf.Bare()
-	for _, n := range names {
-		if v, ok := os.LookupEnv(n); ok {
-			all[n] = v
-		}
-	}
-	maps.Copy(all, env)
-	out := make([]string, 0, len(all))
-	for _, n := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, n+"="+all[n])
-	}
-	return out
 }

@@ -21,6 +21,16 @@ func command(access string, argv ...string) map[string]any {
 	return map[string]any{"access": []string{access}, "argv": argv}
 }
 
+// TestRunEnvHandsNothingOn refuses a server that would hand its own credentials on.
+func TestRunEnvHandsNothingOn(t *testing.T) {
+	s := newSite(t, nil)
+	for _, name := range []string{"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "VAULT_TOKEN", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "BASH_ENV"} {
+		if _, err := mcp.New(mcp.Config{Client: mustClient(t, s), Shelf: s.shelf, Run: &mcp.Run{Programs: []string{"sh"}, Environment: []string{"LANG", name}}}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestRunCommand(t *testing.T) {
 	t.Setenv("VALETKEY_TEST_PRIVATE", "the server's own")
 	t.Setenv("VALETKEY_TEST_PASSED", "on")
@@ -52,7 +62,7 @@ func TestRunCommand(t *testing.T) {
 	// What runs too long ends, with what it started.
 	pid := filepath.Join(s.dir, "pid")
 	args := command(a, "sh", "-c", "sleep 1000 & echo $! > "+pid+"; wait")
-	args["timeout_seconds"] = 1
+	args["timeout_seconds"] = 5 // for a busy machine to start it in
 	if got := ask[mcp.RunCommandOut](t, c, "run_command", args); !got.TimedOut || got.ExitStatus != 143 {
 		t.Errorf("a command that goes on: %+v", got)
 	}
@@ -114,7 +124,7 @@ func TestRunFindsNothingElse(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAENV")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "env")
 	m := &minter{vault: "http://127.0.0.1:1"}
-	s := &site{h: brokertest.New(t, brokertest.Config{Minter: func(v *mint.Verifier, _ *brokertest.Clock) mint.Minter {
+	s := &site{h: brokertest.NewRunning(t, brokertest.Config{Minter: func(v *mint.Verifier, _ *brokertest.Clock) mint.Minter {
 		m.permits = v
 		return m
 	}})}

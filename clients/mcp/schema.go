@@ -4,12 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"strings"
-	"unicode"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
+	"github.com/valetkey/valetkey/scopes/plaintext"
 )
 
 // Values are a parameter's: agents may send one as a string.
@@ -47,7 +46,7 @@ func (p Parameters) wire() (valetkey.Params, error) {
 	}
 	out := make(valetkey.Params, len(p))
 	for name, values := range p {
-		if len(name) > 64 || strings.ContainsFunc(name, unicode.IsControl) {
+		if len(name) > 64 || plaintext.Line(name) != nil {
 			return nil, refuse(ReasonInvalidArgument, "%q is no parameter's name", line(name, 64))
 		}
 		if len(values) == 0 || len(values) > maxValues {
@@ -57,8 +56,8 @@ func (p Parameters) wire() (valetkey.Params, error) {
 			if len(v) > maxValue {
 				return nil, refuse(ReasonInvalidArgument, "a value of parameter %s has %d bytes; %d at most", name, len(v), maxValue)
 			}
-			if strings.ContainsFunc(v, unicode.IsControl) {
-				return nil, refuse(ReasonInvalidArgument, "a value of parameter %s has a control character, such as a newline", name)
+			if err := plaintext.Line(v); err != nil {
+				return nil, refuse(ReasonInvalidArgument, "a value of parameter %s has %v", name, err)
 			}
 		}
 		out[name] = values

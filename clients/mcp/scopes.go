@@ -75,7 +75,7 @@ func (x *session) listScopes(ctx context.Context, in ListScopesIn) (out ListScop
 func scopeOf(s *valetkeyv1.Scope) Scope {
 	out := Scope{
 		Name: line(s.GetName(), maxLine), Version: line(s.GetVersion(), maxLine), Description: line(s.GetDescription(), maxDescription),
-		Provider: line(s.GetProvider(), maxLine), Tier: tierName(s.GetTier()), ReadOnly: s.GetTier() == valetkeyv1.Tier_TIER_READ,
+		Provider: line(s.GetProvider(), maxLine), Tier: s.GetTier().Word(), ReadOnly: s.GetTier() == valetkeyv1.Tier_TIER_READ,
 		Destructive: destructive(s.GetTier()), Parameters: []Parameter{},
 		DefaultTTL: s.GetDefaultTtl().GetSeconds(), MaxTTL: s.GetMaxTtl().GetSeconds(),
 	}
@@ -86,10 +86,6 @@ func scopeOf(s *valetkeyv1.Scope) Scope {
 		})
 	}
 	return out
-}
-
-func tierName(t valetkeyv1.Tier) string {
-	return strings.ToLower(strings.TrimPrefix(t.String(), "TIER_"))
 }
 
 // destructive takes a tier that is not known for the worst.
@@ -160,7 +156,7 @@ func (x *session) explain(ctx context.Context, in ExplainIn) (out ExplainOut, er
 	}
 	out = ExplainOut{
 		Allowed: said.GetAllowed(), Needs: wireNeeds(said.GetNeeds()), Reasons: lines(said.GetReasons()),
-		Tier: tierName(said.GetTier()), TierReasons: lines(said.GetTierReasons()), Destructive: destructive(said.GetTier()),
+		Tier: said.GetTier().Word(), TierReasons: lines(said.GetTierReasons()), Destructive: destructive(said.GetTier()),
 		Permissions: block(said.GetPermissions(), maxPermissions), PolicySize: said.GetPolicySize(), PolicyLimit: said.GetPolicyLimit(),
 		TTL: said.GetTtl().GetSeconds(),
 	}

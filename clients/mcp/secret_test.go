@@ -50,7 +50,7 @@ func TestNoSecretReachesAClient(t *testing.T) {
 		}))
 		t.Cleanup(vault.Close)
 		m := &minter{vault: vault.URL}
-		s := &site{h: brokertest.New(t, brokertest.Config{Minter: func(v *mint.Verifier, _ *brokertest.Clock) mint.Minter {
+		s := &site{h: brokertest.NewRunning(t, brokertest.Config{Minter: func(v *mint.Verifier, _ *brokertest.Clock) mint.Minter {
 			m.permits = v
 			return m
 		}})}
@@ -106,10 +106,10 @@ func TestNoSecretReachesAClient(t *testing.T) {
 			t.Error("a resource that does not exist answers")
 		}
 		ask[mcp.ReleaseOut](t, c, "release", map[string]any{"access": kv.Access})
-		if found := leaks(s.wire.bytes(), m.all()); len(found) > 0 {
+		if found := leaks([]byte(s.wire.String()), m.all()); len(found) > 0 {
 			t.Errorf("clients received %v", found)
 		}
-		t.Logf("%d bytes received, %d secrets looked for", len(s.wire.bytes()), len(m.all()))
+		t.Logf("%d bytes received, %d secrets looked for", len(s.wire.String()), len(m.all()))
 
 		// The control: what was looked for was there to be found, and would have been.
 		process1 := exec.CommandContext(t.Context(), "sh", "-c", `p=$(sed -n 's/^credential_process = //p' "$AWS_CONFIG_FILE"); $p`)
@@ -122,17 +122,17 @@ func TestNoSecretReachesAClient(t *testing.T) {
 		for _, secret := range m.all() {
 			ask[mcp.RunCommandOut](t, c, "run_command", map[string]any{"access": []string{db.Access}, "argv": []string{"echo", secret}})
 		}
-		if found := leaks(s.wire.bytes(), m.all()); len(found) > 0 {
+		if found := leaks([]byte(s.wire.String()), m.all()); len(found) > 0 {
 			t.Errorf("of other accesses clients received %v", found)
 		}
 		const heard = "what-is-no-secret-and-is-heard"
 		ask[mcp.RunCommandOut](t, c, "run_command", map[string]any{"access": []string{db.Access}, "argv": []string{"echo", heard}})
-		if len(leaks(s.wire.bytes(), []string{heard})) == 0 {
+		if len(leaks([]byte(s.wire.String()), []string{heard})) == 0 {
 			t.Error("what a client received is not found")
 		}
 
 		// Without a broker.
-		sofar := len(s.wire.bytes())
+		sofar := len(s.wire.String())
 		s.h.Stop()
 		for tool, args := range map[string]map[string]any{
 			"access_status": {"access": aws.Access}, "list_scopes": {}, "open_task": {"purpose": "x", "environment": "staging"},
@@ -142,7 +142,7 @@ func TestNoSecretReachesAClient(t *testing.T) {
 				t.Errorf("%s without a broker: %+v", tool, r)
 			}
 		}
-		if found := leaks(s.wire.bytes()[sofar:], m.all()); len(found) > 0 {
+		if found := leaks([]byte(s.wire.String()[sofar:]), m.all()); len(found) > 0 {
 			t.Errorf("without a broker clients received %v", found)
 		}
 		if found := leaks([]byte(s.said()), m.all()); len(found) > 0 {

@@ -13,7 +13,8 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/clients/helper/proc"
+	"github.com/valetkey/valetkey/clients/helper/serve"
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
 
@@ -23,13 +24,13 @@ type Config struct {
 	Client *valetkey.Client
 	// Shelf serves credentials where tools look for them. Required; the caller
 	// closes it.
-	Shelf *helper.Shelf
+	Shelf *serve.Shelf
 	// Run turns run_command on. Nil: the tool does not exist.
 	Run *Run
 	// Guard closes the tasks of a server that is killed. The caller starts it, and
 	// dismisses it after Close. Nil: what a killed server leaves open lives to its
 	// deadlines.
-	Guard *helper.TasksGuard
+	Guard *proc.TasksGuard
 	// Approvals tells agents where people approve, such as a URL. Empty: they are
 	// told to ask the operator.
 	Approvals string
@@ -57,12 +58,12 @@ const (
 	endTimeout = 5 * time.Second
 	// closeWithin bounds Close: the broker's part and the commands' go on at once, and
 	// the connections come after.
-	closeWithin = 2*endTimeout + 2*killAfter
+	closeWithin = 2*endTimeout + 2*proc.EndTime
 )
 
 const instructions = `valetkey gives you access for one task at a time, for minutes, and never shows you a secret.
 1. open_task says what you work on. 2. list_scopes, explain and can say what there is and what it would give.
-3. request_access gives a handle and the environment for your own shell (such as AWS_CONFIG_FILE and AWS_PROFILE).
+3. request_access gives a handle and a file for your own shell: run each tool as ". FILE && command", in one line, so that it does not run without.
 4. release or close_task when you are done. If people have to approve, you get a handle anyway: tell your user whom to ask,
 go on with other work, and look again with access_status. A denial stays a denial: ask for something narrower.`
 

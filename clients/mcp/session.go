@@ -177,7 +177,7 @@ func (x *session) end() {
 			}
 		})
 	}
-	wg.Go(x.commands.Wait) // cut has ended them, or killAfter does
+	wg.Go(x.commands.Wait) // cut has ended them, or proc.EndTime does
 	wg.Wait()
 }
 

@@ -1,9 +1,9 @@
 package mcp
 
 import (
-	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/valetkey/valetkey/scopes/plaintext"
 )
 
 // Limits on text that others wrote, in bytes.
@@ -16,28 +16,12 @@ const (
 // line makes one line of text that others wrote: at most limit bytes, without
 // characters that drive a terminal, hide text or turn its direction.
 func line(s string, limit int) string {
-	return clip(strings.Map(plainRune, clipBytes(s, limit)), limit)
+	return clip(plaintext.Clean(clipBytes(s, limit)), limit)
 }
 
 // block is line for text that may have several lines.
 func block(s string, limit int) string {
-	return clip(strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
-			return r
-		}
-		return plainRune(r)
-	}, clipBytes(s, limit)), limit)
-}
-
-// plainRune replaces, and never drops: two harmless halves are not to meet.
-func plainRune(r rune) rune {
-	switch {
-	case r == utf8.RuneError, unicode.Is(unicode.Cf, r), unicode.Is(unicode.Zl, r), unicode.Is(unicode.Zp, r), unicode.Is(unicode.Co, r):
-		return unicode.ReplacementChar
-	case unicode.IsControl(r):
-		return ' '
-	}
-	return r
+	return clip(plaintext.CleanProse(clipBytes(s, limit)), limit)
 }
 
 // clipBytes keeps long text from being walked through whole.

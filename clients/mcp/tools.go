@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/go-json-experiment/json/jsontext"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
@@ -131,6 +132,8 @@ func (s *Server) unfit(call *sdk.CallToolRequest) *Refusal {
 	switch {
 	case len(p.Arguments) > maxArguments:
 		return refuse(ReasonTooLarge, "the arguments have %d bytes; %d at most", len(p.Arguments), maxArguments)
+	case len(p.Arguments) > 0 && !jsontext.Value(p.Arguments).IsValid(): // RFC 7493, section 2.3
+		return refuse(ReasonInvalidArgument, "the arguments are no JSON, or name one thing twice")
 	case p.RequestState != "" || len(p.InputResponses) > 0:
 		// This server asks clients nothing, and keeps no state with them.
 		return refuse(ReasonInvalidArgument, "the call answers a question that this server has not asked")

@@ -197,7 +197,7 @@ func TestHints(t *testing.T) {
 
 // TestHintsOfAMildCatalog has nothing destructive to give.
 func TestHintsOfAMildCatalog(t *testing.T) {
-	s := &site{h: brokertest.New(t, brokertest.Config{})}
+	s := &site{h: brokertest.NewRunning(t, brokertest.Config{})}
 	must(t, os.WriteFile(s.h.Catalog+"/s3-bucket-rebuild.yaml", []byte(`name: s3-bucket-rebuild
 description: Nothing of the kind.
 provider: aws

@@ -11,10 +11,11 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/valetkey/valetkey/broker/approval"
-	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/brokertest/clienttest"
+	"github.com/valetkey/valetkey/broker/evidence"
 	"github.com/valetkey/valetkey/broker/guard"
+	"github.com/valetkey/valetkey/broker/quorum"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -32,7 +33,7 @@ type people struct {
 func withPeople(t *testing.T) *people {
 	t.Helper()
 	p := &people{bob: brokertest.NewPerson(t, "bob", "sre"), carol: brokertest.NewPerson(t, "carol", "sre")}
-	p.Harness = brokertest.New(t, brokertest.Config{
+	p.Harness = brokertest.NewRunning(t, brokertest.Config{
 		Guard: guard.Config{RatePerMinute: 600_000, Burst: 10_000}, People: []brokertest.Person{p.bob, p.carol},
 	})
 	return p
@@ -53,23 +54,14 @@ func (p *people) approve(t *testing.T, grant string) {
 // lapse lets more time pass than people have, as the broker sees it.
 func (p *people) lapse(t *testing.T, grant string) {
 	t.Helper()
-	p.Clock.Add(approval.DefaultWait + time.Second)
+	p.Clock.Add(quorum.DefaultWait + time.Second)
 	p.ends(t, grant, valetkeyv1.GrantState_GRANT_STATE_LAPSED)
 }
 
 // ends waits for a grant's end.
 func (p *people) ends(t *testing.T, grant string, want valetkeyv1.GrantState) {
 	t.Helper()
-	brokertest.Eventually(t, grant+" is "+want.String(), func() bool {
-		g, err := p.OperatorClient().GetGrant(t.Context(), &valetkeyv1.GetGrantRequest{GrantId: grant})
-		must(t, err)
-		return g.GetGrant().GetState() == want
-	})
-}
-
-// asked is how often people were asked.
-func (p *people) asked() int {
-	return strings.Count(strings.Join(p.Records(), "\n"), `"grant.pending"`)
+	brokertest.Eventually(t, grant+" is "+want.String(), func() bool { return p.State(grant) == want })
 }
 
 // answer is what a request in the background came to.
@@ -101,7 +93,7 @@ func TestTwoPeopleApprove(t *testing.T) {
 	p := withPeople(t)
 	task := open(t, dial(t, p.Harness))
 	g, got := requestWaiting(t.Context(), t, task)
-	if !slices.Equal(g.Needs(), []valetkey.Need{{Group: "sre", Approvals: 2}}) || time.Until(g.DecideBy()) > approval.DefaultWait || g.DecideBy().IsZero() || !g.ExpiresAt().IsZero() {
+	if !slices.Equal(g.Needs(), []valetkey.Need{{Group: "sre", Approvals: 2}}) || time.Until(g.DecideBy()) > quorum.DefaultWait || g.DecideBy().IsZero() || !g.ExpiresAt().IsZero() {
 		t.Errorf("it needs %v by %v and expires at %v", g.Needs(), g.DecideBy(), g.ExpiresAt())
 	}
 	p.approve(t, g.ID())
@@ -187,8 +179,8 @@ func TestBrokerRestartsMeanwhile(t *testing.T) {
 	f.point(p.Addr())
 	a := <-got
 	must(t, a.err)
-	if p.asked() != 1 {
-		t.Errorf("people were asked %d times", p.asked())
+	if p.Asked() != 1 {
+		t.Errorf("people were asked %d times", p.Asked())
 	}
 }
 
@@ -196,7 +188,7 @@ func TestBrokerRestartsMeanwhile(t *testing.T) {
 // often it has asked the broker for a grant.
 type rebuilder struct {
 	*valetkey.Source
-	*clock
+	*clienttest.Clock
 	task     *valetkey.Task
 	requests atomic.Int64
 	told     atomic.Int64
@@ -204,7 +196,7 @@ type rebuilder struct {
 
 func (p *people) source(t *testing.T, opts ...valetkey.RequestOption) *rebuilder {
 	t.Helper()
-	r := &rebuilder{clock: &clock{now: time.Now()}}
+	r := &rebuilder{Clock: &clienttest.Clock{}}
 	between := &meddler{ClientConnInterface: p.Dial(brokertest.Agent), before: func(method string, _ proto.Message) error {
 		if method == valetkeyv1.AgentService_RequestGrant_FullMethodName {
 			r.requests.Add(1)
@@ -238,7 +230,7 @@ func (r *rebuilder) has(t *testing.T, grant string) valetkey.Credential {
 	t.Helper()
 	var cred valetkey.Credential
 	brokertest.Eventually(t, "it has a credential of "+grant, func() bool {
-		r.add(6 * time.Second) // it looks every five
+		r.Add(6 * time.Second) // it looks every five
 		var err error
 		cred, err = r.Credential(t.Context())
 		return err == nil && cred.GrantID() == grant
@@ -253,7 +245,7 @@ func (r *rebuilder) has(t *testing.T, grant string) valetkey.Credential {
 func (r *rebuilder) fetches(t *testing.T, n int, step time.Duration, want error) {
 	t.Helper()
 	for range n {
-		r.add(step)
+		r.Add(step)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		_, err := r.Credential(ctx)
 		cancel()
@@ -266,8 +258,8 @@ func (r *rebuilder) fetches(t *testing.T, n int, step time.Duration, want error)
 
 func (r *rebuilder) hasAsked(t *testing.T, p *people, want int) {
 	t.Helper()
-	if r.requests.Load() != int64(want) || r.told.Load() != int64(want) || p.asked() != want {
-		t.Errorf("it asked %d times, told of %d, and people were asked %d times; want %d", r.requests.Load(), r.told.Load(), p.asked(), want)
+	if r.requests.Load() != int64(want) || r.told.Load() != int64(want) || p.Asked() != want {
+		t.Errorf("it asked %d times, told of %d, and people were asked %d times; want %d", r.requests.Load(), r.told.Load(), p.Asked(), want)
 	}
 }
 
@@ -288,7 +280,7 @@ func TestSourceAsksPeopleOnce(t *testing.T) {
 			r.has(t, first)
 
 			// More than three quarters of the life that was approved are over.
-			r.add(4 * time.Minute)
+			r.Add(4 * time.Minute)
 			second := r.waits(t)
 			cred, err := r.Credential(t.Context())
 			must(t, err)
@@ -302,15 +294,15 @@ func TestSourceAsksPeopleOnce(t *testing.T) {
 			p.approve(t, second)
 			r.has(t, second)
 
-			r.add(4 * time.Minute)
+			r.Add(4 * time.Minute)
 			third := r.waits(t)
 			p.decide(t, p.bob, third, evidence.Reject)
 			brokertest.Eventually(t, "the no is seen", func() bool {
-				r.add(6 * time.Second)
+				r.Add(6 * time.Second)
 				_, _ = r.Credential(t.Context()) // gives what it has, while that lives
 				return errors.Is(r.Status().Err, valetkey.ErrRejected)
 			})
-			r.add(5 * time.Minute)
+			r.Add(5 * time.Minute)
 			r.fetches(t, 30, 5*time.Minute, valetkey.ErrRejected)
 			r.hasAsked(t, p, 3)
 			must(t, r.Release(t.Context()))
@@ -326,10 +318,10 @@ func TestSourceAfterALapse(t *testing.T) {
 			r := p.source(t, opts...)
 			p.lapse(t, r.waits(t))
 			brokertest.Eventually(t, "the lapse is seen", func() bool { return errors.Is(r.Status().Err, valetkey.ErrLapsed) || name != "waiting" })
-			r.add(6 * time.Second)
+			r.Add(6 * time.Second)
 			r.fetches(t, 20, 2*time.Second, valetkey.ErrLapsed)
 			r.hasAsked(t, p, 1)
-			r.add(30 * time.Second)
+			r.Add(30 * time.Second)
 			second := r.waits(t)
 			r.hasAsked(t, p, 2)
 			p.approve(t, second)
@@ -340,7 +332,7 @@ func TestSourceAfterALapse(t *testing.T) {
 
 // TestSourceEndsWhileItWaits leaves nothing for people to decide, and at once.
 func TestSourceEndsWhileItWaits(t *testing.T) {
-	soon, cancel := context.WithTimeout(t.Context(), 30*time.Second) // people have minutes
+	soon, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // people have minutes
 	defer cancel()
 	for how, end := range map[string]func(*rebuilder) error{
 		"release": func(r *rebuilder) error { return r.Release(soon) },
@@ -366,7 +358,7 @@ func TestSourceEndsWhileItWaits(t *testing.T) {
 // TestTooManyStreams has a source wait that may not follow its grant.
 func TestTooManyStreams(t *testing.T) {
 	p := &people{bob: brokertest.NewPerson(t, "bob", "sre"), carol: brokertest.NewPerson(t, "carol", "sre")}
-	p.Harness = brokertest.New(t, brokertest.Config{People: []brokertest.Person{p.bob, p.carol}, Watches: 1})
+	p.Harness = brokertest.NewRunning(t, brokertest.Config{People: []brokertest.Person{p.bob, p.carol}, Watches: 1})
 	r := p.source(t, valetkey.WithWait())
 	g, err := r.task.Request(t.Context(), "s3-prefix-read", params)
 	must(t, err)
@@ -383,8 +375,8 @@ func TestTooManyStreams(t *testing.T) {
 	cancel()
 	p.approve(t, id)
 	r.has(t, id)
-	if p.asked() != 1 {
-		t.Errorf("people were asked %d times", p.asked())
+	if p.Asked() != 1 {
+		t.Errorf("people were asked %d times", p.Asked())
 	}
 }
 
@@ -406,8 +398,8 @@ func TestSourceFromWhatWaits(t *testing.T) {
 	}()
 	p.approve(t, g.ID())
 	must(t, <-got)
-	if p.asked() != 1 {
-		t.Errorf("people were asked %d times", p.asked())
+	if p.Asked() != 1 {
+		t.Errorf("people were asked %d times", p.Asked())
 	}
 }
 
@@ -423,7 +415,7 @@ func TestNoAfterYes(t *testing.T) {
 	brokertest.Eventually(t, "the source has let go", func() bool { return r.Status().CredentialID == "" })
 	r.fetches(t, 10, 5*time.Minute, valetkey.ErrRejected)
 	r.hasAsked(t, p, 1)
-	if _, _, err := r.task.RequestCredential(t.Context(), rebuild, bucket); !errors.Is(err, valetkey.ErrRejected) || p.asked() != 1 {
+	if _, _, err := r.task.RequestCredential(t.Context(), rebuild, bucket); !errors.Is(err, valetkey.ErrRejected) || p.Asked() != 1 {
 		t.Errorf("asked anew: %v", err)
 	}
 }

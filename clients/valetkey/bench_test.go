@@ -6,13 +6,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
+	vkaws "github.com/valetkey/valetkey/clients/valetkey/aws"
 )
 
 // BenchmarkRetrieve is an answer from memory, beside the AWS SDK's own cache. It
 // runs on the examples' broker, which costs next to nothing.
 func BenchmarkRetrieve(b *testing.B) {
 	task := benchTask(b)
-	provider := task.AWS("s3-prefix-read", params)
+	provider := vkaws.NewProvider(task.Source("s3-prefix-read", params))
 	for name, p := range map[string]aws.CredentialsProvider{"valetkey": provider, "reference aws.CredentialsCache": aws.NewCredentialsCache(provider)} {
 		b.Run(name, func(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {

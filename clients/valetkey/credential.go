@@ -14,12 +14,12 @@ const redacted = "[REDACTED]"
 type Credential struct {
 	// A closure, because fmt follows pointers to unexported fields that it cannot
 	// ask Format, as where a Credential is one of somebody's struct.
-	secret  func() Secret
-	grantID string
-	receipt Receipt
-	expires time.Time // by this machine's clock
-	ends    time.Time // by the broker's clock
-	came    time.Time // when it was received, by this machine's clock
+	secret   func() Secret
+	grantID  string
+	receipt  Receipt
+	expires  time.Time // by this machine's clock
+	ends     time.Time // by the broker's clock
+	received time.Time // when it was received, by this machine's clock
 }
 
 // Secret is what Reveal gives: exactly one field is set.

@@ -14,7 +14,7 @@ import (
 // TestSpeakFor has a delegate ask for an agent, with receipts that name both.
 func TestSpeakFor(t *testing.T) {
 	const delegate = "spiffe://example.org/vault/plugin"
-	h := brokertest.New(t, brokertest.Config{Delegates: []brokeridentity.Delegate{{ID: delegate, Agents: []string{"/agent/{user}/s1"}}}})
+	h := brokertest.NewRunning(t, brokertest.Config{Delegates: []brokeridentity.Delegate{{ID: delegate, Agents: []string{"/agent/{user}/s1"}}}})
 	c := dial(t, h, valetkey.WithIdentity(identityOf(h, delegate)))
 	alice := valetkey.SpeakFor(t.Context(), spiffeid.RequireFromString(brokertest.Agent))
 	key := valetkey.NewIdempotencyKey()

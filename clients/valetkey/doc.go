@@ -17,12 +17,13 @@
 //	defer client.Close() // closes the task, and ends what was granted in it
 //
 //	task, err := client.OpenTask(ctx, valetkey.TaskSpec{Purpose: "weekly report", Environment: "staging"})
-//	s3client := s3.New(s3.Options{Region: "eu-central-1", Credentials: task.AWS("s3-prefix-read", valetkey.Params{
+//	s3client := s3.New(s3.Options{Region: "eu-central-1", Credentials: aws.NewProvider(task.Source("s3-prefix-read", valetkey.Params{
 //		"bucket": {"prod"}, "prefix": {"reports/"},
-//	})})
+//	}))})
 //
-// Task.AWS, Task.Vault and Task.Database keep themselves fresh. Below them is
-// Source, one credential kept fresh; below that Task.Request, Grant.Wait,
+// The packages aws, vault and database below this one make what the AWS SDK, Vault's
+// client and database/sql take, and each stands on a Source, one credential kept
+// fresh; below that Task.Request, Grant.Wait,
 // Grant.Mint and Grant.Release, one call each. Client.Scopes lists what may be
 // asked for, and Task.Explain says what a request would give and need.
 //

@@ -1,6 +1,7 @@
 package valetkey
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,13 +17,10 @@ import (
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
-// errorDomain is the ErrorInfo domain of the broker's own reasons.
-const errorDomain = "valetkey.dev"
-
 // reason is one of the broker's reasons as an error to compare with.
 type reason valetkeyv1.ErrorReason
 
-func (r reason) Error() string { return reasonName(valetkeyv1.ErrorReason(r)) }
+func (r reason) Error() string { return valetkeyv1.ErrorReason(r).Name() }
 
 // The broker's refusals, one for each reason of the wire contract. errors.Is
 // finds them in what this package returns; errors.As finds the Error with the
@@ -90,8 +88,12 @@ var (
 	ErrUpstreamRefused error = reason(valetkeyv1.ErrorReason_ERROR_REASON_UPSTREAM_REFUSED)
 	// ErrUpstreamInvalid is an STS or Vault that answered something else than was asked.
 	ErrUpstreamInvalid error = reason(valetkeyv1.ErrorReason_ERROR_REASON_UPSTREAM_INVALID)
+	// ErrOutlivesGrant is a secret that would go on working after its grant.
+	ErrOutlivesGrant error = reason(valetkeyv1.ErrorReason_ERROR_REASON_OUTLIVES_GRANT)
 	// ErrLedgerUnavailable is a record that cannot be written.
 	ErrLedgerUnavailable error = reason(valetkeyv1.ErrorReason_ERROR_REASON_LEDGER_UNAVAILABLE)
+	// ErrStoreDamaged is a broker's store that is damaged: it mints nothing until its operator has acted.
+	ErrStoreDamaged error = reason(valetkeyv1.ErrorReason_ERROR_REASON_STORE_DAMAGED)
 	// ErrInvalidCatalog is a catalog on disk that does not load.
 	ErrInvalidCatalog error = reason(valetkeyv1.ErrorReason_ERROR_REASON_INVALID_CATALOG)
 	// ErrRecordNotFound is a record that the ledger does not have.
@@ -102,14 +104,21 @@ var (
 
 // Need is how many people of a group a request lacks.
 type Need struct {
-	Group     string
-	Approvals int
+	Group     string `json:"group" jsonschema:"the group of people"`
+	Approvals int    `json:"approvals" jsonschema:"how many distinct people of it"`
+}
+
+func needsOf(wire []*valetkeyv1.Need) (out []Need) {
+	for _, n := range wire {
+		out = append(out, Need{Group: n.GetGroup(), Approvals: int(n.GetApprovals())})
+	}
+	return out
 }
 
 // Error is a broker's answer of no. It is final: this package never asks again
 // on its own after one.
 type Error struct {
-	// Reason is never ERROR_REASON_UNSPECIFIED.
+	// Reason is ERROR_REASON_UNSPECIFIED for one of a newer broker, which this version does not know: it is final.
 	Reason valetkeyv1.ErrorReason
 	// Message is the broker's text for the caller: what happened, and what to do next.
 	Message string
@@ -122,13 +131,17 @@ type Error struct {
 	// Details are the broker's facts as they came; may be empty.
 	Details map[string]string
 
-	code codes.Code
+	code    codes.Code
+	unknown string // the name of a reason that is not known; empty for one that is
 }
+
+// ReasonName is the reason's name, such as NEEDS_APPROVAL, also of one that this version does not know.
+func (e *Error) ReasonName() string { return cmp.Or(e.unknown, e.Reason.Name()) }
 
 // Error is the reason, the broker's text, and what to quote.
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s", reasonName(e.Reason), e.Message)
+	fmt.Fprintf(&b, "%s: %s", e.ReasonName(), e.Message)
 	if e.RetryAfter > 0 {
 		fmt.Fprintf(&b, " (in %s)", e.RetryAfter.Round(time.Millisecond))
 	}
@@ -175,16 +188,16 @@ func RefusalOf(err error) (Error, bool) {
 	for _, d := range s.GRPCStatus().Details() {
 		switch info := d.(type) {
 		case *errdetails.ErrorInfo:
-			if info.GetDomain() != errorDomain {
-				continue
-			}
-			// ErrorInfo's own convention has no prefix.
-			v, ok := valetkeyv1.ErrorReason_value["ERROR_REASON_"+strings.TrimPrefix(info.GetReason(), "ERROR_REASON_")]
-			if !ok || v == 0 {
+			if info.GetDomain() != valetkeyv1.ErrorDomain {
 				continue
 			}
 			found = true
-			out.Reason, out.Details, out.GrantID = valetkeyv1.ErrorReason(v), info.GetMetadata(), info.GetMetadata()["grant_id"]
+			r := valetkeyv1.ReasonOf(info.GetReason())
+			out.unknown = ""
+			if r == valetkeyv1.ErrorReason_ERROR_REASON_UNSPECIFIED {
+				out.unknown = unknownName(info.GetReason())
+			}
+			out.Reason, out.Details, out.GrantID = r, info.GetMetadata(), info.GetMetadata()["grant_id"]
 			out.Needs = needsIn(info.GetMetadata())
 		case *errdetails.RetryInfo:
 			out.RetryAfter = info.GetRetryDelay().AsDuration()
@@ -193,9 +206,25 @@ func RefusalOf(err error) (Error, bool) {
 	return out, found
 }
 
+// unknownName is a reason as it came, where it has the form of one.
+func unknownName(name string) string {
+	const longest = 63 // of google.rpc.ErrorInfo
+	if name == "" || len(name) > longest || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+		return "UNKNOWN"
+	}
+	return name
+}
+
+// Passing says whether err is a refusal that is no decision: the broker could not, this
+// time. The same may do later; any other refusal is final, waits for people, or says when.
+func Passing(err error) bool {
+	r, ok := RefusalOf(err)
+	return ok && r.Reason.Kind() == valetkeyv1.ReasonPassing
+}
+
 func needsIn(details map[string]string) (out []Need) {
 	for _, k := range slices.Sorted(maps.Keys(details)) {
-		group, ok := strings.CutPrefix(k, "needs.")
+		group, ok := strings.CutPrefix(k, valetkeyv1.NeedDetail)
 		n, err := strconv.Atoi(details[k])
 		if ok && err == nil {
 			out = append(out, Need{Group: group, Approvals: n})
@@ -204,11 +233,7 @@ func needsIn(details map[string]string) (out []Need) {
 	return out
 }
 
-// refusal is one that this package finds in a grant's state.
-func refusal(r valetkeyv1.ErrorReason, grantID, format string, args ...any) *Error {
-	return &Error{Reason: r, Message: fmt.Sprintf(format, args...), GrantID: grantID, code: codes.FailedPrecondition}
-}
-
-func reasonName(r valetkeyv1.ErrorReason) string {
-	return strings.TrimPrefix(r.String(), "ERROR_REASON_")
+// refusal is one that this package finds in a grant's state, with the broker's text where it has none of its own.
+func refusal(r valetkeyv1.ErrorReason, grantID, text string) *Error {
+	return &Error{Reason: r, Message: cmp.Or(text, r.Text()), GrantID: grantID, code: r.Code()}
 }

@@ -14,6 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
+	vkaws "github.com/valetkey/valetkey/clients/valetkey/aws"
+	"github.com/valetkey/valetkey/clients/valetkey/database"
+	"github.com/valetkey/valetkey/clients/valetkey/vault"
 )
 
 // A program opens a task, and gives the AWS SDK a provider in place of a standing
@@ -32,7 +35,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	provider := task.AWS("s3-prefix-read", valetkey.Params{"bucket": {"prod"}, "prefix": {"reports/"}})
+	provider := vkaws.NewProvider(task.Source("s3-prefix-read", valetkey.Params{"bucket": {"prod"}, "prefix": {"reports/"}}))
 	storage := s3.New(s3.Options{Region: "eu-central-1", Credentials: provider})
 	_ = storage // storage.GetObject works below s3://prod/reports/, and nowhere else
 
@@ -50,7 +53,7 @@ func Example() {
 
 // The AWS SDK's config package puts a cache around any provider. Give it a window,
 // so that it asks for the next credential before this one ends.
-func ExampleTask_AWS() {
+func Example_aws() {
 	ctx := context.Background()
 	client, err := valetkey.New(ctx)
 	if err != nil {
@@ -65,7 +68,7 @@ func ExampleTask_AWS() {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithRegion("eu-central-1"),
-		config.WithCredentialsProvider(task.AWS("s3-prefix-read", valetkey.Params{"bucket": {"prod"}, "prefix": {"reports/"}})),
+		config.WithCredentialsProvider(vkaws.NewProvider(task.Source("s3-prefix-read", valetkey.Params{"bucket": {"prod"}, "prefix": {"reports/"}}))),
 		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) {
 			o.ExpiryWindow, o.ExpiryWindowJitterFrac = 5*time.Minute, 0.5
 		}))
@@ -190,7 +193,7 @@ func ExampleTask_Request() {
 
 // Vault's own client, with a token that can read one team's secrets and is renewed
 // by minting another.
-func ExampleTask_Vault() {
+func Example_vault() {
 	ctx := context.Background()
 	client, err := valetkey.New(ctx)
 	if err != nil {
@@ -203,12 +206,12 @@ func ExampleTask_Vault() {
 		fmt.Println(err)
 		return
 	}
-	vault, err := task.Vault(ctx, "vault-kv-read", valetkey.Params{"team": {"web"}})
+	secrets, err := vault.NewClient(ctx, task.Source("vault-kv-read", valetkey.Params{"team": {"web"}}))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	secret, err := vault.KVv2("secret").Get(ctx, "web/smtp")
+	secret, err := secrets.KVv2("secret").Get(ctx, "web/smtp")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -218,7 +221,7 @@ func ExampleTask_Vault() {
 }
 
 // A database account for as long as its lease lives, and another after that.
-func ExampleTask_Database() {
+func Example_database() {
 	ctx := context.Background()
 	client, err := valetkey.New(ctx)
 	if err != nil {
@@ -231,14 +234,14 @@ func ExampleTask_Database() {
 		fmt.Println(err)
 		return
 	}
-	database := task.Database("db-creds", valetkey.Params{"role": {"reader"}})
-	db := sql.OpenDB(database.Connector(stdlib.GetDefaultDriver(), func(l valetkey.Login) string {
+	accounts := database.New(task.Source("db-creds", valetkey.Params{"role": {"reader"}}))
+	db := sql.OpenDB(accounts.Connector(stdlib.GetDefaultDriver(), func(l database.Login) string {
 		return (&url.URL{Scheme: "postgres", Host: "db.example.org", User: url.UserPassword(l.Username, l.Password()), Path: "sales"}).String()
 	}))
 	db.SetConnMaxLifetime(10 * time.Minute) // below the scope's life
 	defer func() { _ = db.Close() }()
 
-	login, err := database.Login(ctx)
+	login, err := accounts.Login(ctx)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -148,13 +148,11 @@ func timeOf(t *timestamppb.Timestamp) time.Time {
 }
 
 // Needs are the people whom it waits for, by group; nil where it waits for nobody.
-func (g *Grant) Needs() (out []Need) {
-	if g.pending() {
-		for _, n := range g.Info().GetNeeds() {
-			out = append(out, Need{Group: n.GetGroup(), Approvals: int(n.GetApprovals())})
-		}
+func (g *Grant) Needs() []Need {
+	if !g.pending() {
+		return nil
 	}
-	return out
+	return needsOf(g.Info().GetNeeds())
 }
 
 func (g *Grant) pending() bool { return g.State() == valetkeyv1.GrantState_GRANT_STATE_PENDING }
@@ -167,22 +165,21 @@ func (g *Grant) ready() error {
 	case valetkeyv1.GrantState_GRANT_STATE_CLEARED, valetkeyv1.GrantState_GRANT_STATE_ACTIVE:
 		return nil
 	case valetkeyv1.GrantState_GRANT_STATE_PENDING:
-		err := refusal(valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL, info.GetId(), "people have to approve this first")
-		err.Details = map[string]string{"grant_id": info.GetId()}
-		for _, n := range info.GetNeeds() {
-			err.Needs = append(err.Needs, Need{Group: n.GetGroup(), Approvals: int(n.GetApprovals())})
-			err.Details["needs."+n.GetGroup()] = strconv.Itoa(int(n.GetApprovals()))
+		err := refusal(valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL, info.GetId(), "")
+		err.Details, err.Needs = map[string]string{"grant_id": info.GetId()}, needsOf(info.GetNeeds())
+		for _, n := range err.Needs {
+			err.Details[valetkeyv1.NeedDetail+n.Group] = strconv.Itoa(n.Approvals)
 		}
 		return err
 	case valetkeyv1.GrantState_GRANT_STATE_REJECTED:
-		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_REJECTED, info.GetId(), "people said no to this; do not ask again for the same")
+		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_REJECTED, info.GetId(), "")
 	case valetkeyv1.GrantState_GRANT_STATE_LAPSED:
-		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_LAPSED, info.GetId(), "people did not approve this in time; ask for another grant")
+		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_LAPSED, info.GetId(), "")
 	case valetkeyv1.GrantState_GRANT_STATE_DENIED:
-		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_DENIED, info.GetId(), "%s", strings.Join(info.GetReasons(), "; "))
+		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_DENIED, info.GetId(), strings.Join(info.GetReasons(), "; "))
 	default:
-		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_GRANT_ENDED, info.GetId(), "the grant was %s; ask for another",
-			strings.ToLower(strings.TrimPrefix(info.GetState().String(), "GRANT_STATE_")))
+		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_GRANT_ENDED, info.GetId(),
+			fmt.Sprintf("the grant was %s; ask for another", info.GetState().Word()))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/valetkey/valetkey/broker/brokertest/clienttest"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -135,7 +136,7 @@ func TestSourceWaits(t *testing.T) {
 	for name, opts := range map[string][]valetkey.RequestOption{"asking again": nil, "waiting": {valetkey.WithWait()}} {
 		t.Run(name, func(t *testing.T) {
 			a := &approvals{}
-			clock := &clock{now: time.Now()}
+			clock := &clienttest.Clock{}
 			c := dial(t, h, valetkey.WithAddr(serveAgents(t, h.Authority, a)), valetkey.WithoutReceiptChecks(), valetkey.WithClock(clock.Now))
 			src := open(t, c).Source("s3-bucket-rebuild", valetkey.Params{"bucket": {"prod"}}, opts...)
 			if opts == nil {
@@ -154,7 +155,7 @@ func TestSourceWaits(t *testing.T) {
 				}
 			}
 			a.approved.Store(true)
-			clock.add(6 * time.Second)
+			clock.Add(6 * time.Second)
 			cred, err := src.Credential(t.Context())
 			must(t, err)
 			if n := a.asked.Load(); n != 1 || cred.GrantID() != "grant_x" {
@@ -172,8 +173,8 @@ func TestSentinels(t *testing.T) {
 		valetkey.ErrPolicyTooLarge, valetkey.ErrUnproven, valetkey.ErrDenied, valetkey.ErrNeedsApproval, valetkey.ErrPolicyFailed, valetkey.ErrRateLimited, valetkey.ErrFrozen,
 		valetkey.ErrTaskNotFound, valetkey.ErrTaskClosed, valetkey.ErrGrantNotFound, valetkey.ErrGrantEnded, valetkey.ErrIdempotencyConflict,
 		valetkey.ErrAlreadyIssued, valetkey.ErrUpstreamUnavailable, valetkey.ErrUpstreamRefused, valetkey.ErrUpstreamInvalid,
-		valetkey.ErrLedgerUnavailable, valetkey.ErrInvalidCatalog, valetkey.ErrRecordNotFound, valetkey.ErrInternal,
-		valetkey.ErrRejected, valetkey.ErrLapsed, valetkey.ErrInvalidApproval, valetkey.ErrNotEligible, valetkey.ErrNotPending,
+		valetkey.ErrLedgerUnavailable, valetkey.ErrStoreDamaged, valetkey.ErrInvalidCatalog, valetkey.ErrRecordNotFound, valetkey.ErrInternal,
+		valetkey.ErrRejected, valetkey.ErrLapsed, valetkey.ErrInvalidApproval, valetkey.ErrNotEligible, valetkey.ErrNotPending, valetkey.ErrOutlivesGrant,
 	}
 	kinds := map[string]string{"ERROR_REASON_REJECTED": "DENIED", "ERROR_REASON_LAPSED": "GRANT_ENDED"}
 	for n, name := range valetkeyv1.ErrorReason_name {

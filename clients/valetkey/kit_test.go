@@ -89,5 +89,5 @@ func revokeTask(t *testing.T, h *brokertest.Harness, task string) {
 // start runs a broker that takes as many calls as a test makes.
 func start(t *testing.T) *brokertest.Harness {
 	t.Helper()
-	return brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 600_000, Burst: 10_000}})
+	return brokertest.NewRunning(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 600_000, Burst: 10_000}})
 }

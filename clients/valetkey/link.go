@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,8 +17,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
-	experimental "google.golang.org/grpc/experimental/opentelemetry"
-	"google.golang.org/grpc/stats/opentelemetry"
 )
 
 // ErrBrokerIdentity means that whoever answers at the broker's address is not who
@@ -61,17 +60,14 @@ func newLink(cfg config, id Identity) (*link, error) {
 		l.judged(err)
 		return err
 	}
-	l.opts = []grpc.DialOption{
+	l.opts = append(slices.Clone(cfg.dial),
 		grpc.WithTransportCredentials(watched{credentials.NewTLS(conf), l}),
 		// gRPC's own limit of two minutes would be longer than some credentials live.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		opentelemetry.DialOption(opentelemetry.Options{
-			TraceOptions: experimental.TraceOptions{TracerProvider: cfg.tracer, TextMapPropagator: cfg.propagator},
-		}),
-	}
+	)
 	if _, err := l.current(); err != nil {
 		return nil, err
 	}

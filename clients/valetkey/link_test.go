@@ -17,7 +17,9 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	experimental "google.golang.org/grpc/experimental/opentelemetry"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats/opentelemetry"
 
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/identity/devauthority"
@@ -234,7 +236,9 @@ func TestEnvironment(t *testing.T) {
 	}
 
 	tp := sdktrace.NewTracerProvider()
-	c, err := valetkey.New(t.Context(), valetkey.WithTracing(tp, propagation.TraceContext{}))
+	c, err := valetkey.New(t.Context(), valetkey.WithDialOptions(opentelemetry.DialOption(opentelemetry.Options{
+		TraceOptions: experimental.TraceOptions{TracerProvider: tp, TextMapPropagator: propagation.TraceContext{}},
+	})))
 	must(t, err)
 	if c.ID().String() != brokertest.Agent {
 		t.Errorf("it is %s", c.ID())

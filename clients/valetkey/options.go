@@ -11,9 +11,6 @@ import (
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 )
 
@@ -63,8 +60,7 @@ type config struct {
 	ledgerKey         string
 	checkpointFile    string
 	log               *slog.Logger
-	tracer            trace.TracerProvider
-	propagator        propagation.TextMapPropagator
+	dial              []grpc.DialOption
 	now               func() time.Time
 	retryFor, tryFor  time.Duration
 }
@@ -118,11 +114,13 @@ func WithCheckpointFile(name string) Option { return func(c *config) { c.checkpo
 // refresh in the background; slog.Default() when not given.
 func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log } }
 
-// WithTracing makes a span for each call and sends its context along. Without it
-// OpenTelemetry's global provider is used, which does nothing until it is set,
-// and W3C Trace Context.
-func WithTracing(tp trace.TracerProvider, p propagation.TextMapPropagator) Option {
-	return func(c *config) { c.tracer, c.propagator = tp, p }
+// WithDialOptions are gRPC's own, for the connections to the broker, such as
+// OpenTelemetry's of google.golang.org/grpc/stats/opentelemetry, which makes a span
+// for each call and sends its context along. The SDK's own options come after them,
+// transport credentials among them; an interceptor, a balancer or a dialer is the
+// program's own code, though, and can answer in the broker's place.
+func WithDialOptions(opts ...grpc.DialOption) Option {
+	return func(c *config) { c.dial = append(c.dial, opts...) }
 }
 
 // WithClock replaces time.Now for deadlines and refreshing, in tests.
@@ -134,7 +132,7 @@ func WithRetryFor(d time.Duration) Option { return func(c *config) { c.retryFor 
 
 func newConfig(opts []Option) (config, error) {
 	c := config{
-		log: slog.Default(), tracer: otel.GetTracerProvider(), propagator: propagation.TraceContext{},
+		log: slog.Default(),
 		now: time.Now, retryFor: 15 * time.Second, tryFor: 30 * time.Second,
 	}
 	for _, o := range opts {

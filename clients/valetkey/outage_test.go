@@ -10,8 +10,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/brokertest/clienttest"
+	"github.com/valetkey/valetkey/broker/evidence"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
@@ -22,7 +23,7 @@ import (
 func TestOutage(t *testing.T) {
 	h := start(t)
 	f := newFront(t, h.Addr())
-	clock := &clock{now: time.Now()}
+	clock := &clienttest.Clock{}
 	c := dial(t, h, valetkey.WithAddr(f.addr()), valetkey.WithClock(clock.Now), valetkey.WithRetryFor(200*time.Millisecond))
 	src := open(t, c).Source("s3-prefix-read", params)
 	first, err := src.Credential(t.Context())
@@ -30,20 +31,20 @@ func TestOutage(t *testing.T) {
 
 	f.point("")
 	h.Stop()
-	clock.add(12 * time.Minute) // renewal is due, and fails
+	clock.Add(12 * time.Minute) // renewal is due, and fails
 	cred, err := src.Credential(t.Context())
 	must(t, err)
 	brokertest.Eventually(t, "the failure is told", func() bool { return errors.Is(src.Status().Err, valetkey.ErrUnavailable) })
 	if cred.ID() != first.ID() {
 		t.Error("another credential without a broker")
 	}
-	clock.add(2*time.Minute + 55*time.Second) // five seconds are left: callers wait for the next, and take what there is
+	clock.Add(2*time.Minute + 55*time.Second) // five seconds are left: callers wait for the next, and take what there is
 	cred, err = src.Credential(t.Context())
 	must(t, err)
 	if cred.ID() != first.ID() {
 		t.Error("another credential without a broker")
 	}
-	clock.add(10 * time.Second)
+	clock.Add(10 * time.Second)
 	if _, err := src.Credential(t.Context()); !errors.Is(err, valetkey.ErrUnavailable) {
 		t.Errorf("a dead credential without a broker: %v", err)
 	}
@@ -102,7 +103,7 @@ func TestRestartMidRefresh(t *testing.T) {
 // TestRefusalIsRemembered counts what a denied program costs its broker.
 func TestRefusalIsRemembered(t *testing.T) {
 	h := start(t)
-	clock := &clock{now: time.Now()}
+	clock := &clienttest.Clock{}
 	src := open(t, dial(t, h, valetkey.WithClock(clock.Now))).Source("s3-bucket-rebuild", valetkey.Params{"bucket": {"prod"}})
 	ask := func() {
 		t.Helper()
@@ -117,7 +118,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 	if n := len(h.Records()) - before; n != 1 {
 		t.Errorf("20 questions made %d records", n)
 	}
-	clock.add(61 * time.Second)
+	clock.Add(61 * time.Second)
 	ask()
 	if n := len(h.Records()) - before; n != 2 {
 		t.Errorf("a minute later there are %d records", n)
@@ -136,8 +137,8 @@ func TestLogs(t *testing.T) {
 		"grant.pending":        {[]brokertest.Person{bob, carol}, 1},
 	} {
 		t.Run(record, func(t *testing.T) {
-			h := brokertest.New(t, brokertest.Config{People: c.people})
-			clock, between := &clock{now: time.Now()}, &meddler{ClientConnInterface: h.Dial(brokertest.Agent)}
+			h := brokertest.NewRunning(t, brokertest.Config{People: c.people})
+			clock, between := &clienttest.Clock{}, &meddler{ClientConnInterface: h.Dial(brokertest.Agent)}
 			var logged bytes.Buffer
 			client := dial(t, h, valetkey.WithConn(between), valetkey.WithClock(clock.Now), valetkey.WithLogger(logTo(&logged)))
 			src := open(t, client).Source("s3-bucket-rebuild", valetkey.Params{"bucket": {"prod"}})
@@ -150,7 +151,7 @@ func TestLogs(t *testing.T) {
 					if _, err := src.Credential(t.Context()); !errors.Is(err, want) {
 						t.Fatal(err)
 					}
-					clock.add(61 * time.Second) // a refusal is remembered for a minute
+					clock.Add(61 * time.Second) // a refusal is remembered for a minute
 				}
 				lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
 				if len(lines) != 1 || !strings.Contains(lines[0], `"level":"`+level+`"`) || !strings.Contains(lines[0], says) || !strings.Contains(lines[0], "s3-bucket-rebuild") {
@@ -183,24 +184,24 @@ func TestLogs(t *testing.T) {
 // TestFrozenMidLife freezes an agent: what it has goes on, and what it asks is refused.
 func TestFrozenMidLife(t *testing.T) {
 	h := start(t)
-	clock := &clock{now: time.Now()}
+	clock := &clienttest.Clock{}
 	src := open(t, dial(t, h, valetkey.WithClock(clock.Now))).Source("s3-prefix-read", params)
 	first, err := src.Credential(t.Context())
 	must(t, err)
 	freeze(t, h, true)
-	clock.add(12 * time.Minute)
+	clock.Add(12 * time.Minute)
 	cred, err := src.Credential(t.Context())
 	must(t, err)
 	brokertest.Eventually(t, "the refusal is told", func() bool { return errors.Is(src.Status().Err, valetkey.ErrFrozen) })
 	if cred.ID() != first.ID() {
 		t.Error("a frozen agent has another credential")
 	}
-	clock.add(4 * time.Minute)
+	clock.Add(4 * time.Minute)
 	if _, err := src.Credential(t.Context()); !errors.Is(err, valetkey.ErrFrozen) {
 		t.Errorf("a frozen agent's dead credential: %v", err)
 	}
 	freeze(t, h, false)
-	clock.add(time.Minute)
+	clock.Add(time.Minute)
 	_, err = src.Credential(t.Context())
 	must(t, err)
 }
@@ -208,13 +209,13 @@ func TestFrozenMidLife(t *testing.T) {
 // TestTaskEndedElsewhere has an operator end the task under a source.
 func TestTaskEndedElsewhere(t *testing.T) {
 	h := start(t)
-	clock := &clock{now: time.Now()}
+	clock := &clienttest.Clock{}
 	task := open(t, dial(t, h, valetkey.WithClock(clock.Now)))
 	src := task.Source("s3-prefix-read", params)
 	_, err := src.Credential(t.Context())
 	must(t, err)
 	revokeTask(t, h, task.ID())
-	clock.add(12 * time.Minute)
+	clock.Add(12 * time.Minute)
 	brokertest.Eventually(t, "the end is noticed", func() bool {
 		_, err := src.Credential(t.Context())
 		return errors.Is(err, valetkey.ErrTaskClosed)

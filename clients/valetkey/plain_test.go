@@ -9,6 +9,7 @@ import (
 
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/clients/valetkey"
+	"github.com/valetkey/valetkey/clients/valetkey/database"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -76,7 +77,7 @@ func TestControlCharacters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed(vault(func(v *valetkeyv1.VaultCredential) { v.Token, v.DataJson = "", data }))
-			login, err := task.Database("db-creds", valetkey.Params{"role": {"reader"}}).Login(t.Context())
+			login, err := database.New(task.Source("db-creds", valetkey.Params{"role": {"reader"}})).Login(t.Context())
 			refused(t, login.Password() != "", err)
 		})
 	}

@@ -61,7 +61,7 @@ type minting struct {
 // names ends in files and environments, so that all of it has to be plain text.
 func (c *Client) accept(ctx context.Context, m minting) (Credential, error) {
 	ends, secret := m.credential.GetExpiresAt().AsTime(), secretIn(m.credential)
-	cred := Credential{grantID: m.grant.GetId(), came: c.cfg.now(), ends: ends, expires: ends, secret: func() Secret { return secret }}
+	cred := Credential{grantID: m.grant.GetId(), received: c.cfg.now(), ends: ends, expires: ends, secret: func() Secret { return secret }}
 	if !cred.Valid() || m.credential.GetExpiresAt() == nil {
 		return Credential{}, fmt.Errorf("minting from grant %s: the broker's answer holds no credential", m.grant.GetId())
 	}
@@ -83,9 +83,9 @@ func (c *Client) accept(ctx context.Context, m minting) (Credential, error) {
 		cred.receipt.Verified = true
 	}
 	if !rec.Time.IsZero() {
-		cred.expires = ends.Add(-skew(rec.Time, m.asked, cred.came))
+		cred.expires = ends.Add(-skew(rec.Time, m.asked, cred.received))
 	}
-	if !cred.expires.After(cred.came) {
+	if !cred.expires.After(cred.received) {
 		return Credential{}, fmt.Errorf("minting from grant %s: the credential was over at %s, before it came", m.grant.GetId(), cred.expires.Format(time.RFC3339))
 	}
 	return cred, nil
@@ -166,10 +166,10 @@ func (c *Client) checkProof(ctx context.Context, m minting) error {
 const skewTolerance = 2 * time.Second
 
 // skew is how far the broker's clock is ahead of this machine's, given that the
-// broker wrote at between asked and came. It takes the end of what is possible
+// broker wrote at between asked and received. It takes the end of what is possible
 // that makes credentials end sooner, and 0 for clocks that agree.
-func skew(at, asked, came time.Time) time.Duration {
-	if at.After(asked.Add(-skewTolerance)) && at.Before(came.Add(skewTolerance)) {
+func skew(at, asked, received time.Time) time.Duration {
+	if at.After(asked.Add(-skewTolerance)) && at.Before(received.Add(skewTolerance)) {
 		return 0
 	}
 	return at.Sub(asked)

@@ -23,20 +23,20 @@ const (
 	pendingPause = 5 * time.Second
 )
 
-// launchLocked begins a refresh, which outlives the call that caused it. nil
+// startLocked begins a refresh, which outlives the call that caused it. nil
 // means that the client is closed.
-func (s *Source) launchLocked(ctx context.Context) *flight {
+func (s *Source) startLocked(ctx context.Context) *flight {
 	f := &flight{done: make(chan struct{})}
 	// The caller's values go along, such as its trace; its end does not.
 	ctx = context.WithoutCancel(ctx)
-	if !s.t.c.goDo(func() { s.fly(ctx, f) }) {
+	if !s.t.c.goDo(func() { s.refresh(ctx, f) }) {
 		return nil
 	}
 	s.flight = f
 	return f
 }
 
-func (s *Source) fly(ctx context.Context, f *flight) {
+func (s *Source) refresh(ctx context.Context, f *flight) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.t.c.ctx, func() { cancel(ErrClosed) })()
@@ -46,8 +46,8 @@ func (s *Source) fly(ctx context.Context, f *flight) {
 		defer stop()
 	}
 	g, cred, err := s.obtain(ctx)
-	if err == nil && s.req.came != nil {
-		s.req.came(cred)
+	if err == nil && s.req.onCredential != nil {
+		s.req.onCredential(cred)
 	}
 	s.land(ctx, f, g, cred, err)
 	close(f.done)
@@ -71,12 +71,12 @@ func (s *Source) land(ctx context.Context, f *flight, g *Grant, cred Credential,
 		s.failLocked(err)
 		return
 	}
-	s.held, s.lastErr, s.failed, s.notTill = cred, nil, 0, time.Time{}
+	s.held, s.lastErr, s.failed, s.notBefore = cred, nil, 0, time.Time{}
 	if s.req.watch && s.grant != nil && s.followed != s.grant {
 		s.followLocked(s.grant)
 	}
 	// By the wall clock, which goes on while a machine sleeps.
-	s.renewAt = cred.came.Round(0).Add(renewAfter(cred.expires.Sub(cred.came)))
+	s.renewAt = cred.received.Round(0).Add(renewAfter(cred.expires.Sub(cred.received)))
 }
 
 // outcome is how a refresh went.
@@ -216,16 +216,16 @@ func (s *Source) failLocked(err error) {
 		s.noMore = true // who asks people again is the program, not its refresh
 		s.leaveLocked()
 	case errors.Is(err, ErrNeedsApproval) && pending:
-		s.notTill = now.Add(pendingPause)
+		s.notBefore = now.Add(pendingPause)
 	case no && refused.RetryAfter > 0:
-		s.notTill = now.Add(refused.RetryAfter)
+		s.notBefore = now.Add(refused.RetryAfter)
 	case !passing(err):
-		s.notTill = now.Add(refusalFor)
+		s.notBefore = now.Add(refusalFor)
 		if !pending {
 			s.leaveLocked() // a denial stays a denial: what is asked next is a new grant
 		}
 	case no || s.held.Valid() && now.Before(s.held.expires):
-		s.notTill = now.Add(pause(s.failed+3, maxRetryPause))
+		s.notBefore = now.Add(pause(s.failed+3, maxRetryPause))
 		s.failed++
 	}
 }
@@ -240,14 +240,7 @@ func (s *Source) decidedLocked() bool {
 // there, this time. All else is held against for a while, above all a receipt that
 // proves nothing: asking again would mint again.
 func passing(err error) bool {
-	for _, e := range []error{
-		ErrUnavailable, ErrBrokerIdentity, ErrUpstreamUnavailable, ErrUpstreamInvalid, ErrLedgerUnavailable, ErrInternal, ErrSVIDExpired,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return Passing(err) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBrokerIdentity)
 }
 
 // spare is by how much a grant must outlive its credential to be worth minting

@@ -28,18 +28,18 @@ type Source struct {
 	t   *Task
 	req request
 
-	mu      sync.Mutex
-	held    Credential // may be over; locked by mu
-	grant   *Grant     // the newest, which held may be of; locked by mu
-	older   []*Grant   // whose credentials may still be in use; locked by mu
-	renewAt time.Time  // locked by mu
-	notTill time.Time  // no try before; locked by mu
-	noMore  bool       // no try ever: people said no; locked by mu
-	failed  int        // tries in a row; locked by mu
-	lastErr error      // of the last try; nil after a success; locked by mu
-	told    outcome    // of the last try, as it was logged; locked by mu
-	flight  *flight    // locked by mu
-	unwait  func()     // ends the flight's wait for people; nil for none; locked by mu
+	mu        sync.Mutex
+	held      Credential // may be over; locked by mu
+	grant     *Grant     // the newest, which held may be of; locked by mu
+	older     []*Grant   // whose credentials may still be in use; locked by mu
+	renewAt   time.Time  // locked by mu
+	notBefore time.Time  // no try before; locked by mu
+	noMore    bool       // no try ever: people said no; locked by mu
+	failed    int        // tries in a row; locked by mu
+	lastErr   error      // of the last try; nil after a success; locked by mu
+	told      outcome    // of the last try, as it was logged; locked by mu
+	flight    *flight    // locked by mu
+	unwait    func()     // ends the flight's wait for people; nil for none; locked by mu
 	// followed is the grant that is watched, until unfollow; nil for none. Locked by mu.
 	followed *Grant
 	unfollow context.CancelFunc
@@ -81,6 +81,9 @@ func (t *Task) SourceFrom(g *Grant, opts ...RequestOption) *Source {
 	s.grant = g
 	return s
 }
+
+// Scope is the name of the scope that the source's credentials are of.
+func (s *Source) Scope() string { return s.req.scope }
 
 // Status is what a source knows of itself. It holds no secret.
 type Status struct {
@@ -138,14 +141,14 @@ func (s *Source) Credential(ctx context.Context) (Credential, error) {
 	held, left := s.held, s.held.expires.Sub(now)
 	f := s.flight
 	if f == nil {
-		if s.noMore || now.Before(s.notTill) && !s.decidedLocked() {
+		if s.noMore || now.Before(s.notBefore) && !s.decidedLocked() {
 			defer s.mu.Unlock()
 			if alive {
 				return held, nil
 			}
 			return Credential{}, s.lastErr
 		}
-		f = s.launchLocked(ctx)
+		f = s.startLocked(ctx)
 	}
 	s.mu.Unlock()
 	if f == nil {

@@ -12,14 +12,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/brokertest/clienttest"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/clients/valetkey"
+	vkaws "github.com/valetkey/valetkey/clients/valetkey/aws"
 )
 
 // TestOneMintForMany has many callers ask at once, at first and at each renewal.
 func TestOneMintForMany(t *testing.T) {
 	h := start(t)
-	clock := &clock{now: time.Now()}
+	clock := &clienttest.Clock{}
 	src := open(t, dial(t, h, valetkey.WithClock(clock.Now))).Source("s3-prefix-read", params)
 	for round := range 4 {
 		ids := sync.Map{}
@@ -47,26 +49,8 @@ func TestOneMintForMany(t *testing.T) {
 			t.Errorf("round %d: %d credentials were given", round, count)
 		}
 		// Past the latest moment of renewal, and before the end.
-		clock.add(12 * time.Minute)
+		clock.Add(12 * time.Minute)
 	}
-}
-
-// clock is a program's own.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
 }
 
 // TestNewGrant has an operator revoke a grant, and the program notice.
@@ -112,7 +96,7 @@ func TestClockSkew(t *testing.T) {
 		t.Run(fmt.Sprint(off), func(t *testing.T) {
 			h := start(t)
 			now := func() time.Time { return time.Now().Add(off) }
-			p := open(t, dial(t, h, valetkey.WithClock(now))).AWS("s3-prefix-read", params)
+			p := vkaws.NewProvider(open(t, dial(t, h, valetkey.WithClock(now))).Source("s3-prefix-read", params))
 			var got aws.Credentials
 			for range 5 {
 				var err error
@@ -132,7 +116,7 @@ func TestClockSkew(t *testing.T) {
 // TestCache puts the AWS SDK's cache around the provider.
 func TestCache(t *testing.T) {
 	h := start(t)
-	p := open(t, dial(t, h)).AWS("s3-prefix-read", params)
+	p := vkaws.NewProvider(open(t, dial(t, h)).Source("s3-prefix-read", params))
 	bare, err := p.Retrieve(t.Context())
 	must(t, err)
 	window := aws.NewCredentialsCache(p, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow, o.ExpiryWindowJitterFrac = 5*time.Minute, 0.5 })
@@ -191,7 +175,7 @@ func TestCallerGoesAway(t *testing.T) {
 // TestReleaseAll releases a source while the credential before its last still lives.
 func TestReleaseAll(t *testing.T) {
 	h := start(t)
-	clock := &clock{now: time.Now()}
+	clock := &clienttest.Clock{}
 	task := open(t, dial(t, h, valetkey.WithClock(clock.Now)))
 	src, other := task.Source("s3-prefix-read", params), task.Source("s3-prefix-read", params)
 	for range 2 {
@@ -200,7 +184,7 @@ func TestReleaseAll(t *testing.T) {
 			must(t, err)
 			brokertest.Eventually(t, "the refresh is over", func() bool { return !s.Status().Renewing })
 		}
-		clock.add(12 * time.Minute)
+		clock.Add(12 * time.Minute)
 	}
 	if n := h.Minter.Live(); n != 4 {
 		t.Errorf("%d live", n)
@@ -260,7 +244,7 @@ func TestOnEnded(t *testing.T) {
 	for name, watch := range map[string]bool{"watched": true, "not watched": false} {
 		t.Run(name, func(t *testing.T) {
 			h := start(t)
-			clock := &clock{now: time.Now()}
+			clock := &clienttest.Clock{}
 			told := make(chan string, 10)
 			var came sync.Map
 			opts := []valetkey.RequestOption{
@@ -278,7 +262,7 @@ func TestOnEnded(t *testing.T) {
 			}
 			revoke(t, h, cred.GrantID())
 			if !watch {
-				clock.add(14*time.Minute + 55*time.Second) // past the renewal, and short of the end
+				clock.Add(14*time.Minute + 55*time.Second) // past the renewal, and short of the end
 			}
 			brokertest.Eventually(t, "the source has ended", func() bool {
 				_, err = src.Credential(t.Context())
@@ -294,11 +278,11 @@ func TestOnEnded(t *testing.T) {
 	}
 	// One that came to its end by itself is followed by the next.
 	h := start(t)
-	clock := &clock{now: time.Now()}
+	clock := &clienttest.Clock{}
 	src := open(t, dial(t, h, valetkey.WithClock(clock.Now))).Source("s3-prefix-read", params, valetkey.WithOnEnded(func(*valetkey.Grant) { t.Error("it was told of an end") }))
 	first, err := src.Credential(t.Context())
 	must(t, err)
-	clock.add(16 * time.Minute)
+	clock.Add(16 * time.Minute)
 	if next, err := src.Credential(t.Context()); err != nil || next.GrantID() == first.GrantID() {
 		t.Errorf("after its end: %v", err)
 	}

@@ -26,7 +26,8 @@ func (p Params) wire() map[string]*valetkeyv1.Value {
 type TaskSpec struct {
 	// Purpose is why, for people. Nothing decides on it. Required.
 	Purpose string
-	// Environment is where, such as "staging". Policies may read it. Required.
+	// Environment is where, such as "staging". It is a claim: policies may ask more for
+	// it, and allow nothing for it. Required.
 	Environment string
 	// OnBehalfOf is who asked for it; may be empty.
 	OnBehalfOf string
@@ -72,9 +73,6 @@ func (c *Client) Task(id string) *Task { return &Task{c: c, id: id} }
 // ID is the broker's id for the task.
 func (t *Task) ID() string { return t.id }
 
-// Spec is what the task was opened with; zero for one that was opened elsewhere.
-func (t *Task) Spec() TaskSpec { return t.spec }
-
 // Close closes the task, which ends its grants and revokes their credentials
 // upstream where that can be done. After an error the task may be open still, and
 // Close may be called again; after a success that does nothing.
@@ -118,7 +116,7 @@ type request struct {
 	ttl                 time.Duration
 	wait, watch, ends   bool
 	pending, ended      func(*Grant)
-	came                func(Credential)
+	onCredential        func(Credential)
 }
 
 // WithTTL wishes for a life; the scope's default when not given.
@@ -161,7 +159,7 @@ func WithOnEnded(tell func(*Grant)) RequestOption {
 // anybody is given it, such as to know what is not to be printed. It is to return
 // soon, and not to call the Source.
 func WithOnCredential(tell func(Credential)) RequestOption {
-	return func(r *request) { r.came = tell }
+	return func(r *request) { r.onCredential = tell }
 }
 
 func newRequest(scope string, params Params, opts []RequestOption) request {

@@ -59,7 +59,7 @@ func TestTask(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	h := brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1, Burst: 3}})
+	h := brokertest.NewRunning(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 1, Burst: 3}})
 	task := open(t, dial(t, h))
 	var refused *valetkey.Error
 

@@ -20,6 +20,9 @@ var (
 
 	errNoEntity = errors.New("this token has no identity entity, so the plugin cannot tell which agent it is: " +
 		"log in through an auth method instead of with a root or orphan token")
+	// errNoAgent is a caller whose identity in Vault makes no SPIFFE ID, or has lost what
+	// the template needs of it.
+	errNoAgent = errors.New("this caller's identity in Vault makes no agent")
 )
 
 // agentTemplate makes an agent of a caller: the parts of a SPIFFE ID, each of which
@@ -82,12 +85,12 @@ func (c *config) agentOf(req *logical.Request, view logical.SystemView) (spiffei
 			text = strings.ReplaceAll(text, namespaceDirective, entity.NamespaceID)
 		}
 		if segments[i], err = framework.PopulateIdentityTemplate(text, req.EntityID, view); err != nil {
-			return spiffeid.ID{}, fmt.Errorf("making an agent of this caller by segment %q of agent_template: %w", t.segments[i], err)
+			return spiffeid.ID{}, fmt.Errorf("%w: segment %q of agent_template: %w", errNoAgent, t.segments[i], err)
 		}
 	}
 	id, err := spiffeid.FromSegments(t.domain, segments...)
 	if err != nil {
-		return spiffeid.ID{}, fmt.Errorf("making an agent of this caller: its identity in Vault gives no SPIFFE ID: %w", err)
+		return spiffeid.ID{}, fmt.Errorf("%w: it gives no SPIFFE ID: %w", errNoAgent, err)
 	}
 	return id, nil
 }

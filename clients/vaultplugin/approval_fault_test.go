@@ -67,13 +67,6 @@ func (p *patientMount) request(ctx context.Context, id string) (*logical.Respons
 	return p.call(ctx, logical.ReadOperation, "requests/"+id, nil)
 }
 
-func (p *patientMount) state(t *testing.T, id string) valetkeyv1.GrantState {
-	t.Helper()
-	g, err := p.OperatorClient().GetGrant(t.Context(), &valetkeyv1.GetGrantRequest{GrantId: id})
-	must(t, err)
-	return g.GetGrant().GetState()
-}
-
 // gives reads a credential from a request, and ends it.
 func (p *patientMount) gives(t *testing.T, id string) {
 	t.Helper()
@@ -163,7 +156,7 @@ func TestHandOverFaults(t *testing.T) {
 					p.gives(t, id)
 				} else {
 					must(t, p.rollback())
-					if state := p.state(t, id); state != valetkeyv1.GrantState_GRANT_STATE_RELEASED {
+					if state := p.State(id); state != valetkeyv1.GrantState_GRANT_STATE_RELEASED {
 						t.Errorf("it is %s", state)
 					}
 				}
@@ -219,7 +212,7 @@ func TestKilledHandingOver(t *testing.T) {
 				_, err = p.rebuild(t.Context())
 				answered(t, err, http.StatusBadGateway, "ended within two minutes")
 				must(t, p.rollback())
-				if state := p.state(t, id); state != valetkeyv1.GrantState_GRANT_STATE_RELEASED {
+				if state := p.State(id); state != valetkeyv1.GrantState_GRANT_STATE_RELEASED {
 					t.Errorf("it is %s", state)
 				}
 				next := p.ask(t)

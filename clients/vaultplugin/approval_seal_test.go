@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/valetkey/valetkey/broker/approval/evidence"
+	"github.com/valetkey/valetkey/broker/evidence"
 )
 
 // TestWaitingOutlivesVault seals a Vault that is not in dev mode while a request

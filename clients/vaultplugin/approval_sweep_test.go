@@ -11,9 +11,9 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/valetkey/valetkey/broker/approval"
-	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/evidence"
+	"github.com/valetkey/valetkey/broker/quorum"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -21,7 +21,7 @@ import (
 func TestNobodyComesBack(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(t *testing.T, p *patientMount, id string){
-		"lapsed": func(_ *testing.T, p *patientMount, _ string) { p.Clock.Add(approval.DefaultWait + time.Second) },
+		"lapsed": func(_ *testing.T, p *patientMount, _ string) { p.Clock.Add(quorum.DefaultWait + time.Second) },
 		"rejected": func(t *testing.T, p *patientMount, id string) {
 			t.Helper()
 			_, err := p.Decide(p.people[0], id, evidence.Reject)
@@ -43,7 +43,7 @@ func TestNobodyComesBack(t *testing.T) {
 				must(t, err)
 			}
 			must(t, p.rollback()) // which leaves it alone
-			p.Clock.Add(approval.DefaultWait + time.Second)
+			p.Clock.Add(quorum.DefaultWait + time.Second)
 		},
 		"revoked": func(t *testing.T, p *patientMount, id string) {
 			t.Helper()
@@ -78,7 +78,7 @@ func TestNobodyComesBack(t *testing.T) {
 			p := newPatientMount(t, false)
 			id := p.ask(t)
 			must(t, p.rollback())
-			if p.state(t, id) != valetkeyv1.GrantState_GRANT_STATE_PENDING || len(p.entries(t)) != 1 {
+			if p.State(id) != valetkeyv1.GrantState_GRANT_STATE_PENDING || len(p.entries(t)) != 1 {
 				t.Fatal("it was ended while it waits")
 			}
 			end(t, p, id)
@@ -132,7 +132,7 @@ func TestApproverLeaves(t *testing.T) {
 	again(p.people[0], brokertest.NewPerson(t, "quin", "sre"))
 	_, err := p.request(t.Context(), id)
 	answered(t, err, http.StatusForbidden, "NEEDS_APPROVAL")
-	if state := p.state(t, id); state != valetkeyv1.GrantState_GRANT_STATE_RELEASED {
+	if state := p.State(id); state != valetkeyv1.GrantState_GRANT_STATE_RELEASED {
 		t.Errorf("it is %s", state)
 	}
 	p.empty(t)
@@ -154,7 +154,7 @@ func TestFrozenKeepsTheApproval(t *testing.T) {
 	id := p.approved(t)
 	freeze := func(frozen bool) {
 		t.Helper()
-		_, err := p.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: aliceID, Frozen: frozen, Cause: "test"})
+		_, err := p.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: aliceID, Frozen: frozen, KeepLive: true, Cause: "test"})
 		must(t, err)
 	}
 	freeze(true)
@@ -201,8 +201,8 @@ func TestStandbyHandsNothingOver(t *testing.T) {
 	if _, err := p.request(t.Context(), id); !errors.Is(err, logical.ErrReadOnly) {
 		t.Errorf("got %v", err)
 	}
-	p.Clock.Add(approval.DefaultWait + time.Second)
-	brokertest.Eventually(t, "it is over", func() bool { return p.state(t, id) == valetkeyv1.GrantState_GRANT_STATE_EXPIRED })
+	p.Clock.Add(quorum.DefaultWait + time.Second)
+	brokertest.Eventually(t, "it is over", func() bool { return p.State(id) == valetkeyv1.GrantState_GRANT_STATE_EXPIRED })
 	must(t, p.rollback())
 	if len(p.entries(t)) != 1 {
 		t.Error("a standby writes")

@@ -15,10 +15,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/hashicorp/vault/api"
 
-	"github.com/valetkey/valetkey/broker/approval"
-	"github.com/valetkey/valetkey/broker/approval/evidence"
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
+	"github.com/valetkey/valetkey/broker/evidence"
+	"github.com/valetkey/valetkey/broker/quorum"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -283,7 +283,7 @@ func testRejected(t *testing.T, p *patient) {
 
 func testLapsed(t *testing.T, p *patient) {
 	id := p.ask(t, "lapsed")
-	p.Clock.Add(approval.DefaultWait + time.Second)
+	p.Clock.Add(quorum.DefaultWait + time.Second)
 	eventually(t, endLimit, "it lapses", func() bool { return p.request(t, id).Data["state"] == "lapsed" })
 	p.shows(t, id, "lapsed", "not approve the request in time")
 	if !p.balanced() {

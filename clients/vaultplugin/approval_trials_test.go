@@ -11,7 +11,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
-	"github.com/valetkey/valetkey/broker/approval/evidence"
+	"github.com/valetkey/valetkey/broker/evidence"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -108,7 +108,7 @@ func testWaitingThroughReloads(t *testing.T, p *patient) {
 	}
 	p.approve(t, id)
 	var s *api.Secret
-	eventually(t, 30*time.Second, "Vault starts the plugin again, which hands it over", func() bool {
+	eventually(t, 2*time.Minute, "Vault starts the plugin again, which hands it over", func() bool {
 		// The plugin that comes back has a new SVID, which a clock that stands still does not know.
 		p.Clock.Add(max(0, time.Since(p.Clock.Now())))
 		got, err := read(t, p.alice, "valetkey/requests/"+id)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/valetkey/valetkey/broker/approval/evidence"
+	"github.com/valetkey/valetkey/broker/evidence"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -152,7 +152,7 @@ func TestSameInTask(t *testing.T) {
 		resp, err := p.request(t.Context(), id)
 		must(t, err)
 		must(t, p.rollback())
-		if state := p.state(t, id); state != valetkeyv1.GrantState_GRANT_STATE_ACTIVE || p.Minter.Live() != 1 {
+		if state := p.State(id); state != valetkeyv1.GrantState_GRANT_STATE_ACTIVE || p.Minter.Live() != 1 {
 			t.Errorf("it is %s under who has it, and %d credentials work", state, p.Minter.Live())
 		}
 		_, err = p.backend.HandleRequest(t.Context(), &logical.Request{Operation: logical.RevokeOperation, Storage: p.store, Secret: resp.Secret})
@@ -172,7 +172,7 @@ func TestSameInTask(t *testing.T) {
 				t.Errorf("it is another request: %v", resp)
 			}
 			p.heal()
-			if state := p.state(t, id); state != valetkeyv1.GrantState_GRANT_STATE_PENDING {
+			if state := p.State(id); state != valetkeyv1.GrantState_GRANT_STATE_PENDING {
 				t.Errorf("it is %s under who waits for it", state)
 			}
 			p.approve(t, id)
@@ -266,7 +266,7 @@ func TestLeftInTheLog(t *testing.T) {
 	resp, err := p.request(t.Context(), id)
 	must(t, err)
 	must(t, p.rollback())
-	if state := p.state(t, id); state != valetkeyv1.GrantState_GRANT_STATE_ACTIVE || p.Minter.Live() != 1 {
+	if state := p.State(id); state != valetkeyv1.GrantState_GRANT_STATE_ACTIVE || p.Minter.Live() != 1 {
 		t.Errorf("it is %s under who has it, and %d credentials work", state, p.Minter.Live())
 	}
 	_, err = p.backend.HandleRequest(t.Context(), &logical.Request{Operation: logical.RevokeOperation, Storage: p.store, Secret: resp.Secret})

@@ -17,8 +17,12 @@ import (
 )
 
 const (
-	// callLimit bounds what one request asks the broker.
-	callLimit = 45 * time.Second
+	// callLimit bounds every request, whatever it asks of the broker and of Vault. It is
+	// less than the 60 s that Vault's clients wait.
+	callLimit = 30 * time.Second
+	// mintLimit is how much of callLimit has to be left before a credential that people
+	// approved is minted.
+	mintLimit = 10 * time.Second
 	// rollbackAge is well past callLimit, so that a rollback never meets the request
 	// that wrote the entry.
 	rollbackAge = time.Minute
@@ -75,7 +79,30 @@ func newBackend(version string) *backend {
 			}
 		},
 	}
+	b.limitAll()
 	return b
+}
+
+// limitAll holds every operation that there is to callLimit.
+func (b *backend) limitAll() {
+	for _, p := range b.Paths {
+		for _, h := range p.Operations {
+			if op, ok := h.(*framework.PathOperation); ok {
+				op.Callback = limited(op.Callback)
+			}
+		}
+	}
+	for _, s := range b.Secrets {
+		s.Renew, s.Revoke = limited(s.Renew), limited(s.Revoke)
+	}
+}
+
+func limited(f framework.OperationFunc) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+		ctx, cancel := context.WithTimeout(ctx, callLimit)
+		defer cancel()
+		return f(ctx, req, d)
+	}
 }
 
 // errNotConfigured is answered until somebody has written the config.
@@ -102,9 +129,11 @@ func (l *link) close() error {
 }
 
 // open returns the mount's link, which it makes when there is none. It fails with
-// errOwnSVID where the broker would refuse the plugin itself.
+// errOwnSVID where the broker would refuse the plugin itself. ctx must end.
 func (b *backend) open(ctx context.Context, s logical.Storage) (*link, error) {
-	b.mu.Lock()
+	if err := hold(ctx, &b.mu); err != nil {
+		return nil, err
+	}
 	defer b.mu.Unlock()
 	if b.link == nil {
 		cfg, err := loadConfig(ctx, s)
@@ -169,7 +198,7 @@ func (b *backend) forget(wait bool) {
 		end()
 		return
 	}
-	go end() // no longer than callLimit, twice where a credential is handed over at the end of the first
+	go end() // no longer than callLimit
 }
 
 // quiet is for the SDK: what it would log, calls return here.

@@ -1,10 +1,10 @@
 package vaultplugin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -34,7 +34,7 @@ func answer(mount string, err error) error {
 		return logical.CodedError(http.StatusBadGateway, "nothing was asked of the broker; tell Vault's operator: "+err.Error())
 	case errors.Is(err, errClaimed):
 		return logical.CodedError(http.StatusBadGateway, err.Error())
-	case errors.Is(err, errNoEntity):
+	case errors.Is(err, errNoEntity), errors.Is(err, errNoAgent):
 		return logical.CodedError(http.StatusForbidden, err.Error())
 	case errors.Is(err, errNotConfigured):
 		return logical.CodedError(http.StatusBadRequest, err.Error())
@@ -42,34 +42,36 @@ func answer(mount string, err error) error {
 		return logical.CodedError(http.StatusBadGateway, "the broker's ledger does not prove this credential, so it was not handed out; tell the broker's operator: "+err.Error())
 	case errors.Is(err, valetkey.ErrUnavailable), errors.Is(err, valetkey.ErrBrokerIdentity):
 		return logical.CodedError(http.StatusBadGateway, err.Error())
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errLate):
+		return logical.CodedError(http.StatusGatewayTimeout, fmt.Sprintf("there was no answer within %v; what was begun is ended or rolled back: %v", callLimit, err))
 	default:
 		return err
 	}
 }
 
+// errLate is answered where too little of callLimit is left to hand a credential over.
+// People's approval stands.
+var errLate = errors.New("too little time is left to hand the credential over; read it again")
+
+// silent says that the broker did not answer, so that asking it more only takes time.
+func silent(err error) bool {
+	return errors.Is(err, valetkey.ErrUnavailable) || errors.Is(err, valetkey.ErrBrokerIdentity) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// codeOf is by the reason's kind. Vault's clients repeat 429 and 5xx by themselves, so
+// that nothing final is one of these.
 func codeOf(e *valetkey.Error) int {
-	for _, row := range []struct {
-		code    int
-		reasons []error
-	}{
-		{http.StatusTooManyRequests, []error{valetkey.ErrRateLimited}},
+	switch e.Reason.Kind() {
+	case valetkeyv1.ReasonWrong:
 		// Not 404: of that "vault read" says that there is no value, and drops the text.
-		{http.StatusBadRequest, []error{
-			valetkey.ErrUnknownScope, valetkey.ErrTaskNotFound, valetkey.ErrGrantNotFound,
-			valetkey.ErrInvalidRequest, valetkey.ErrStaleScopeVersion, valetkey.ErrInvalidParameter, valetkey.ErrTTLTooLong,
-			valetkey.ErrPolicyTooLarge, valetkey.ErrTaskClosed, valetkey.ErrGrantEnded, valetkey.ErrIdempotencyConflict, valetkey.ErrAlreadyIssued,
-		}},
-		{http.StatusForbidden, []error{
-			valetkey.ErrDenied, valetkey.ErrPolicyFailed, valetkey.ErrFrozen, valetkey.ErrCallerNotAllowed,
-		}},
-	} {
-		for _, reason := range row.reasons {
-			if errors.Is(e, reason) {
-				return row.code
-			}
-		}
+		return http.StatusBadRequest
+	case valetkeyv1.ReasonLimited:
+		return http.StatusTooManyRequests
+	case valetkeyv1.ReasonPassing:
+		return http.StatusBadGateway
+	default:
+		return http.StatusForbidden
 	}
-	return http.StatusBadGateway
 }
 
 // needed says what a request lacks that waits for nobody, and where to look.
@@ -87,14 +89,15 @@ func pending(mount string, g *valetkey.Grant) (*logical.Response, error) {
 	by := stamp(info.GetDecideBy().AsTime())
 	text := fmt.Sprintf("NEEDS_APPROVAL: people have to approve this first: %s, by %s. Nothing was issued yet. The request is %s: read the same again, or "+
 		"\"vault read %srequests/%s\", for what became of it, and for the credential once they have",
-		needs(info), by, info.GetId(), mount, info.GetId())
+		valetkeyv1.NeedsText(info.GetNeeds()), by, info.GetId(), mount, info.GetId())
 	return &logical.Response{Data: map[string]any{"data": show(info)}}, logical.CodedError(http.StatusForbidden, text)
 }
 
-func needs(g *valetkeyv1.Grant) string {
-	var who []string
-	for _, n := range g.GetNeeds() {
-		who = append(who, fmt.Sprintf("%d of group %s", n.GetApprovals(), n.GetGroup()))
+// needsData are the people of each group who have to approve, as data.
+func needsData(needs []*valetkeyv1.Need) map[string]any {
+	out := map[string]any{}
+	for _, n := range needs {
+		out[n.GetGroup()] = int(n.GetApprovals())
 	}
-	return strings.Join(who, ", ")
+	return out
 }

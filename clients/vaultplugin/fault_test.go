@@ -75,7 +75,7 @@ func newMount(t *testing.T, changes map[string]any) *mount {
 
 func newLimited(t *testing.T, limits guard.Config, changes map[string]any, people ...brokertest.Person) *mount {
 	t.Helper()
-	m := &mount{store: &storage{}, Harness: brokertest.New(t, brokertest.Config{
+	m := &mount{store: &storage{}, Harness: brokertest.NewRunning(t, brokertest.Config{
 		Guard:     limits,
 		People:    people,
 		Delegates: []identity.Delegate{{ID: delegateID, Agents: []string{"/agent/{user}/vault"}}},
@@ -337,7 +337,7 @@ func TestAgentTemplate(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"alice": "", "alice.smith-1": "", "alice/s1": "SPIFFE ID", "..": "SPIFFE ID", "alice/../root": "SPIFFE ID", "alice smith": "SPIFFE ID",
-		"älice": "SPIFFE ID", "a@b": "SPIFFE ID", "": "making an agent",
+		"älice": "SPIFFE ID", "a@b": "SPIFFE ID", "": "makes no agent",
 	} {
 		m := newMount(t, nil)
 		m.view.EntityVal.Name = name

@@ -49,8 +49,13 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, who caller, i
 	case !w.mintable(g.State()):
 		return nil, g, nil
 	}
+	// Nothing is begun that could not be ended in time.
+	end, ends := ctx.Deadline()
+	if !ends || time.Until(end) < mintLimit {
+		return nil, g, errLate
+	}
 	// A caller who hangs up in the middle does not cost people's approval.
-	minting, cancel := context.WithTimeout(context.WithoutCancel(ctx), callLimit)
+	minting, cancel := context.WithDeadline(context.WithoutCancel(ctx), end)
 	defer cancel()
 	if err := b.disown(minting, s, w); err != nil {
 		return nil, g, err
@@ -104,7 +109,7 @@ func (b *backend) mintWaiting(ctx context.Context, w *waiting, g *valetkey.Grant
 	if err != nil {
 		return nil, err
 	}
-	resp.Data["id"], resp.Data["state"] = g.ID(), stateName(valetkeyv1.GrantState_GRANT_STATE_ACTIVE)
+	resp.Data["id"], resp.Data["state"] = g.ID(), valetkeyv1.GrantState_GRANT_STATE_ACTIVE.Word()
 	// People approved this life and no other, and renewing must not ask them again.
 	resp.Secret.Renewable = false
 	return resp, nil
@@ -115,7 +120,7 @@ func (b *backend) mintWaiting(ctx context.Context, w *waiting, g *valetkey.Grant
 // can be read again, unless what people approved cannot be had any more. Otherwise it
 // is ended; what cannot be ended now, sweep does.
 func (b *backend) unclaim(ctx context.Context, s logical.Storage, client *valetkey.Client, w *waiting, g *valetkey.Grant, cause error) error {
-	if errors.Is(cause, valetkey.ErrUnavailable) || errors.Is(cause, valetkey.ErrBrokerIdentity) {
+	if silent(cause) {
 		return cause // nobody to ask; the caller has waited long enough
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)

@@ -14,9 +14,9 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/valetkey/valetkey/broker/approval"
 	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/mint"
+	"github.com/valetkey/valetkey/broker/quorum"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -55,8 +55,8 @@ func TestHungUp(t *testing.T) {
 			if live := p.Minter.Live(); live != 1 {
 				t.Errorf("%d credentials work", live)
 			}
-			p.Clock.Add(approval.DefaultWait + time.Second)
-			brokertest.Eventually(t, "it is over", func() bool { return p.state(t, id) == valetkeyv1.GrantState_GRANT_STATE_EXPIRED })
+			p.Clock.Add(quorum.DefaultWait + time.Second)
+			brokertest.Eventually(t, "it is over", func() bool { return p.State(id) == valetkeyv1.GrantState_GRANT_STATE_EXPIRED })
 			must(t, p.rollback())
 			p.empty(t)
 		})
@@ -142,7 +142,7 @@ func TestClockAhead(t *testing.T) {
 	}
 	claim(time.Now().Add(time.Hour))
 	sweep()
-	if state := p.state(t, id); len(p.entries(t)) != 0 || state != valetkeyv1.GrantState_GRANT_STATE_RELEASED {
+	if state := p.State(id); len(p.entries(t)) != 0 || state != valetkeyv1.GrantState_GRANT_STATE_RELEASED {
 		t.Errorf("it is %s, and storage has %s", state, strings.Join(p.entries(t), ", "))
 	}
 	p.empty(t)
@@ -228,7 +228,7 @@ func TestMintedAfterAll(t *testing.T) {
 				must(t, err)
 				id := p.approved(t)
 				freeze := func(frozen bool) error {
-					_, err := p.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: aliceID, Frozen: frozen, Cause: "test"})
+					_, err := p.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: aliceID, Frozen: frozen, KeepLive: true, Cause: "test"})
 					return err
 				}
 				refused := make(chan struct{})
@@ -245,7 +245,7 @@ func TestMintedAfterAll(t *testing.T) {
 				must(t, freeze(false))
 				close(refused)
 				brokertest.Eventually(t, "the first comes to its end", func() bool {
-					return p.state(t, id) == valetkeyv1.GrantState_GRANT_STATE_ACTIVE
+					return p.State(id) == valetkeyv1.GrantState_GRANT_STATE_ACTIVE
 				})
 				p.heal()
 				end(t, p, id)

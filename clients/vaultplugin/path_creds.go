@@ -41,12 +41,13 @@ request: it gives the credential once they have. So does requests/ID.`,
 }
 
 func (b *backend) readCreds(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	a, err := readAsk(d)
+	a, err := readAsk(req, d)
+	if err == nil {
+		err = a.inTask()
+	}
 	if err != nil {
 		return badRequest(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
-	defer cancel()
 	ctx, who, err := b.caller(ctx, req)
 	if err != nil {
 		return nil, answer(req.MountPoint, err)

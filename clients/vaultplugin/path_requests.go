@@ -33,8 +33,6 @@ to, or did not approve in time. Agents are not told who they are.`,
 
 func (b *backend) readRequest(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	id, _ := d.Get("id").(string)
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
-	defer cancel()
 	ctx, who, err := b.caller(ctx, req)
 	if err != nil {
 		return nil, answer(req.MountPoint, err)
@@ -53,16 +51,13 @@ func (b *backend) readRequest(ctx context.Context, req *logical.Request, d *fram
 
 // show is a request as its agent sees it.
 func show(info *valetkeyv1.Grant) map[string]any {
-	needs, params := map[string]any{}, map[string]any{}
-	for _, n := range info.GetNeeds() {
-		needs[n.GetGroup()] = int(n.GetApprovals())
-	}
+	params := map[string]any{}
 	for name, v := range info.GetParameters() {
 		params[name] = v.GetValues()
 	}
 	data := map[string]any{
-		"id": info.GetId(), "state": stateName(info.GetState()), "needs": needs, "reasons": info.GetReasons(), "agent": info.GetAgentSpiffeId(),
-		"task": info.GetTaskId(), "scope": info.GetScope(), "version": info.GetScopeVersion(), "parameters": params, "tier": tierName(info.GetTier()),
+		"id": info.GetId(), "state": info.GetState().Word(), "needs": needsData(info.GetNeeds()), "reasons": info.GetReasons(), "agent": info.GetAgentSpiffeId(),
+		"task": info.GetTaskId(), "scope": info.GetScope(), "version": info.GetScopeVersion(), "parameters": params, "tier": info.GetTier().Word(),
 		"envelope_digest": info.GetEnvelopeDigest(), "requested_at": stamp(info.GetRequestedAt().AsTime()),
 	}
 	if at := info.GetExpiresAt(); at != nil {
@@ -89,6 +84,6 @@ func meaning(state valetkeyv1.GrantState) string {
 	case valetkeyv1.GrantState_GRANT_STATE_LAPSED:
 		return none + "people did not approve the request in time; read creds to ask again"
 	default:
-		return none + "the request is " + stateName(state)
+		return none + "the request is " + state.Word()
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -57,14 +56,14 @@ func (b *backend) listScopes(ctx context.Context, req *logical.Request, _ *frame
 	for _, s := range all {
 		names = append(names, s.GetName())
 		info[s.GetName()] = map[string]any{
-			"description": s.GetDescription(), "provider": s.GetProvider(), "tier": tierName(s.GetTier()), "max_ttl": s.GetMaxTtl().AsDuration().String(),
+			"description": s.GetDescription(), "provider": s.GetProvider(), "tier": s.GetTier().Word(), "max_ttl": s.GetMaxTtl().AsDuration().String(),
 		}
 	}
 	return logical.ListResponseWithInfo(names, info), nil
 }
 
 func (b *backend) readScope(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	a, err := readAsk(d)
+	a, err := readAsk(req, d)
 	if err != nil {
 		return badRequest(err)
 	}
@@ -94,13 +93,9 @@ func (b *backend) readScope(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, answer(req.MountPoint, err)
 	}
-	needs := map[string]any{}
-	for _, n := range got.GetNeeds() {
-		needs[n.GetGroup()] = int(n.GetApprovals())
-	}
 	return &logical.Response{Data: map[string]any{
-		"scope": got.GetScope().GetName(), "version": got.GetScope().GetVersion(), "tier": tierName(got.GetTier()), "tier_reasons": got.GetTierReasons(),
-		"permissions": got.GetPermissions(), "allowed": got.GetAllowed(), "needs": needs, "reasons": got.GetReasons(),
+		"scope": got.GetScope().GetName(), "version": got.GetScope().GetVersion(), "tier": got.GetTier().Word(), "tier_reasons": got.GetTierReasons(),
+		"permissions": got.GetPermissions(), "allowed": got.GetAllowed(), "needs": needsData(got.GetNeeds()), "reasons": got.GetReasons(),
 		"ttl": got.GetTtl().AsDuration().String(), "environment": environment,
 	}}, nil
 }
@@ -111,15 +106,7 @@ func describe(s *valetkeyv1.Scope) map[string]any {
 		params[p.GetName()] = map[string]any{"type": p.GetType(), "description": p.GetDescription(), "allowed": p.GetAllowed(), "list": p.GetList()}
 	}
 	return map[string]any{
-		"scope": s.GetName(), "version": s.GetVersion(), "description": s.GetDescription(), "provider": s.GetProvider(), "tier": tierName(s.GetTier()),
+		"scope": s.GetName(), "version": s.GetVersion(), "description": s.GetDescription(), "provider": s.GetProvider(), "tier": s.GetTier().Word(),
 		"default_ttl": s.GetDefaultTtl().AsDuration().String(), "max_ttl": s.GetMaxTtl().AsDuration().String(), "parameters": params,
 	}
-}
-
-func tierName(t valetkeyv1.Tier) string {
-	return strings.ToLower(strings.TrimPrefix(t.String(), "TIER_"))
-}
-
-func stateName(s valetkeyv1.GrantState) string {
-	return strings.ToLower(strings.TrimPrefix(s.String(), "GRANT_STATE_"))
 }

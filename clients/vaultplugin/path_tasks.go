@@ -19,7 +19,7 @@ func (b *backend) pathTasks() *framework.Path {
 	}
 	fields := askFields()
 	return &framework.Path{
-		Pattern: "tasks/?$",
+		Pattern: "tasks$",
 		Fields: map[string]*framework.FieldSchema{
 			"purpose": fields["purpose"], "environment": fields["environment"], "on_behalf_of": fields["on_behalf_of"],
 			"ttl": {Type: framework.TypeDurationSecond, Description: "How long it may stay open; the mount's default when not given."},
@@ -62,8 +62,6 @@ func (b *backend) openTask(ctx context.Context, req *logical.Request, d *framewo
 	a.purpose, _ = d.Get("purpose").(string)
 	a.environment, _ = d.Get("environment").(string)
 	a.onBehalf, _ = d.Get("on_behalf_of").(string)
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
-	defer cancel()
 	ctx, who, err := b.caller(ctx, req)
 	if err != nil {
 		return nil, answer(req.MountPoint, err)

@@ -29,7 +29,7 @@ func sealable(t *testing.T, via func(minio string) string, people ...brokertest.
 		t.Helper()
 		_, err := sys.UnsealWithContext(t.Context(), keys.Keys[0])
 		must(t, err)
-		eventually(t, 30*time.Second, "Vault is active", func() bool {
+		eventually(t, 2*time.Minute, "Vault is active", func() bool {
 			h, err := sys.HealthWithContext(t.Context())
 			return err == nil && h.Initialized && !h.Sealed && !h.Standby
 		})

@@ -114,8 +114,6 @@ func (b *backend) renewCredential(ctx context.Context, req *logical.Request, _ *
 		return logical.ErrorResponse("the credential of %s was over at %s, and renewing cannot hand over another; read creds/%s again",
 			h.Grant, stamp(time.Unix(h.ExpiresAt, 0)), h.Scope), logical.ErrInvalidRequest
 	}
-	ctx, cancel := context.WithTimeout(ctx, callLimit)
-	defer cancel()
 	ctx, l, err := b.leaseholder(ctx, req)
 	if err != nil {
 		return nil, err
@@ -144,7 +142,7 @@ func (b *backend) stillGranted(ctx context.Context, s logical.Storage, client *v
 		return err
 	}
 	if g.State() != valetkeyv1.GrantState_GRANT_STATE_ACTIVE {
-		return fmt.Errorf("%w: grant %s was %s at the broker", logical.ErrInvalidRequest, h.Grant, stateName(g.State()))
+		return fmt.Errorf("%w: grant %s was %s at the broker", logical.ErrInvalidRequest, h.Grant, g.State().Word())
 	}
 	var params valetkey.Params
 	if err := json.Unmarshal([]byte(h.Parameters), &params); err != nil {
@@ -177,5 +175,5 @@ func (b *backend) stillGranted(ctx context.Context, s logical.Storage, client *v
 		b.Logger().Warn("giving back what was asked for to renew a lease; it lapses", "grant", again.ID(), "error", err)
 	}
 	return fmt.Errorf("%w: people have to approve this now (%s), and a renewal asks nobody; the lease stays as long as it is, then read creds/%s again",
-		logical.ErrInvalidRequest, needs(again.Info()), h.Scope)
+		logical.ErrInvalidRequest, valetkeyv1.NeedsText(again.Info().GetNeeds()), h.Scope)
 }

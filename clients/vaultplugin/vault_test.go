@@ -29,6 +29,8 @@ func TestVault(t *testing.T) {
 		{"an AWS credential", testAWS},
 		{"a Vault credential", testVault},
 		{"refusals", testRefusals},
+		{"one spelling", testSpellings},
+		{"no agent", testNoAgent},
 		{"tasks", testTasks},
 		{"renewal", testRenewal},
 		{"two mounts", testTwoMounts},
@@ -102,7 +104,7 @@ func testAWS(t *testing.T, w *world, alice, _ *api.Client) {
 	w.revoke(t, other)
 	// A write is a read, for parameters that are lists or named like fields.
 	written := w.write(t, alice, "valetkey/creds/s3-prefix-read", map[string]any{
-		"parameters": map[string]any{"bucket": "prod", "prefix": "reports/"}, "purpose": "a test", "ttl": "20m",
+		"bucket": "prod", "prefix": "reports/", "purpose": "a test", "ttl": "20m",
 	})
 	if written.LeaseDuration < 19*60 {
 		t.Errorf("a lease of %d s", written.LeaseDuration)
@@ -245,7 +247,7 @@ func testRenewal(t *testing.T, w *world, alice, _ *api.Client) {
 	}
 	freeze := func(id string, frozen bool) {
 		t.Helper()
-		_, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: id, Frozen: frozen, Cause: "test"})
+		_, err := w.OperatorClient().SetFreeze(t.Context(), &valetkeyv1.SetFreezeRequest{AgentSpiffeId: id, Frozen: frozen, KeepLive: true, Cause: "test"})
 		must(t, err)
 	}
 	for _, id := range []string{aliceID, delegateID} {
@@ -321,7 +323,7 @@ func testKilled(t *testing.T, w *world, alice, _ *api.Client) {
 		t.Fatalf("%d processes", len(pids))
 	}
 	kill(t, pids[0])
-	eventually(t, 30*time.Second, "Vault starts the plugin again", func() bool {
+	eventually(t, 2*time.Minute, "Vault starts the plugin again", func() bool {
 		s, err := read(t, alice, "valetkey/creds/s3-prefix-read", reports...)
 		return err == nil && get(t.Context(), session(s), "reports/one") == nil
 	})

@@ -116,7 +116,7 @@ func (w *wal) end(ctx context.Context, client *valetkey.Client) error {
 // undo cleans up after a request that failed with cause, and returns that. Where
 // it cannot, the entry stays, and Vault rolls it back.
 func (b *backend) undo(ctx context.Context, s logical.Storage, client *valetkey.Client, w *wal, cause error) error {
-	if errors.Is(cause, valetkey.ErrUnavailable) || errors.Is(cause, valetkey.ErrBrokerIdentity) {
+	if silent(cause) {
 		return cause // nobody to tell; the caller has waited long enough
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)

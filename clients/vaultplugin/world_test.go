@@ -120,13 +120,13 @@ func newWorld(t *testing.T, via func(minio string) string, people ...brokertest.
 	if via != nil {
 		sts = via(sts)
 	}
-	w.Harness = brokertest.New(t, brokertest.Config{
+	w.Harness = brokertest.NewRunning(t, brokertest.Config{
 		Guard:     guard.Config{RatePerMinute: 600_000, Burst: 10_000},
-		Delegates: documented(t), People: people,
+		Delegates: documented(t), People: people, Dialect: iam.DialectMinIO,
 		Minter: func(permits *mint.Verifier, clock *brokertest.Clock) mint.Minter {
 			aws, err := awssts.New(t.Context(), awssts.Config{
 				Role: "s3", RoleARN: "arn:aws:iam::000000000000:role/test", Endpoint: sts, S3Endpoint: w.minio.Endpoint,
-				Dialect: iam.DialectS3, Permits: permits, Now: clock.Now,
+				Dialect: iam.DialectMinIO, Permits: permits, Now: clock.Now,
 				Credentials: credentials.NewStaticCredentialsProvider(w.minio.AccessKey, w.minio.SecretKey, ""),
 			})
 			must(t, err)
@@ -141,7 +141,7 @@ func newWorld(t *testing.T, via func(minio string) string, people ...brokertest.
 	w.socket = filepath.Join(shortDir(t), "api.sock")
 	must(t, w.Authority.Serve(t.Context(), w.socket, spiffeid.RequireFromString(delegateID)))
 	w.s3 = s3Client(w.minio.Endpoint, w.minio.AccessKey, w.minio.SecretKey, "")
-	eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
+	eventually(t, 2*time.Minute, "MinIO takes signed calls", func() bool {
 		_, err := w.s3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("prod")})
 		return err == nil
 	})

@@ -12,7 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/clients/helper/agent"
+	"github.com/valetkey/valetkey/clients/helper/serve"
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
 
@@ -72,7 +73,7 @@ func (c *agentRunCmd) Run(ctx context.Context, g *globals, out *output) (err err
 	if err != nil {
 		return err
 	}
-	a, err := helper.NewAgent(helper.AgentConfig{Client: client, Config: conf, Log: log})
+	a, err := agent.New(agent.Setup{Client: client, Config: conf, Log: log})
 	if err != nil {
 		return err
 	}
@@ -83,27 +84,27 @@ func (c *agentRunCmd) Run(ctx context.Context, g *globals, out *output) (err err
 		}
 	}()
 	log.InfoContext(ctx, "serving", slog.String("container", a.Address()), slog.String("socket", conf.Socket), slog.Int("tasks", len(conf.Tasks)))
-	if err := helper.Notify("READY=1"); err != nil {
+	if err := agent.Notify("READY=1"); err != nil {
 		log.WarnContext(ctx, "no service manager was told", slog.String("error", err.Error()))
 	}
 	if c.Config != "" {
 		a.Watch(ctx, c.Config, reload)
 	}
 	<-ctx.Done()
-	_ = helper.Notify("STOPPING=1") // it will see
+	_ = agent.Notify("STOPPING=1") // it will see
 	return nil
 }
 
-func (c *agentRunCmd) config(ctx context.Context, g *globals, client *valetkey.Client) (helper.Config, error) {
+func (c *agentRunCmd) config(ctx context.Context, g *globals, client *valetkey.Client) (agent.Config, error) {
 	if c.Config != "" {
-		return helper.Load(c.Config)
+		return agent.Load(c.Config)
 	}
 	ctx, cancel := g.limit(ctx)
 	defer cancel()
 	for i := range c.Scope {
 		c.Scope[i].TTL = c.TTL
 	}
-	return helper.Quick(ctx, client, c.Dir, "task", valetkey.TaskSpec{Purpose: c.Purpose, Environment: c.Environment, OnBehalfOf: c.OnBehalfOf}, c.Scope)
+	return agent.Quick(ctx, client, c.Dir, "task", valetkey.TaskSpec{Purpose: c.Purpose, Environment: c.Environment, OnBehalfOf: c.OnBehalfOf}, c.Scope)
 }
 
 type agentStatusCmd struct {
@@ -112,15 +113,15 @@ type agentStatusCmd struct {
 }
 
 func (c *agentStatusCmd) Run(ctx context.Context, out *output) error {
-	path := helper.StatusPath
+	path := agent.StatusPath
 	if c.Check {
-		path = helper.HealthPath
+		path = agent.HealthPath
 	}
-	raw, err := helper.Ask(ctx, c.Socket, path)
+	raw, err := serve.Ask(ctx, c.Socket, path)
 	if err != nil || c.Check {
 		return err
 	}
-	st, err := helper.DecodeStatus(raw)
+	st, err := agent.DecodeStatus(raw)
 	if err != nil {
 		return fmt.Errorf("reading the agent's status: %w", err)
 	}
@@ -130,7 +131,7 @@ func (c *agentStatusCmd) Run(ctx context.Context, out *output) error {
 	return printStatus(out, st)
 }
 
-func printStatus(out *output, st helper.Status) error {
+func printStatus(out *output, st agent.Status) error {
 	rows := [][]string{{"TASK", "SCOPE", "CREDENTIAL", "LEFT", "LAST ERROR"}}
 	for _, t := range st.Tasks {
 		if len(t.Scopes) == 0 {
@@ -167,7 +168,7 @@ type agentCredentialCmd struct {
 }
 
 func (c *agentCredentialCmd) Run(ctx context.Context, out *output) error {
-	raw, err := helper.Ask(ctx, c.Socket, "/")
+	raw, err := serve.Ask(ctx, c.Socket, "/")
 	if err != nil {
 		return err
 	}

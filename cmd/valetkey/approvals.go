@@ -2,17 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/valetkey/valetkey/broker/approval/evidence"
+	"github.com/valetkey/valetkey/broker/evidence"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -52,7 +50,7 @@ func (c *approvalsCmd) Run(ctx context.Context, g *globals, out *output) error {
 				lacks += " (yours to reject)"
 			}
 			rows = append(rows, []string{
-				gr.GetId(), tierName(gr.GetTier()), gr.GetScope(), valuesText(gr.GetParameters()), clean(gr.GetAgentSpiffeId()), lacks, when(gr.GetDecideBy()),
+				gr.GetId(), gr.GetTier().Word(), gr.GetScope(), valuesText(gr.GetParameters()), clean(gr.GetAgentSpiffeId()), lacks, when(gr.GetDecideBy()),
 			})
 		}
 		return out.table(rows)
@@ -76,36 +74,11 @@ func pendingGrant(ctx context.Context, cl *valetkey.Client, id string) (*valetke
 	return p, nil
 }
 
-// envelope is what an approval is of. A field that is not here is refused: it
-// would be signed unseen.
-type envelope struct {
-	V           int                 `json:"v"`
-	Delegate    string              `json:"delegate"`
-	Agent       string              `json:"agent"`
-	Task        string              `json:"task"`
-	Environment string              `json:"environment"`
-	OnBehalfOf  string              `json:"on_behalf_of"`
-	Scope       string              `json:"scope"`
-	Role        string              `json:"role"`
-	Tier        string              `json:"tier"`
-	Parameters  map[string][]string `json:"parameters"`
-	Permissions jsontext.Value      `json:"permissions"`
-	SourceCIDRs []string            `json:"source_cidrs"`
-	Regions     []string            `json:"regions"`
-	TTLSeconds  int64               `json:"ttl_seconds"`
-}
-
-func envelopeOf(p *valetkeyv1.PendingGrant) (e envelope, err error) {
-	canonical := jsontext.Value(p.GetEnvelope())
-	if err := canonical.Canonicalize(); err != nil || string(canonical) != p.GetEnvelope() {
-		return e, errors.Join(errors.New("the envelope is not RFC 8785 JSON; nothing was signed"), err)
-	}
-	// Unlike encoding/json, this takes names as they are written.
-	if err := json.Unmarshal(canonical, &e, json.RejectUnknownMembers(true)); err != nil {
-		return e, fmt.Errorf("reading the envelope (is there a newer valetkey? nothing was signed): %w", err)
-	}
-	if e.V != 1 {
-		return e, fmt.Errorf("the envelope is of version %d, and this valetkey knows 1: get a newer one; nothing was signed", e.V)
+// envelopeOf reads what an approval is of.
+func envelopeOf(p *valetkeyv1.PendingGrant) (evidence.Envelope, error) {
+	e, err := evidence.ParseEnvelope(p.GetEnvelope())
+	if err != nil {
+		return e, fmt.Errorf("%w; nothing was signed", err)
 	}
 	return e, nil
 }
@@ -120,7 +93,7 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 	gr := p.GetGrant()
 	rows := [][]string{
 		{"grant", gr.GetId()},
-		{"state", stateName(gr.GetState())},
+		{"state", gr.GetState().Word()},
 		{"broker", clean(p.GetBroker())},
 		{"agent", clean(e.Agent)},
 		{"scope", clean(e.Scope)},
@@ -134,16 +107,21 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 		rows = append(rows, []string{"parameter", clean(name + "=" + strings.Join(e.Parameters[name], ","))})
 	}
 	rows = append(rows,
-		[]string{"environment", clean(e.Environment)},
 		[]string{"life", (time.Duration(e.TTLSeconds) * time.Second).String() + " from the last approval on"},
 		[]string{"from networks", clean(orAny(e.SourceCIDRs))},
 		[]string{"in regions", clean(orAny(e.Regions))},
 		[]string{"task", clean(e.Task)},
 	)
-	for _, said := range [][2]string{{"on behalf of", e.OnBehalfOf}, {"task:", p.GetTask().GetPurpose()}, {"request:", p.GetJustification()}} {
+	for _, said := range [][2]string{{"environment", e.Environment}, {"on behalf of", e.OnBehalfOf}, {"task:", p.GetTask().GetPurpose()}, {"request:", p.GetJustification()}} {
 		if said[1] != "" {
 			rows = append(rows, quoted("the agent says", said[0]+" "+said[1])...)
 		}
+	}
+	if len(p.GetNamed()) > 0 {
+		rows = append(rows, []string{"named", clean(strings.Join(p.GetNamed(), ", ")) + ": has to approve too, and counts for no group"})
+	}
+	if gr.GetDecideBy() != nil {
+		rows = append(rows, []string{"counts for", clean(orNone(p.GetGroups()))})
 	}
 	if len(p.GetBarred()) > 0 {
 		rows = append(rows, []string{"may not approve", clean(strings.Join(p.GetBarred(), ", "))})
@@ -207,6 +185,13 @@ func quoted(name, text string) (rows [][]string) {
 	}
 	flush()
 	return rows
+}
+
+func orNone(list []string) string {
+	if len(list) == 0 {
+		return "no group"
+	}
+	return strings.Join(list, ", ")
 }
 
 func orAny(list []string) string {

@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 
-	"github.com/valetkey/valetkey/broker/approval/evidence"
+	"github.com/valetkey/valetkey/broker/evidence"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+	"github.com/valetkey/valetkey/scopes/plaintext"
 )
 
 // decideFlags are those of approve and reject.
@@ -45,6 +47,9 @@ func (c *rejectCmd) Run(ctx context.Context, g *globals, out *output) error {
 
 // decide shows a request, asks, has the statement signed, and sends it.
 func (c *decideFlags) decide(ctx context.Context, g *globals, out *output, d evidence.Decision, comment string) (err error) {
+	if err := plaintext.Prose(comment); err != nil {
+		return &usageError{"the comment has " + err.Error()}
+	}
 	client, err := g.dial(ctx)
 	if err != nil {
 		return err
@@ -63,9 +68,14 @@ func (c *decideFlags) decide(ctx context.Context, g *globals, out *output, d evi
 	if err := c.sure(d, p, out); err != nil {
 		return err
 	}
+	var groups []string // of a no: none
+	if d == evidence.Approve {
+		groups = p.GetGroups()
+	}
 	text, err := evidence.Statement{
-		V: 1, Broker: p.GetBroker(), Grant: p.GetGrant().GetId(), EnvelopeDigest: p.GetGrant().GetEnvelopeDigest(),
+		V: evidence.Version, Broker: p.GetBroker(), Grant: p.GetGrant().GetId(), EnvelopeDigest: p.GetGrant().GetEnvelopeDigest(),
 		Nonce: p.GetNonce(), Person: p.GetPerson(), Decision: d, Comment: comment,
+		Groups: groups, SignedAt: time.Now().UTC().Truncate(time.Second), LapsesAt: p.GetLapsesAt().AsTime(),
 	}.Canonical()
 	if err != nil {
 		return err
@@ -83,7 +93,7 @@ func (c *decideFlags) decide(ctx context.Context, g *globals, out *output, d evi
 	if out.json() {
 		return out.message(resp)
 	}
-	rows := [][]string{{"grant", c.Grant}, {"state", stateName(resp.GetPending().GetGrant().GetState())}}
+	rows := [][]string{{"grant", c.Grant}, {"state", resp.GetPending().GetGrant().GetState().Word()}}
 	if lacks := resp.GetPending().GetLacking(); len(lacks) > 0 && d == evidence.Approve {
 		rows = append(rows, []string{"lacks", needsText(lacks)})
 	}

@@ -10,7 +10,7 @@ import (
 
 type catalogCmd struct {
 	Check  catalogCheckCmd  `cmd:"" help:"Load a catalog as the broker would, and show it."`
-	Diff   catalogDiffCmd   `cmd:"" help:"Say what is gained and lost from one catalog to another. Leaves with 0 if nothing is gained, 3 if something is, 4 if that can destroy or administer."`
+	Diff   catalogDiffCmd   `cmd:"" help:"Say what is gained and lost from one catalog to another. Leaves with 0 if nothing is gained, 3 if something is, 6 if that is unknown."`
 	Lint   catalogLintCmd   `cmd:"" help:"Find scopes that are wider than they have to be. Leaves with 0 if none is, 3 if some are."`
 	Schema catalogSchemaCmd `cmd:"" help:"Print the JSON Schema of a scope file, for editors."`
 }
@@ -18,6 +18,22 @@ type catalogCmd struct {
 type catalogCheckCmd struct {
 	Dir     string   `arg:"" help:"The catalog folder."`
 	Ceiling []string `help:"Prove that the scopes of ROLE give no more than FILE has, the role's own policy: IAM's JSON for aws, HCL for vault. Repeat it for more roles, or more files of one." placeholder:"ROLE=FILE" sep:"none"`
+
+	enforcedBy
+}
+
+// enforcedBy says what enforces the AWS roles of a catalog that no config goes with.
+type enforcedBy struct {
+	Dialect string `help:"What enforces the AWS roles: aws, minio, radosgw or versitygw. Default: what is said holds for each that could." placeholder:"DIALECT"`
+}
+
+// under is the catalog with what was said of its roles.
+func (e enforcedBy) under(cat *scopes.Catalog) (*scopes.Catalog, error) {
+	d, err := dialectFlag(e.Dialect)
+	if err != nil || d == "" {
+		return cat, err
+	}
+	return cat.For(d)
 }
 
 // checkedScope is the JSON form of one scope of a catalog on disk.
@@ -41,6 +57,9 @@ type checkedCatalog struct {
 func (c *catalogCheckCmd) Run(out *output) error {
 	cat, err := scopes.Load(c.Dir)
 	if err != nil {
+		return err
+	}
+	if cat, err = c.under(cat); err != nil {
 		return err
 	}
 	roles, err := c.roles(cat)

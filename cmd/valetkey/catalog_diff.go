@@ -12,37 +12,19 @@ import (
 type catalogDiffCmd struct {
 	Old string `arg:"" help:"Before: a catalog folder, or REV:PATH of the git repository you are in."`
 	New string `arg:"" help:"After, likewise."`
+
+	enforcedBy
+	failOn
 }
 
 // markdown marks a command that has -o markdown.
 func (c *catalogDiffCmd) markdown() {}
 
-// catalogChange is the JSON form of one change.
-type catalogChange struct {
-	review.Change
-
-	Tier string `json:"tier"`
-}
-
-// catalogScope is the JSON form of one scope's changes.
-type catalogScope struct {
-	Scope       string          `json:"scope"`
-	Status      review.Status   `json:"status"`
-	Before      string          `json:"tier_before,omitempty"`
-	After       string          `json:"tier_after,omitempty"`
-	Description string          `json:"description"`
-	Gained      []catalogChange `json:"gained"`
-	Lost        []catalogChange `json:"lost"`
-	Notes       []string        `json:"notes,omitempty"`
-}
-
+// catalogDelta is the JSON form of the answer.
 type catalogDelta struct {
-	Before    string         `json:"before"`
-	After     string         `json:"after"`
-	Gained    int            `json:"gained"`
-	Tier      string         `json:"tier"` // of what is gained; "none" where nothing is
-	Unchanged int            `json:"unchanged"`
-	Scopes    []catalogScope `json:"scopes"`
+	Gained int         `json:"gained"`
+	Tier   scopes.Tier `json:"tier"` // of what is gained; "none" where nothing is
+	review.Delta
 }
 
 func (c *catalogDiffCmd) Run(ctx context.Context, out *output) error {
@@ -54,58 +36,31 @@ func (c *catalogDiffCmd) Run(ctx context.Context, out *output) error {
 	if err != nil {
 		return err
 	}
+	if before, err = c.under(before); err != nil {
+		return err
+	}
+	if after, err = c.under(after); err != nil {
+		return err
+	}
 	d := review.Diff(before, after)
 	switch out.format {
 	case formatJSON:
-		err = out.value(wireCatalogDelta(d))
+		err = out.value(catalogDelta{d.Gains(), d.Tier(), d})
 	case formatMarkdown:
 		err = out.printf("%s", diffMarkdown(d))
 	default:
 		err = printCatalogDelta(out, d)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case d.Tier() >= scopes.TierDestructive:
-		return answer(exitHarmful)
-	case d.Gains() > 0:
-		return answer(exitNo)
 	}
-	return nil
-}
-
-func wireCatalogDelta(d review.Delta) catalogDelta {
-	out := catalogDelta{
-		Before: d.Before, After: d.After, Gained: d.Gains(), Tier: gainTier(d.Tier()), Unchanged: d.Same, Scopes: []catalogScope{},
-	}
-	changes := func(in []review.Change) []catalogChange {
-		list := []catalogChange{}
-		for _, c := range in {
-			list = append(list, catalogChange{c, c.Tier.String()})
-		}
-		return list
-	}
+	var gains []gain
 	for _, s := range d.Scopes {
-		w := catalogScope{
-			Scope: s.Scope, Status: s.Status, Description: s.Description,
-			Gained: changes(s.Gained), Lost: changes(s.Lost), Notes: s.Notes,
+		for _, g := range s.Gained {
+			gains = append(gains, gain{g.Tier, g.Known})
 		}
-		if s.Before != scopes.TierUnspecified {
-			w.Before = s.Before.String()
-		}
-		if s.After != scopes.TierUnspecified {
-			w.After = s.After.String()
-		}
-		out.Scopes = append(out.Scopes, w)
 	}
-	return out
-}
-
-func gainTier(t scopes.Tier) string {
-	if t == scopes.TierUnspecified {
-		return "none"
-	}
-	return t.String()
+	return c.answer(gains, true)
 }
 
 // diffSummary is the whole difference in one sentence.

@@ -12,6 +12,8 @@ import (
 
 type catalogLintCmd struct {
 	Dir string `arg:"" help:"A catalog folder, or REV:PATH of the git repository you are in."`
+
+	enforcedBy
 }
 
 type lintReport struct {
@@ -25,6 +27,9 @@ func (c *catalogLintCmd) Run(ctx context.Context, out *output) error {
 		if errors.Is(err, scopes.ErrCatalog) {
 			return fmt.Errorf("%w\nOnly a catalog that loads can be linted; a parameter that is never used is such an error", err)
 		}
+		return err
+	}
+	if cat, err = c.under(cat); err != nil {
 		return err
 	}
 	res := lintReport{Scopes: len(cat.Scopes()), Findings: review.Lint(cat)}

@@ -1,13 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"strings"
+	"os"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/valetkey/valetkey/clients/environ"
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
@@ -47,13 +49,37 @@ func sayUnchecked(out *output, c valetkey.Credential) {
 	}
 }
 
-// printCredential is the one place that writes a secret out. whole is the
-// answer that the credential came in, for the json format.
+// formatFlag is how mint, and request --mint, print a credential.
+type formatFlag struct {
+	Format string `help:"How to print the credential: for a shell to evaluate (env, which is for sh, bash and zsh, or fish, csh, powershell), for a file (dotenv, docker), json, or credential-process. Default: env, and json with -o json." enum:"env,sh,bash,zsh,fish,csh,tcsh,powershell,dotenv,docker,json,credential-process," default:""`
+}
+
+// The formats that are no environment.
+const (
+	formatCredentialJSON = "json"
+	formatProcess        = "credential-process"
+)
+
+// as is the format that is asked for, by either flag.
+func (f formatFlag) as(out *output) (string, error) {
+	switch {
+	case !out.json() && f.Format == "":
+		return string(environ.FormatPOSIX), nil
+	case !out.json():
+		return f.Format, nil
+	case f.Format == "" || f.Format == formatCredentialJSON:
+		return formatCredentialJSON, nil
+	}
+	return "", &usageError{"-o json and --format " + f.Format + " are two formats: say one of them"}
+}
+
+// printCredential is the one place that writes a secret out: all of it, or nothing.
+// whole is the answer that the credential came in, for the json format.
 func printCredential(out *output, format string, c *valetkeyv1.Credential, whole proto.Message) error {
 	switch format {
-	case "json":
+	case formatCredentialJSON:
 		return out.message(whole)
-	case "credential-process":
+	case formatProcess:
 		aws := c.GetAws()
 		if aws == nil {
 			return &usageError{"credential-process is a format of AWS; use env or json for this provider"}
@@ -62,42 +88,37 @@ func printCredential(out *output, format string, c *valetkeyv1.Credential, whole
 			Version: 1, AccessKeyID: aws.GetAccessKeyId(), SecretAccessKey: aws.GetSecretAccessKey(),
 			SessionToken: aws.GetSessionToken(), Expiration: c.GetExpiresAt().AsTime().UTC().Format(time.RFC3339),
 		})
-	default:
-		for _, kv := range environment(c) {
-			if kv[1] == "" {
-				continue
-			}
-			if _, err := fmt.Fprintf(out.stdout, "export %s=%s\n", kv[0], quote(kv[1])); err != nil {
-				return fmt.Errorf("printing: %w", err)
-			}
-		}
-		return nil
 	}
+	script, err := delivery(c).Environment().Script(environ.Formats[format], os.Environ())
+	if errors.Is(err, environ.ErrFormat) || errors.Is(err, environ.ErrNotCleared) {
+		return &usageError{err.Error()}
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := out.stdout.Write(script); err != nil {
+		return fmt.Errorf("printing: %w", err)
+	}
+	return nil
 }
 
-// environment names the variables that the providers' own tools read, and
-// VALETKEY_ ones where those tools have none.
-func environment(c *valetkeyv1.Credential) [][2]string {
+// delivery is what a credential gives to who reads it.
+func delivery(c *valetkeyv1.Credential) environ.Delivery {
 	if aws := c.GetAws(); aws != nil {
-		return [][2]string{
-			{"AWS_ACCESS_KEY_ID", aws.GetAccessKeyId()},
-			{"AWS_SECRET_ACCESS_KEY", aws.GetSecretAccessKey()},
-			{"AWS_SESSION_TOKEN", aws.GetSessionToken()},
-			{"AWS_REGION", aws.GetRegion()},
-			{"AWS_ENDPOINT_URL_S3", aws.GetEndpointUrl()},
-			{"AWS_CREDENTIAL_EXPIRATION", c.GetExpiresAt().AsTime().UTC().Format(time.RFC3339)},
-		}
+		return environ.Delivery{AWS: &environ.AWS{
+			AccessKeyID: aws.GetAccessKeyId(), SecretAccessKey: aws.GetSecretAccessKey(), SessionToken: aws.GetSessionToken(),
+			Expires: c.GetExpiresAt().AsTime(), Region: aws.GetRegion(), Endpoint: aws.GetEndpointUrl(),
+		}}
 	}
 	v := c.GetVault()
-	return [][2]string{
-		{"VAULT_ADDR", v.GetAddress()},
-		{"VAULT_TOKEN", v.GetToken()},
-		{"VALETKEY_VAULT_DATA", v.GetDataJson()},
-		{"VALETKEY_VAULT_WRAPPING_TOKEN", v.GetWrappingToken()},
+	d := environ.Delivery{
+		Vault: &environ.Vault{Address: v.GetAddress(), Token: v.GetToken(), Namespace: v.GetNamespace()}, Also: map[string]string{},
 	}
-}
-
-// quote makes one word of a POSIX shell out of any text.
-func quote(s string) string {
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	// No tool looks for these.
+	for name, value := range map[string]string{"VALETKEY_VAULT_DATA": v.GetDataJson(), "VALETKEY_VAULT_WRAPPING_TOKEN": v.GetWrappingToken()} {
+		if value != "" {
+			d.Also[name] = value
+		}
+	}
+	return d
 }

@@ -6,10 +6,9 @@
 // mint and by request --mint, because the caller asked for it, and only when its
 // receipt proves that it is on the record, or nobody wants to know.
 //
-// It leaves with 0 when done, 1 on an error, 2 on wrong usage, 3 when it is
-// denied, 4 when people have to approve first, and 5 when a ledger or a receipt
-// does not verify, or a case is not decided as its table or its line expects. The
-// commands that judge policies and catalogs leave with 0 for yes, allowed or
-// nothing gained, 3 for no, not allowed or something gained or found, and 4 for
-// unknown or a gain of the destructive or admin tier.
+// Each exit code means one thing: 0 that it is done, or yes; 1 an error; 2 wrong
+// usage; 3 no: denied, not allowed, not covered, something gained or found; 4
+// that people have to approve first; 5 that a ledger or a receipt does not verify,
+// or a case is not decided as its table or its line expects; 6 that neither a yes
+// nor a no could be shown.
 package main

@@ -11,6 +11,7 @@ import (
 
 	"github.com/valetkey/valetkey/scopes/actions"
 	"github.com/valetkey/valetkey/scopes/iam"
+	"github.com/valetkey/valetkey/scopes/plaintext"
 	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
@@ -32,7 +33,7 @@ func (c *explainCmd) Run(ctx context.Context, g *globals, out *output) error {
 	if err != nil {
 		return err
 	}
-	return out.printf("\n%s", text)
+	return out.printf("\n%s", plaintext.CleanProse(text))
 }
 
 // json prints the wire's answer, and what is worked out from it here.
@@ -47,7 +48,10 @@ func (f *forecast) json(out *output) error {
 	}
 	all["decided"], all["words"] = f.decided, f.words()
 	if f.permissions.AWS != nil {
-		all["risk"] = explainIAM(*f.permissions.AWS, iam.Assess(*f.permissions.AWS))
+		all["outlives"] = outliving(*f.permissions.AWS)
+		if all["risk"], err = explainIAM(f.permissions.Dialect, *f.permissions.AWS); err != nil {
+			return err
+		}
 	}
 	return out.value(all)
 }
@@ -61,15 +65,18 @@ func (f *forecast) rows() [][]string {
 	s := f.GetScope()
 	row("scope", "%s @ %s", s.GetName(), s.GetVersion())
 	row("for", "%s", s.GetDescription())
+	if d := f.permissions.Dialect; d != "" {
+		row("enforced by", "%s", f.enforcers())
+	}
 	for _, w := range f.words() {
 		row("may", "%s", w)
 	}
-	row("tier", "%s", tierName(f.GetTier()))
+	row("tier", "%s", f.GetTier().Word())
 	for _, r := range f.GetTierReasons() {
 		row("because", "%s", r)
 	}
 	if p := f.permissions.AWS; p != nil {
-		risk := iam.Assess(*p)
+		risk := iam.Assess(f.permissions.Dialect, *p)
 		row("reach", "%s", risk.Blast)
 		for _, l := range []struct {
 			label string
@@ -80,7 +87,10 @@ func (f *forecast) rows() [][]string {
 			}
 		}
 		for _, w := range risk.Ways {
-			row("gains rights", "%s: %s", strings.Join(w.Actions, " + "), w.Why)
+			row("gains rights", "%s: %s", w, w.Why)
+		}
+		for _, o := range outliving(*p) {
+			row("outlives the grant", "%s", o)
 		}
 		row("policy size", "%d of %d characters with its limits; %d left", f.GetPolicySize(), f.GetPolicyLimit(), f.GetPolicyLimit()-f.GetPolicySize())
 	}
@@ -99,6 +109,33 @@ func (f *forecast) rows() [][]string {
 		row("because", "%s", r)
 	}
 	return rows
+}
+
+// outliving is what the policy's actions hand out that no deadline reaches.
+func outliving(p iam.Policy) (out []string) {
+	var patterns []string
+	for _, s := range p.Statements {
+		if s.Effect == "Allow" {
+			patterns = append(patterns, s.Action...)
+		}
+	}
+	for _, o := range actions.OutlivingIn(patterns) {
+		out = append(out, o.String())
+	}
+	return out
+}
+
+// enforcers says whose reading the answer is, and what it does not hold.
+func (f *forecast) enforcers() string {
+	var names []string
+	for _, p := range f.each {
+		name := string(p.Dialect)
+		if p.Dialect.Believes() {
+			name += " (which takes conditions' values, the deadline's too, from headers that the caller writes)"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", or ")
 }
 
 // vaultReach says how far rules reach, in numbers.
@@ -157,31 +194,32 @@ func (f *forecast) words() []string {
 
 // verbs says in everyday words what some actions do, from their levels and our own classes.
 func verbs(names []string) string {
-	var has [6]bool
+	const list, read, write, tag, reads, sends, deletes, administer = 0, 1, 2, 3, 4, 5, 6, 7
+	var has [8]bool
 	for _, n := range names {
-		if class, _ := actions.Classify(n); class == actions.ClassDestructive {
-			has[4] = true
-			continue
-		} else if class == actions.ClassAdmin {
-			has[5] = true
-			continue
-		}
 		a, _ := actions.Lookup(n)
-		switch a.Level {
-		case actions.LevelList:
-			has[0] = true
-		case actions.LevelRead:
-			has[1] = true
-		case actions.LevelWrite:
-			has[2] = true
-		case actions.LevelTagging:
-			has[3] = true
-		case actions.LevelPermissions:
-			has[5] = true
+		_, secret := actions.Sensitive(n)
+		switch class, _ := actions.Classify(n); {
+		case class == actions.ClassAdmin:
+			has[administer] = true
+		case a.Irreversible():
+			has[deletes] = true
+		case class == actions.ClassDestructive && secret:
+			has[reads] = true
+		case class == actions.ClassDestructive:
+			has[sends] = true
+		case class == actions.ClassRead && a.Level == actions.LevelList:
+			has[list] = true
+		case class == actions.ClassRead:
+			has[read] = true
+		case a.Level == actions.LevelTagging:
+			has[tag] = true
+		default:
+			has[write] = true
 		}
 	}
 	var out []string
-	for i, word := range []string{"list", "read", "write", "tag", "delete or destroy", "administer"} {
+	for i, word := range []string{"list", "read", "write", "tag", "read secrets", "send data out, open up or lift guards", "delete or destroy", "administer"} {
 		if has[i] {
 			out = append(out, word)
 		}

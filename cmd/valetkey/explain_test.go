@@ -16,7 +16,7 @@ func TestExplainAndCanAskTheBroker(t *testing.T) {
 	e := &edge{explain: &valetkeyv1.ExplainScopeResponse{
 		Scope:       &valetkeyv1.Scope{Name: "s3-read", Version: "sha256:1", Description: "read\x1b[2J", MaxTtl: durationpb.New(time.Hour)},
 		Tier:        valetkeyv1.Tier_TIER_READ,
-		Permissions: `{"aws":{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::logs/*"}]}}`,
+		Permissions: `{"aws":{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::logs/*"}]},"dialect":"aws"}`,
 		PolicySize:  400, PolicyLimit: 2048, Ttl: durationpb.New(15 * time.Minute),
 		Needs: []*valetkeyv1.Need{{Group: "sre", Approvals: 2}}, SourceCidrs: []string{"203.0.113.0/24"},
 	}}

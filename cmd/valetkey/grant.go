@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,15 +23,20 @@ type requestCmd struct {
 	TTL     time.Duration `help:"The life wished for. Default: the scope's."`
 	Version string        `name:"scope-version" help:"The version to insist on."`
 	Why     string        `name:"why" help:"The justification, for people. Nothing decides on it."`
-	Mint    bool          `help:"Mint the first credential too, and print it."`
+	Mint    bool          `help:"Mint the first credential too, and print it. Standard output then has the credential or nothing."`
 	Wait    bool          `help:"Wait for people where they have to approve, as long as it takes."`
-	Format  string        `help:"How to print the credential: env, json or credential-process." enum:"env,json,credential-process" default:"env"`
+	formatFlag
 }
 
 func (c *requestCmd) Run(ctx context.Context, g *globals, out *output) error {
 	params, err := pairs(c.Params)
 	if err != nil {
 		return fmt.Errorf("reading parameters: %w", err)
+	}
+	if c.Mint { // before anything is asked
+		if _, err := c.as(out); err != nil {
+			return err
+		}
 	}
 	if c.Wait {
 		return c.wait(ctx, g, out, params)
@@ -50,7 +56,8 @@ func (c *requestCmd) Run(ctx context.Context, g *globals, out *output) error {
 		case err == nil:
 			return c.printCredential(out, grant.Info(), cred)
 		case grant != nil && (errors.Is(err, valetkey.ErrNeedsApproval) || errors.Is(err, valetkey.ErrDenied)):
-			return c.printGrant(out, grant.Info())
+			// Whoever reads standard output runs it.
+			return cmp.Or(c.printGrant(out.aside(), grant.Info()), err)
 		default:
 			return err
 		}
@@ -111,12 +118,15 @@ func (c *requestCmd) printGrant(out *output, grant *valetkeyv1.Grant) error {
 func (c *requestCmd) printCredential(out *output, grant *valetkeyv1.Grant, cred valetkey.Credential) error {
 	wire, receipt := onTheWire(cred)
 	resp := &valetkeyv1.RequestGrantResponse{Grant: grant, Credential: wire, Receipt: receipt}
-	sayUnchecked(out, cred)
-	if out.json() {
-		return out.message(resp)
+	format, err := c.as(out)
+	if err != nil {
+		return err
 	}
-	out.say("grant %s until %s, record %d", grant.GetId(), when(grant.GetExpiresAt()), receipt.GetIndex())
-	return printCredential(out, c.Format, wire, resp)
+	sayUnchecked(out, cred)
+	if !out.json() {
+		out.say("grant %s until %s, record %d", grant.GetId(), when(grant.GetExpiresAt()), receipt.GetIndex())
+	}
+	return printCredential(out, format, wire, resp)
 }
 
 // outcome makes a grant that cannot be used an error, so that scripts stop.
@@ -135,10 +145,10 @@ func outcome(g *valetkeyv1.Grant) error {
 func printGrant(out *output, g *valetkeyv1.Grant) error {
 	rows := [][]string{
 		{"grant", g.GetId()},
-		{"state", stateName(g.GetState())},
+		{"state", g.GetState().Word()},
 		{"scope", g.GetScope() + " @ " + g.GetScopeVersion()},
 		{"parameters", valuesText(g.GetParameters())},
-		{"tier", tierName(g.GetTier())},
+		{"tier", g.GetTier().Word()},
 		{"permissions", g.GetPermissionsDigest()},
 		{"task", g.GetTaskId()},
 		{"agent", g.GetAgentSpiffeId()},
@@ -173,11 +183,15 @@ func valuesText(params map[string]*valetkeyv1.Value) string {
 type mintCmd struct {
 	receiptFlags
 
-	Grant  string `arg:"" help:"The grant's id."`
-	Format string `help:"How to print it: env, json or credential-process." enum:"env,json,credential-process" default:"env"`
+	Grant string `arg:"" help:"The grant's id."`
+	formatFlag
 }
 
 func (c *mintCmd) Run(ctx context.Context, g *globals, out *output) error {
+	format, err := c.as(out)
+	if err != nil {
+		return err
+	}
 	return g.callWith(ctx, c.options(), func(ctx context.Context, cl *valetkey.Client) error {
 		grant, err := cl.Grant(ctx, c.Grant)
 		if err != nil {
@@ -190,11 +204,10 @@ func (c *mintCmd) Run(ctx context.Context, g *globals, out *output) error {
 		wire, receipt := onTheWire(cred)
 		resp := &valetkeyv1.MintCredentialResponse{Credential: wire, Receipt: receipt}
 		sayUnchecked(out, cred)
-		if out.json() {
-			return out.message(resp)
+		if !out.json() {
+			out.say("until %s, record %d", when(wire.GetExpiresAt()), receipt.GetIndex())
 		}
-		out.say("until %s, record %d", when(wire.GetExpiresAt()), receipt.GetIndex())
-		return printCredential(out, c.Format, wire, resp)
+		return printCredential(out, format, wire, resp)
 	})
 }
 

@@ -4,69 +4,36 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
 type iamCmd struct {
-	Simulate iamSimulateCmd `cmd:"" help:"Say whether requests are allowed: one by flags, or one a line of JSON on standard input."`
-	Cover    iamCoverCmd    `cmd:"" help:"Say whether A allows all that B allows. Leaves with 0 for yes, 3 for no, 4 for unknown."`
-	Diff     iamDiffCmd     `cmd:"" help:"Say what is gained and lost from A to B. Leaves with 0 if nothing is gained, 3 if something is, 4 if that can destroy or administer."`
-	Shrink   iamShrinkCmd   `cmd:"" help:"Write a policy shorter, until it fits, and the set of what it allows stays the same."`
-	Explain  iamExplainCmd  `cmd:"" help:"Say what a policy allows, and how much harm that can do."`
-	Fmt      iamFmtCmd      `cmd:"" help:"Check policy files and print them in one form."`
+	family[iamSet, iamSimulate, iamCompare, iamExplain, iamFmt]
+
+	Shrink iamShrinkCmd `cmd:"" help:"Write a policy shorter, until it fits, and the set of what it allows stays the same."`
 }
+
+var (
+	_ simulator        = iamSimulate{}
+	_ comparer[iamSet] = iamCompare{}
+	_ explainer        = iamExplain{}
+	_ formatter        = iamFmt{}
+)
+
+// iamFiles is IAM as a language of files.
+type iamFiles struct{}
+
+func (iamFiles) ext() string { return ".json" }
+
+// readBy is whose reading of a policy is meant.
+type readBy struct {
+	Dialect string `help:"What enforces the policies: aws, minio, radosgw or versitygw." default:"aws"`
+}
+
+func (r readBy) dialect() (iam.Dialect, error) { return dialectFlag(r.Dialect) }
 
 var errResourcePolicy = errors.New("a resource policy does not say what a caller may do; iam fmt alone takes one")
-
-// iamSet is some policies and what their layers are called by, as
-// iam.Ref.Policy has them.
-type iamSet struct {
-	policies []iam.Policy
-	names    map[string]string
-}
-
-// name returns the file of the set's policy with this index.
-func (s iamSet) name(i int) string { return s.names[layer(i)] }
-
-func layer(i int) string { return fmt.Sprintf("%s[%d]", iam.LayerIdentity, i) }
-
-// add appends the policies of a file or a folder.
-func (s *iamSet) add(path string) error {
-	files, err := readSet(path, ".json")
-	if err != nil {
-		return err
-	}
-	if s.names == nil {
-		s.names = map[string]string{}
-	}
-	for _, f := range files {
-		p, err := parseIAM(f)
-		if err != nil {
-			return err
-		}
-		s.names[layer(len(s.policies))] = f.name
-		s.policies = append(s.policies, p)
-	}
-	return nil
-}
-
-func readIAM(path string) (s iamSet, err error) { return s, s.add(path) }
-
-// readIAMPolicy reads a file with one policy.
-func readIAMPolicy(path string) (iam.Policy, error) {
-	files, err := readSet(path, ".json")
-	if err != nil {
-		return iam.Policy{}, err
-	}
-	if len(files) != 1 {
-		return iam.Policy{}, &usageError{fmt.Sprintf("%s has %d policies: name one file", path, len(files))}
-	}
-	return parseIAM(files[0])
-}
 
 // parseIAM reads a policy of a caller; a resource policy is none.
 func parseIAM(f textFile) (iam.Policy, error) {
@@ -82,76 +49,196 @@ func parseIAM(f textFile) (iam.Policy, error) {
 	return p, nil
 }
 
-// iamRequest is the JSON form of a request, as simulate reads it.
-type iamRequest struct {
-	Action   string              `json:"action"`
-	Resource string              `json:"resource"`
-	Context  map[string][]string `json:"context,omitempty"`
+// oneIAM reads the one policy of some files.
+func oneIAM(files []textFile) (iam.Policy, error) {
+	if len(files) != 1 {
+		return iam.Policy{}, &usageError{fmt.Sprintf("%d policies, %s and others: name one file", len(files), files[0].name)}
+	}
+	return parseIAM(files[0])
 }
 
-func wireIAMRequest(r *iam.Request) *iamRequest {
-	if r == nil {
-		return nil
+// iamSet is the policies of a caller, and the files of the layers, as iam.Ref.Policy names them.
+type iamSet struct {
+	policies []iam.Policy
+	names    map[string]string
+}
+
+// file returns the file of the policy with this index.
+func (s iamSet) file(i int) string { return s.names[fmt.Sprintf("%s[%d]", iam.LayerIdentity, i)] }
+
+func (iamFiles) read(files []textFile) (iamSet, error) {
+	s := iamSet{names: map[string]string{}}
+	for i, f := range files {
+		p, err := parseIAM(f)
+		if err != nil {
+			return s, err
+		}
+		s.names[fmt.Sprintf("%s[%d]", iam.LayerIdentity, i)] = f.name
+		s.policies = append(s.policies, p)
 	}
-	out := &iamRequest{Action: r.Action, Resource: r.Resource, Context: maps.Clone(r.Context)}
-	for k, vs := range out.Context {
-		if vs == nil {
-			out.Context[k] = []string{}
+	return s, nil
+}
+
+// named has the files in place of the layers.
+func (s iamSet) named(d iam.Decision) iam.Decision {
+	for _, refs := range [][]iam.Ref{d.Statements, d.Doubts} {
+		for i := range refs {
+			refs[i].Policy = cmp.Or(s.names[refs[i].Policy], refs[i].Policy)
 		}
 	}
-	return out
+	return d
 }
 
-// String is the request on one line.
-func (r *iamRequest) String() string {
-	out := r.Action + " on " + r.Resource
-	glue := " with "
-	for _, k := range slices.Sorted(maps.Keys(r.Context)) {
-		out += fmt.Sprintf("%s%s = %s", glue, k, cmp.Or(strings.Join(r.Context[k], ", "), "(nothing)"))
-		glue = " and "
+type iamCompare struct {
+	iamFiles
+	readBy
+}
+
+func (c iamCompare) cover(a, b iamSet) (coverage, error) {
+	d, err := c.dialect()
+	if err != nil {
+		return coverage{}, err
+	}
+	got, err := iam.Covers(d, a.policies, b.policies)
+	res := coverage{Answer: got.Answer, Why: got.Why}
+	if err != nil || got.Witness == nil {
+		return res, err
+	}
+	res.Witness = got.Witness
+	for _, s := range []struct {
+		set iamSet
+		to  *fmt.Stringer
+	}{{a, &res.A}, {b, &res.B}} {
+		said, err := iam.Allows(d, s.set.policies, nil, nil, *got.Witness)
+		if err != nil {
+			return res, fmt.Errorf("evaluating the witness: %w", err)
+		}
+		*s.to = s.set.named(said)
+	}
+	return res, nil
+}
+
+func (c iamCompare) diff(a, b iamSet) (delta, error) {
+	d, err := c.dialect()
+	if err != nil {
+		return delta{}, err
+	}
+	got, err := iam.Diff(d, a.policies, b.policies)
+	return delta{Gained: b.changes(got.Gained), Lost: a.changes(got.Lost), Tier: got.Tier(), Complete: true}, err
+}
+
+// changes are of what this side has.
+func (s iamSet) changes(in []iam.Change) []change {
+	out := []change{}
+	for _, c := range in {
+		file, example := s.file(c.Policy), c.Why
+		if c.Known {
+			example = c.Witness.String()
+		}
+		out = append(out, change{
+			gain:  gain{c.Tier, c.Known},
+			value: iamChange{file, c},
+			what:  c.What(), example: example, where: iam.Ref{Policy: file, Index: c.Statement, Sid: c.Sid}.String(),
+		})
 	}
 	return out
 }
 
-// decision says for people what was decided and by which statements, counted
-// from 1.
-func (s iamSet) decision(d iam.Decision) string {
-	if d.Verdict == iam.ImplicitDeny {
-		return fmt.Sprintf("%s: no statement of the %s allows it", d.Verdict, map[string]string{
-			iam.LayerIdentity: "identity policies", iam.LayerBoundary: "boundary", iam.LayerSession: "session policy",
-		}[d.Layer])
+// iamChange is a change with its file in the place of the policy's index.
+type iamChange struct {
+	Policy string `json:"policy"`
+	iam.Change
+}
+
+type iamSimulate struct {
+	iamFiles
+	readBy
+
+	Session  string   `predictor:"policy" help:"The session policy." placeholder:"FILE"`
+	Boundary string   `predictor:"policy" help:"The permissions boundary." placeholder:"FILE"`
+	Action   string   `help:"The action, such as s3:GetObject. Without a request by flags, cases are read from standard input."`
+	Resource string   `help:"The resource's ARN, or * for an action that takes none." placeholder:"ARN"`
+	Context  []string `sep:"none" help:"A condition key and its value. The same key again adds a value." placeholder:"KEY=VALUE"`
+}
+
+func (c iamSimulate) asked() (bool, error) {
+	switch {
+	case len(c.Context) == 0 && c.Session+c.Boundary+c.Action+c.Resource == "":
+		return false, nil
+	case c.Action == "":
+		return false, missing("--action")
+	case c.Resource == "":
+		return false, missing("--resource")
 	}
-	var by []string
-	for _, r := range d.Statements {
-		by = append(by, statementText(s.names[r.Policy], r.Index, r.Sid))
+	return true, nil
+}
+
+func (c iamSimulate) open(files []textFile) (func([]byte) (judgement, error), error) {
+	dialect, err := c.dialect()
+	if err != nil {
+		return nil, err
 	}
-	return fmt.Sprintf("%s by %s", d.Verdict, strings.Join(by, ", "))
-}
-
-// statementText names a statement whose index counts from 0.
-func statementText(file string, index int, sid string) string {
-	out := fmt.Sprintf("%s statement %d", file, index+1)
-	if sid != "" {
-		out += " (" + sid + ")"
+	values, err := pairs(c.Context)
+	if err != nil {
+		return nil, err
 	}
-	return out
+	set, err := c.read(files)
+	if err != nil {
+		return nil, err
+	}
+	asked := iam.Case{Request: iam.Request{Action: c.Action, Resource: c.Resource, Context: values}}
+	for _, l := range []struct {
+		layer, path string
+		policy      **iam.Policy
+	}{{iam.LayerSession, c.Session, &asked.Session}, {iam.LayerBoundary, c.Boundary, &asked.Boundary}} {
+		if l.path == "" {
+			continue
+		}
+		files, err := readSet(l.path, c.ext())
+		if err != nil {
+			return nil, err
+		}
+		p, err := oneIAM(files)
+		if err != nil {
+			return nil, err
+		}
+		*l.policy, set.names[l.layer] = &p, l.path
+	}
+	return func(line []byte) (judgement, error) {
+		k, by := asked, set
+		if line != nil {
+			if k, err = iam.ParseCase(line); err != nil {
+				return judgement{}, err
+			}
+		}
+		if k.Identity == nil {
+			k.Identity = set.policies
+		} else {
+			by = iamSet{}
+		}
+		d, err := iam.Allows(dialect, k.Identity, k.Session, k.Boundary, k.Request)
+		if err != nil {
+			return judgement{}, err
+		}
+		d = by.named(d)
+		w := wordsOf(k.Name, k.Verdict, d.Verdict)
+		return judgement{w, k.Request, d, d.Verdict, struct {
+			caseWords
+			iam.Decision
+		}{w, d}}, nil
+	}, nil
 }
 
-type iamFmtCmd struct {
-	Files  []string `arg:"" predictor:"json" help:"Policy files, folders with .json files, or - for standard input."`
-	Write  bool     `short:"w" help:"Write the files instead of printing them."`
-	Check  bool     `help:"Print the names of files that are not so, and leave with 3 if there are any."`
-	Indent bool     `help:"One value a line, for people. Without it: the text that AWS counts."`
+type iamFmt struct {
+	iamFiles
+
+	Indent bool `help:"One value a line, for people. Without it: the text that AWS counts."`
 }
 
-func (c *iamFmtCmd) Run(out *output) error {
-	return out.formatFiles(c.Files, ".json", c.Write, c.Check, c.format)
-}
-
-func (c *iamFmtCmd) format(text []byte) ([]byte, error) {
+func (f iamFmt) format(text []byte) ([]byte, error) {
 	p, err := iam.Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	return policyText(p, c.Indent)
+	return policyText(p, f.Indent)
 }

@@ -5,96 +5,47 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/valetkey/valetkey/scopes/actions"
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
-type iamExplainCmd struct {
-	Policy string `arg:"" predictor:"json" help:"A policy file, or -."`
+type iamExplain struct {
+	iamFiles
+	readBy
 }
 
 // iamExplanation is the JSON form of the answer.
 type iamExplanation struct {
-	Statements []string    `json:"statements"` // in words
-	Tier       string      `json:"tier"`
-	Reasons    []iamReason `json:"reasons"`
-	Reach      iamReach    `json:"reach"`
-	Ways       []iamWay    `json:"ways"`
-	Characters int         `json:"characters"`
-	Limit      int         `json:"limit"` // of a session policy
+	Statements []string `json:"statements"` // in words
+	iam.Risk
+
+	Characters int `json:"characters"`
+	Limit      int `json:"limit"` // of a session policy
 }
 
-// iamReason is a rule that a policy meets.
-type iamReason struct {
-	Tier      string   `json:"tier"`
-	Rule      string   `json:"rule"`
-	Actions   []string `json:"actions"`
-	More      int      `json:"more,omitempty"` // actions that are not listed
-	Resources []string `json:"resources"`
-}
-
-// iamReach is how far a policy reaches.
-type iamReach struct {
-	Text           string   `json:"text"`
-	Services       []string `json:"services"`
-	List           int      `json:"list"`
-	Read           int      `json:"read"`
-	Write          int      `json:"write"`
-	Tagging        int      `json:"tagging"`
-	Permissions    int      `json:"permissions"`
-	Exact          int      `json:"exact_resources"`
-	Patterned      int      `json:"resource_patterns"`
-	AccountWide    bool     `json:"account_wide"`
-	Growing        []string `json:"growing"`
-	Irreversible   []string `json:"irreversible"`
-	SensitiveReads []string `json:"sensitive_reads"`
-	Unknown        []string `json:"unknown"`
-}
-
-// iamWay is a known way to wider rights.
-type iamWay struct {
-	Actions []string `json:"actions"`
-	Why     string   `json:"why"`
-}
-
-func (c *iamExplainCmd) Run(out *output) error {
-	p, err := readIAMPolicy(c.Policy)
+func (c iamExplain) explain(files []textFile) (any, [][]string, error) {
+	p, err := oneIAM(files)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
+	d, err := c.dialect()
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := iam.Compile(d, []iam.Policy{p}, nil, nil); err != nil {
+		return nil, nil, err
+	}
+	res, err := explainIAM(d, p)
+	return res, res.rows(), err
+}
+
+func explainIAM(d iam.Dialect, p iam.Policy) (iamExplanation, error) {
 	text, err := p.Marshal()
-	if err != nil {
-		return err
-	}
-	res := explainIAM(p, iam.Assess(p))
-	res.Characters = len(text)
-	if out.json() {
-		return out.value(res)
-	}
-	return out.table(res.rows())
-}
-
-func explainIAM(p iam.Policy, r iam.Risk) iamExplanation {
-	b := r.Blast
-	list := func(l []string) []string { return append([]string{}, l...) }
-	out := iamExplanation{
-		Statements: []string{}, Tier: r.Tier.String(), Reasons: []iamReason{}, Ways: []iamWay{}, Limit: iam.MaxSize,
-		Reach: iamReach{
-			Text: b.String(), Services: list(b.Services), List: b.Levels.List, Read: b.Levels.Read, Write: b.Levels.Write,
-			Tagging: b.Levels.Tagging, Permissions: b.Levels.Permissions, Exact: b.Exact, Patterned: b.Patterned,
-			AccountWide: b.AccountWide, Growing: list(b.Growing), Irreversible: list(b.Irreversible),
-			SensitiveReads: list(b.SensitiveReads), Unknown: list(b.Unknown),
-		},
-	}
+	out := iamExplanation{Statements: []string{}, Risk: iam.Assess(d, p), Characters: len(text), Limit: iam.MaxSize}
 	for _, s := range p.Statements {
 		out.Statements = append(out.Statements, s.String())
 	}
-	for _, s := range r.Reasons {
-		out.Reasons = append(out.Reasons, iamReason{s.Tier.String(), s.Rule, list(s.Actions), s.More, list(s.Resources)})
-	}
-	for _, w := range r.Ways {
-		out.Ways = append(out.Ways, iamWay{list(w.Actions), w.Why})
-	}
-	return out
+	return out, err
 }
 
 // People are shown so many actions of a rule, and so many rules.
@@ -130,15 +81,25 @@ func (e iamExplanation) rows() [][]string {
 			row("", "and %d more reasons; -o json has them all", len(e.Reasons)-i)
 			break
 		}
-		row(r.Tier, "%s: %s on %s", r.Rule, few(r.Actions, r.More), few(r.Resources, 0))
+		row(r.Tier.String(), "%s: %s on %s", r.Rule, few(r.Actions, r.More), few(r.Resources, 0))
 	}
-	row("reach", "%s", e.Reach.Text)
+	row("reach", "%s", e.Blast)
 	for _, l := range []struct {
 		label string
 		names []string
-	}{{"irreversible", e.Reach.Irreversible}, {"reads secrets", e.Reach.SensitiveReads}, {"unknown", e.Reach.Unknown}} {
+	}{{"irreversible", e.Blast.Irreversible}, {"reads secrets", e.Blast.SensitiveReads}} {
 		if len(l.names) > 0 {
 			row(l.label, "%s", few(l.names, 0))
+		}
+	}
+	for i, name := range e.Blast.Unknown {
+		switch near := actions.Nearest(name); {
+		case i == fewRows:
+			row("", "and %d more unknown actions; -o json has them all", len(e.Blast.Unknown)-i)
+		case i < fewRows && near != "":
+			row("unknown", "%s; did you mean %s?", name, near)
+		case i < fewRows:
+			row("unknown", "%s", name)
 		}
 	}
 	for i, w := range e.Ways {
@@ -146,7 +107,7 @@ func (e iamExplanation) rows() [][]string {
 			row("", "and %d more ways; -o json has them all", len(e.Ways)-i)
 			break
 		}
-		row("gains rights", "%s: %s", strings.Join(w.Actions, " + "), w.Why)
+		row("gains rights", "%s: %s", w, w.Why)
 	}
 	row("characters", "%d; a session policy may have %d", e.Characters, e.Limit)
 	return rows

@@ -11,44 +11,38 @@ import (
 )
 
 type iamShrinkCmd struct {
-	Policy string `arg:"" predictor:"json" help:"A policy file, or -."`
+	iamFiles
+	readBy
+
+	Policy string `arg:"" predictor:"policy" help:"A policy file, or -."`
 	Limit  int    `help:"How many characters it may have." default:"2048"`
-}
-
-type iamStep struct {
-	What      string `json:"what"`
-	Saved     int    `json:"saved"`
-	Catalogue bool   `json:"catalogue"` // it leans on what actions and resources AWS has
-}
-
-type iamPart struct {
-	Statement  int    `json:"statement"` // from 0
-	Element    string `json:"element"`
-	Characters int    `json:"characters"`
-	Values     int    `json:"values"`
 }
 
 // iamShrunk is the JSON form of the answer.
 type iamShrunk struct {
 	Fits   bool            `json:"fits"`
 	Policy json.RawMessage `json:"policy"` // the shortest that was found
-	Before int             `json:"before"`
-	After  int             `json:"after"`
 	Limit  int             `json:"limit"`
-	Steps  []iamStep       `json:"steps"`
-	Parts  []iamPart       `json:"parts"` // the dearest first
-	Help   []string        `json:"help"`
+	iam.Report
 }
 
 func (c *iamShrinkCmd) Run(out *output) error {
 	if c.Limit < 1 {
 		return &usageError{"the limit is at least 1"}
 	}
-	p, err := readIAMPolicy(c.Policy)
+	files, err := readSet(c.Policy, c.ext())
 	if err != nil {
 		return err
 	}
-	p, report, long := iam.Shrink(p, c.Limit)
+	p, err := oneIAM(files)
+	if err != nil {
+		return err
+	}
+	d, err := c.dialect()
+	if err != nil {
+		return err
+	}
+	p, report, long := iam.Shrink(d, p, c.Limit)
 	if long != nil && !errors.Is(long, iam.ErrTooLong) {
 		return long
 	}
@@ -62,17 +56,7 @@ func (c *iamShrinkCmd) Run(out *output) error {
 		}
 		return errors.Join(long, err, printReport(out, report, c.Limit))
 	}
-	res := iamShrunk{
-		Fits: long == nil, Policy: text, Before: report.Before, After: report.After, Limit: c.Limit,
-		Steps: []iamStep{}, Parts: []iamPart{}, Help: append([]string{}, report.Help...),
-	}
-	for _, s := range report.Steps {
-		res.Steps = append(res.Steps, iamStep(s))
-	}
-	for _, s := range report.Parts {
-		res.Parts = append(res.Parts, iamPart(s))
-	}
-	return errors.Join(long, out.value(res))
+	return errors.Join(long, out.value(iamShrunk{long == nil, text, c.Limit, report}))
 }
 
 // printReport tells people what was done and where the characters are.

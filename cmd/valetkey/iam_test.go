@@ -45,7 +45,7 @@ func TestSimulateVectors(t *testing.T) {
 		}
 	}
 	t.Setenv("GORACE", raceOptions)
-	cmd := exec.CommandContext(t.Context(), "valetkey", "iam", "simulate")
+	cmd := exec.CommandContext(t.Context(), "valetkey", "iam", "simulate", "-o", "json")
 	cmd.Stdin = &stream
 	out, err := cmd.Output()
 	if err != nil {
@@ -60,6 +60,7 @@ func TestSimulateVectors(t *testing.T) {
 			Verdict    string     `json:"verdict"`
 			Statements *[]iam.Ref `json:"statements"`
 			Layer      string     `json:"layer"`
+			Doubts     []iam.Ref  `json:"doubts"`
 		}
 		dec := json.NewDecoder(strings.NewReader(line))
 		dec.DisallowUnknownFields()
@@ -77,7 +78,7 @@ func TestSimulateVectors(t *testing.T) {
 // it before asking again.
 func TestSimulateAnswersAtOnce(t *testing.T) {
 	t.Setenv("GORACE", raceOptions)
-	cmd := exec.CommandContext(t.Context(), "valetkey", "iam", "simulate")
+	cmd := exec.CommandContext(t.Context(), "valetkey", "iam", "simulate", "-o", "json")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -24,8 +24,9 @@ type ledgerVerifyCmd struct {
 	Key        string `required:"" help:"The log's verifier key, name+hash+base64, or a file that holds it." env:"VALETKEY_LEDGER_KEY" placeholder:"VKEY"`
 	Checkpoint string `help:"Resume from the checkpoint in this file, and leave the new one there." placeholder:"FILE"`
 	Full       bool   `help:"Read again what the checkpoint file covers, too."`
-	Approvers  string `help:"Check the approvals on the record too, against the people's public keys in this allowed_signers file (ssh-keygen(1))." type:"existingfile" placeholder:"FILE"`
+	Approvers  string `help:"Check the approvals on the record too, against the people in this allowed_signers file (ssh-keygen(1)): their public keys, and as further names of a line their groups (@sre), SPIFFE IDs and aliases." type:"existingfile" placeholder:"FILE"`
 	Floor      int    `help:"How many people a destructive or admin credential has to rest on, with --approvers." default:"2"`
+	Hardware   string `help:"The lowest tier that is approved with a security key that asks for a PIN or a fingerprint, with --approvers: read, write, destructive, admin or none." default:"admin" placeholder:"TIER"`
 	Quiet      bool   `short:"q" help:"No progress."`
 }
 
@@ -92,6 +93,9 @@ func (c *ledgerVerifyCmd) Run(ctx context.Context, out *output) (err error) {
 		sum := people.Summary()
 		result.Approvals = &sum
 		rows = append(rows, []string{"approvals", fmt.Sprintf("%d of %d people are signed, and %d issuances rest on them", sum.Approvals, sum.People, sum.Issuances)})
+		if sum.Old > 0 {
+			rows = append(rows, []string{"", fmt.Sprintf("%d of them in the old form, which says neither for which groups they count nor when they were signed", sum.Old)})
+		}
 	}
 	if out.json() {
 		return out.value(result)
@@ -112,8 +116,11 @@ func (c *ledgerVerifyCmd) approvals(key string) (*approvals.Checker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Approvers, err)
 	}
+	if err := approvals.CheckHardware(c.Hardware); err != nil {
+		return nil, &usageError{"--hardware: " + err.Error()}
+	}
 	origin, _, _ := strings.Cut(key, "+")
-	return &approvals.Checker{Origin: origin, Signers: signers, Floor: c.Floor}, nil
+	return &approvals.Checker{Origin: origin, Signers: signers, Floor: c.Floor, Hardware: c.Hardware}, nil
 }
 
 // verifierKey reads the key from the file of that name, where there is one.

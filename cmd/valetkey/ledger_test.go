@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/store"
 	"github.com/valetkey/valetkey/broker/store/sqlite"
 )
 
@@ -35,15 +37,15 @@ func TestVerifyTheBrokersOwnLedger(t *testing.T) {
 	write := func(n int) {
 		t.Helper()
 		for i := range n {
-			if _, err := log.Commit(t.Context(), func(tx *ledger.Tx) error {
-				_, err := tx.Record(ledger.Record{Type: ledger.TaskOpened, Task: fmt.Sprintf("task_%d", i)})
+			if _, err := st.Update(t.Context(), func(tx store.Tx) error {
+				_, err := tx.Append(fmt.Appendf(nil, `{"task_id":"task_%d","time":"2026-01-01T00:00:00Z","type":"task.opened","v":1}`, i))
 				return err
 			}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	srv := httptest.NewServer(log.Handler())
+	srv := httptest.NewServer(log.Handler(slog.New(slog.DiscardHandler)))
 	t.Cleanup(srv.Close)
 	verify := func(args ...string) (int, string) {
 		t.Helper()

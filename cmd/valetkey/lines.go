@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -72,18 +71,4 @@ func readLine(r *bufio.Reader, buf []byte) ([]byte, error) {
 		}
 		return buf, nil
 	}
-}
-
-// decodeLine reads one line of JSON; an unknown member is an error.
-func decodeLine[T any](line []byte) (v T, err error) {
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.UseNumber()
-	dec.DisallowUnknownFields()
-	if err = dec.Decode(&v); err != nil {
-		return v, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return v, errors.New("text after the object")
-	}
-	return v, nil
 }

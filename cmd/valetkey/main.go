@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -22,6 +23,7 @@ const (
 	exitDenied
 	exitNeedsApproval
 	exitVerification
+	exitUnknown
 )
 
 func main() {
@@ -38,7 +40,7 @@ type cli struct {
 
 	Scopes    scopesCmd    `cmd:"" help:"List what may be asked for."`
 	Explain   explainCmd   `cmd:"" help:"Say what a request would give and need. Mints nothing."`
-	Can       canCmd       `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no."`
+	Can       canCmd       `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no, 6 for unknown."`
 	Task      taskCmd      `cmd:"" help:"Open and close tasks."`
 	Request   requestCmd   `cmd:"" help:"Ask for a grant."`
 	Mint      mintCmd      `cmd:"" help:"Mint a credential from a grant, and print it."`
@@ -51,15 +53,15 @@ type cli struct {
 	Approve   approveCmd   `cmd:"" help:"Say yes to a request, with your SSH key (approvers)."`
 	Reject    rejectCmd    `cmd:"" help:"Say no to a request, which ends it (approvers)."`
 	Grants    grantsCmd    `cmd:"" help:"List grants (operators)."`
-	Revoke    revokeCmd    `cmd:"" help:"End a grant, or a task and its grants (operators)."`
-	Freeze    freezeCmd    `cmd:"" help:"Stop all grants of an agent (operators)."`
+	Revoke    revokeCmd    `cmd:"" help:"End a grant, a task and its grants, or all grants of an agent, a path or an owner (operators)."`
+	Freeze    freezeCmd    `cmd:"" help:"Stop an agent, a path of agents, a delegate or an approver, and end their grants (operators)."`
 	Unfreeze  unfreezeCmd  `cmd:"" help:"Let a frozen agent ask again (operators)."`
 	Reload    reloadCmd    `cmd:"" help:"Load catalog and policies again (operators)."`
 	Ledger    ledgerCmd    `cmd:"" help:"Check a ledger."`
 	Catalog   catalogCmd   `cmd:"" help:"Check catalog files."`
 	Policy    policyCmd    `cmd:"" help:"Check policy files."`
-	IAM       iamCmd       `cmd:"" name:"iam" help:"Judge AWS IAM policies: what they allow, and what changes."`
-	VaultACL  vaultaclCmd  `cmd:"" name:"vaultacl" help:"Judge Vault ACL policies: what they allow, and what changes."`
+	IAM       iamCmd       `cmd:"" name:"iam" set:"ext=.json" help:"Judge AWS IAM policies: what they allow, and what changes."`
+	VaultACL  vaultaclCmd  `cmd:"" name:"vaultacl" set:"ext=.hcl" help:"Judge Vault ACL policies: what they allow, and what changes."`
 
 	Guard      guardCmd                  `cmd:"" hidden:""`
 	GuardTasks tasksGuardCmd             `cmd:"" hidden:""`
@@ -85,10 +87,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 		}
 	}()
 	var c cli
+	help := stdout
+	if slices.Contains(args, "--mint") {
+		help = stderr // what is on standard output then is run
+	}
 	parser, err := kong.New(&c,
 		kong.Name("valetkey"),
 		kong.Description("Credentials for one task, for minutes, and nothing else."),
-		kong.Writers(stdout, stderr),
+		kong.Writers(help, stderr),
 		kong.Exit(func(code int) { panic(exitPanic(code)) }), //nolint:forbidigo // recovered above
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.UsageOnError(),
@@ -99,12 +105,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 		return exitError
 	}
 	kongcompletion.Register(parser,
-		kongcompletion.WithPredictor("json", complete.PredictFiles("*.json")),
-		kongcompletion.WithPredictor("hcl", complete.PredictFiles("*.hcl")),
+		kongcompletion.WithPredictor("policy", complete.PredictOr(complete.PredictFiles("*.json"), complete.PredictFiles("*.hcl"))),
 	)
 	kctx, err := parser.Parse(args)
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "valetkey: %v\nTry: valetkey --help\n", err)
+		out := output{stderr: stderr}
+		out.say("valetkey: %v\nTry: valetkey --help", err)
 		return exitUsage
 	}
 	if _, ok := kctx.Selected().Target.Addr().Interface().(interface{ markdown() }); c.Output == formatMarkdown && !ok {
@@ -117,7 +123,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 	if err := kctx.Run(&c.globals, out); err != nil {
 		var ue *usageError
 		if errors.As(err, &ue) {
-			_, _ = fmt.Fprintf(stderr, "valetkey: %v\nTry: valetkey %s --help\n", err, kctx.Selected().Path())
+			out.say("valetkey: %v\nTry: valetkey %s --help", err, kctx.Selected().Path())
 			return exitUsage
 		}
 		printError(stderr, err)

@@ -105,7 +105,7 @@ func start(t *testing.T, e *edge) func(args ...string) (code int, stdout, stderr
 func refuse(t *testing.T, r valetkeyv1.ErrorReason, meta map[string]string) error {
 	t.Helper()
 	s, err := status.New(codes.PermissionDenied, "the broker's text").WithDetails(&errdetails.ErrorInfo{
-		Domain: "valetkey.dev", Reason: strings.TrimPrefix(r.String(), "ERROR_REASON_"), Metadata: meta,
+		Domain: valetkeyv1.ErrorDomain, Reason: r.Name(), Metadata: meta,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func TestRequest(t *testing.T) {
 	}
 	grant.State, grant.Needs = valetkeyv1.GrantState_GRANT_STATE_PENDING, []*valetkeyv1.Need{{Group: "sre", Approvals: 2}}
 	for _, more := range [][]string{nil, {"--mint", "--no-receipt-checks"}} {
-		if code, stdout, stderr := call(append(args, more...)...); code != exitNeedsApproval || !strings.Contains(stdout, grantID) || !strings.Contains(stderr, "2 of group sre") {
+		if code, stdout, stderr := call(append(args, more...)...); code != exitNeedsApproval || !strings.Contains(stdout+stderr, grantID) || (stdout == "") != (more != nil) || !strings.Contains(stderr, "2 of group sre") {
 			t.Errorf("pending, %v: exit %d, stdout %q, stderr %q", more, code, stdout, stderr)
 		}
 	}
@@ -217,15 +217,13 @@ func TestRefusals(t *testing.T) {
 		valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL: exitNeedsApproval,
 		valetkeyv1.ErrorReason_ERROR_REASON_DENIED:         exitDenied,
 		valetkeyv1.ErrorReason_ERROR_REASON_FROZEN:         exitDenied,
+		valetkeyv1.ErrorReason_ERROR_REASON_UNPROVEN:       exitDenied,
 		valetkeyv1.ErrorReason_ERROR_REASON_INTERNAL:       exitError,
 	}
 	for value := range valetkeyv1.ErrorReason_name {
 		r := valetkeyv1.ErrorReason(value)
 		if value == 0 {
 			continue
-		}
-		if advice(r) == "" {
-			t.Errorf("%s has no advice", r)
 		}
 		e.request = func(*valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
 			return nil, refuse(t, r, map[string]string{"needs.any": "2"})
@@ -237,7 +235,7 @@ func TestRefusals(t *testing.T) {
 		if c, ok := want[r]; ok && c != code {
 			t.Errorf("%s: exit %d, want %d", r, code, c)
 		}
-		for _, text := range []string{reasonName(r), "the broker's text", "needs.any: 2", "Next: "} {
+		for _, text := range []string{r.Name(), "the broker's text", "needs.any: 2", "Next: " + r.Advice()} {
 			if !strings.Contains(stderr, text) {
 				t.Errorf("%s: stderr %q lacks %q", r, stderr, text)
 			}
@@ -266,7 +264,7 @@ func TestMintFormats(t *testing.T) {
 		t.Errorf("json: %q", stdout)
 	}
 	cred.Kind = &valetkeyv1.Credential_Vault{Vault: &valetkeyv1.VaultCredential{Token: "hvs.x", Address: "http://v"}}
-	if _, stdout, _ := call("mint", grantID, "--no-receipt-checks"); stdout != "export VAULT_ADDR='http://v'\nexport VAULT_TOKEN='hvs.x'\n" {
+	if _, stdout, _ := call("mint", grantID, "--no-receipt-checks"); !strings.Contains(stdout, "export VAULT_ADDR=http://v\nexport VAULT_TOKEN=hvs.x\n") || !strings.Contains(stdout, " VAULT_NAMESPACE ") {
 		t.Errorf("vault: %q", stdout)
 	}
 	cred.Kind = &valetkeyv1.Credential_Vault{Vault: &valetkeyv1.VaultCredential{

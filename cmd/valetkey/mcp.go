@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
+	"strings"
 	"time"
 
-	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/clients/helper/proc"
+	"github.com/valetkey/valetkey/clients/helper/serve"
 	"github.com/valetkey/valetkey/clients/mcp"
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
@@ -19,8 +19,8 @@ type mcpCmd struct {
 	receiptFlags
 
 	Checkpoint string        `help:"Keep the ledger's last checkpoint here, so that a history is refused that was changed while the server did not run." placeholder:"FILE"`
-	HTTP       string        `name:"http" help:"Serve streamable HTTP on this loopback address, such as 127.0.0.1:7411, in place of standard input and output." placeholder:"ADDR"`
-	TokenFile  string        `help:"With --http: the file of the bearer token, mode 0600. It is made where it is missing." placeholder:"FILE"`
+	HTTP       string        `name:"http" help:"Serve streamable HTTP in place of standard input and output: on a Unix socket, unix:///run/user/1000/valetkey-mcp.sock, or for clients that know none on a loopback address, 127.0.0.1:7411." placeholder:"ADDR"`
+	TokenFile  string        `help:"With --http: the file to leave the bearer token in, mode 0600. Each start makes a new token. Required on a loopback address." placeholder:"FILE"`
 	Idle       time.Duration `help:"With --http: end a session, and what it had, that nobody has asked in for so long." default:"1h"`
 	Dir        string        `help:"The folder for profiles and sockets. It is made, and removed at the end. Default: a new one in the system's." placeholder:"DIR"`
 	Approvals  string        `help:"Where people approve, to tell agents: a URL or a name." placeholder:"TEXT"`
@@ -53,12 +53,12 @@ func (c *mcpCmd) Run(ctx context.Context, g *globals, out *output) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	shelf, err := helper.NewShelf(helper.ShelfConfig{Dir: c.Dir, Log: log})
+	shelf, err := serve.NewShelf(serve.ShelfConfig{Dir: c.Dir, Log: log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, shelf.Close()) }()
-	guard, err := helper.StartTasksGuard(g.tasksGuard(shelf.Dir()))
+	guard, err := proc.StartTasksGuard(g.tasksGuard(shelf.Dir()))
 	if err != nil {
 		return err
 	}
@@ -76,16 +76,17 @@ func (c *mcpCmd) Run(ctx context.Context, g *globals, out *output) (err error) {
 
 func (c *mcpCmd) check() error {
 	switch {
-	case c.HTTP != "" && c.TokenFile == "":
-		return &usageError{"--http needs --token-file FILE: who has what is in it may ask"}
+	case c.HTTP != "" && !strings.HasPrefix(c.HTTP, "unix:") && c.TokenFile == "":
+		return &usageError{"--http on a loopback address needs --token-file FILE: who has what is in it may ask"}
 	case c.HTTP == "" && c.TokenFile != "":
 		return &usageError{"--token-file is of --http"}
 	case len(c.Programs) == 0 && (c.RunDir != "" || len(c.RunEnv) > 0):
 		return &usageError{"--run-dir and --run-env are of --run"}
 	}
-	// A number, and no name: what that means is others' to say.
-	if at, err := netip.ParseAddrPort(c.HTTP); c.HTTP != "" && (err != nil || !at.Addr().IsLoopback()) {
-		return &usageError{fmt.Sprintf("--http %q is no loopback address with a port, such as 127.0.0.1:7411", c.HTTP)}
+	if c.HTTP != "" {
+		if err := serve.CheckLocal(c.HTTP); err != nil {
+			return &usageError{"--http " + err.Error()}
+		}
 	}
 	return nil
 }
@@ -99,14 +100,17 @@ func (c *mcpCmd) allowed() *mcp.Run {
 }
 
 func (c *mcpCmd) serve(ctx context.Context, s *mcp.Server, log *slog.Logger) error {
-	token, err := mcp.ReadToken(c.TokenFile)
-	if err != nil {
-		return err
-	}
-	lis, err := net.Listen("tcp", c.HTTP)
+	lis, err := serve.ListenLocal(c.HTTP)
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", c.HTTP, err)
 	}
-	log.InfoContext(ctx, "serving MCP", slog.String("url", "http://"+lis.Addr().String()+mcp.MCPPath), slog.String("token_file", c.TokenFile))
+	// The address is ours by now: whoever else had it would be sent the token.
+	token := ""
+	if c.TokenFile != "" {
+		if token, err = mcp.NewToken(c.TokenFile); err != nil {
+			return errors.Join(fmt.Errorf("leaving the token: %w", err), lis.Close())
+		}
+	}
+	log.InfoContext(ctx, "serving MCP", slog.String("address", c.HTTP), slog.String("url", lis.URL(mcp.MCPPath)), slog.String("token_file", c.TokenFile))
 	return s.ServeHTTP(ctx, lis, mcp.HTTPConfig{Token: token, Idle: c.Idle})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
@@ -40,7 +41,7 @@ func (c *grantsCmd) Run(ctx context.Context, g *globals, out *output) error {
 		rows := [][]string{{"GRANT", "STATE", "TIER", "SCOPE", "PARAMETERS", "AGENT", "EXPIRES"}}
 		for _, g := range all.GetGrants() {
 			rows = append(rows, []string{
-				g.GetId(), stateName(g.GetState()), tierName(g.GetTier()), g.GetScope(),
+				g.GetId(), g.GetState().Word(), g.GetTier().Word(), g.GetScope(),
 				valuesText(g.GetParameters()), g.GetAgentSpiffeId(), when(g.GetExpiresAt()),
 			})
 		}
@@ -72,11 +73,20 @@ func (c *grantsCmd) pages(ctx context.Context, cl *valetkey.Client) (*valetkeyv1
 }
 
 type revokeCmd struct {
-	ID    string `arg:"" help:"A grant's or a task's id."`
+	ID    string `arg:"" optional:"" help:"A grant's or a task's id."`
+	Agent string `placeholder:"SPIFFE_ID" xor:"whose" help:"All grants of one agent, or those that one delegate asked for."`
+	Path  string `placeholder:"PREFIX" xor:"whose" help:"All grants of agents at or below a path, such as spiffe://example.org/agent/alice, or of a trust domain."`
+	Owner string `placeholder:"NAME" xor:"whose" help:"All grants of one person's agents: those with this name where their path has the {user}."`
 	Cause string `required:"" help:"Why, for the record."`
 }
 
 func (c *revokeCmd) Run(ctx context.Context, g *globals, out *output) error {
+	if many := c.Agent + c.Path + c.Owner; (many == "") == (c.ID == "") {
+		return &usageError{"name one grant or task by its id, or whose grants with one of --agent, --path and --owner"}
+	}
+	if c.ID == "" {
+		return c.many(ctx, g, out)
+	}
 	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
 		if strings.HasPrefix(c.ID, "task_") {
 			resp, err := cl.Operator.RevokeTask(ctx, &valetkeyv1.RevokeTaskRequest{IdempotencyKey: valetkey.NewIdempotencyKey(), TaskId: c.ID, Cause: c.Cause})
@@ -99,13 +109,62 @@ func (c *revokeCmd) Run(ctx context.Context, g *globals, out *output) error {
 	})
 }
 
+// many ends all grants of whom the flags name.
+func (c *revokeCmd) many(ctx context.Context, g *globals, out *output) error {
+	req := &valetkeyv1.RevokeGrantsRequest{IdempotencyKey: valetkey.NewIdempotencyKey(), Cause: c.Cause}
+	switch {
+	case c.Agent != "":
+		req.Whose = &valetkeyv1.RevokeGrantsRequest_AgentSpiffeId{AgentSpiffeId: c.Agent}
+	case c.Path != "":
+		req.Whose = &valetkeyv1.RevokeGrantsRequest_Path{Path: c.Path}
+	default:
+		req.Whose = &valetkeyv1.RevokeGrantsRequest_Owner{Owner: c.Owner}
+	}
+	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
+		resp, err := untilFinished(out, func() (*valetkeyv1.RevokeGrantsResponse, error) { return cl.Operator.RevokeGrants(ctx, req) })
+		if err != nil {
+			return err
+		}
+		if out.json() {
+			return out.message(resp)
+		}
+		return out.table([][]string{{"revoked", grantsText(resp)}})
+	})
+}
+
+// unfinished is an answer that can come before all is done.
+type unfinished interface {
+	GetEndedGrants() int64
+	GetUnfinished() bool
+}
+
+// untilFinished repeats a call, which takes as long as the broker waits, until all that it
+// ordered is done. What was ordered goes on if this ends early.
+func untilFinished[R unfinished](out *output, call func() (R, error)) (R, error) {
+	for {
+		resp, err := call()
+		if err != nil || !resp.GetUnfinished() {
+			return resp, err
+		}
+		out.say("%s ended so far", grantsText(resp))
+	}
+}
+
+func grantsText(r unfinished) string {
+	if r.GetEndedGrants() == 1 {
+		return "1 grant"
+	}
+	return fmt.Sprintf("%d grants", r.GetEndedGrants())
+}
+
 type freezeCmd struct {
-	Agent string `arg:"" help:"The agent's SPIFFE ID."`
-	Cause string `required:"" help:"Why, for the record."`
+	Agent    string `arg:"" help:"The SPIFFE ID of an agent, a delegate or an approver, or a path above such."`
+	KeepLive bool   `help:"Only stop what is minted from here on: leave the grants that there are to their deadlines."`
+	Cause    string `required:"" help:"Why, for the record."`
 }
 
 func (c *freezeCmd) Run(ctx context.Context, g *globals, out *output) error {
-	return setFreeze(ctx, g, out, c.Agent, c.Cause, true)
+	return setFreeze(ctx, g, out, &valetkeyv1.SetFreezeRequest{AgentSpiffeId: c.Agent, Cause: c.Cause, Frozen: true, KeepLive: c.KeepLive})
 }
 
 type unfreezeCmd struct {
@@ -114,25 +173,25 @@ type unfreezeCmd struct {
 }
 
 func (c *unfreezeCmd) Run(ctx context.Context, g *globals, out *output) error {
-	return setFreeze(ctx, g, out, c.Agent, c.Cause, false)
+	return setFreeze(ctx, g, out, &valetkeyv1.SetFreezeRequest{AgentSpiffeId: c.Agent, Cause: c.Cause})
 }
 
-func setFreeze(ctx context.Context, g *globals, out *output, agent, cause string, frozen bool) error {
+func setFreeze(ctx context.Context, g *globals, out *output, req *valetkeyv1.SetFreezeRequest) error {
+	req.IdempotencyKey = valetkey.NewIdempotencyKey()
 	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
-		resp, err := cl.Operator.SetFreeze(ctx, &valetkeyv1.SetFreezeRequest{
-			IdempotencyKey: valetkey.NewIdempotencyKey(), AgentSpiffeId: agent, Frozen: frozen, Cause: cause,
-		})
+		resp, err := untilFinished(out, func() (*valetkeyv1.SetFreezeResponse, error) { return cl.Operator.SetFreeze(ctx, req) })
 		if err != nil {
 			return err
 		}
 		if out.json() {
 			return out.message(resp)
 		}
-		state := "may ask again"
-		if frozen {
-			state = "frozen"
+		rows := [][]string{{"agent", clean(req.GetAgentSpiffeId())}, {"state", "may ask again"}}
+		if req.GetFrozen() {
+			rows[1][1] = "frozen"
+			rows = append(rows, []string{"revoked", grantsText(resp)})
 		}
-		return out.table([][]string{{"agent", clean(agent)}, {"state", state}})
+		return out.table(rows)
 	})
 }
 

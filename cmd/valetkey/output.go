@@ -1,19 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
+	"unicode/utf16"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+	"github.com/valetkey/valetkey/scopes/plaintext"
 )
 
 // The values of --output.
@@ -30,9 +32,16 @@ type output struct {
 
 func (o *output) json() bool { return o.format == formatJSON }
 
-// say tells people something that is not the result.
+// say tells people something that is not the result. Whoever wrote what is in it, it
+// drives no terminal.
 func (o *output) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(o.stderr, format+"\n", args...)
+	_, _ = fmt.Fprintln(o.stderr, plaintext.CleanProse(fmt.Sprintf(format, args...)))
+}
+
+// aside is this output with results among what is said: for a command whose result
+// programs run, where there is none.
+func (o *output) aside() *output {
+	return &output{format: o.format, stdout: o.stderr, stderr: o.stderr}
 }
 
 // message prints a wire message as indented JSON with the proto's names.
@@ -46,23 +55,48 @@ func (o *output) message(m proto.Message) error {
 }
 
 // value prints any value as indented JSON.
-func (o *output) value(v any) error {
-	enc := json.NewEncoder(o.stdout)
-	enc.SetIndent("", "  ")
+func (o *output) value(v any) error { return o.encode(v, "  ") }
+
+// encode prints any value as JSON on one line, or indented. What nobody sees is escaped,
+// as JSON can: a terminal may be what reads it.
+func (o *output) encode(v any, indent string) error {
+	var raw bytes.Buffer
+	enc := json.NewEncoder(&raw)
+	enc.SetIndent("", indent)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("encoding: %w", err)
+	}
+	var b strings.Builder
+	for _, r := range raw.String() {
+		switch {
+		case r == '\n' || plaintext.Visible(r):
+			b.WriteRune(r)
+		case r < 0x10000:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			hi, lo := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, hi, lo)
+		}
+	}
+	if _, err := io.WriteString(o.stdout, b.String()); err != nil {
 		return fmt.Errorf("printing: %w", err)
 	}
 	return nil
 }
 
-// table prints rows in columns.
+// table prints rows in columns. Cells drive no terminal and begin no line, whoever wrote
+// what is in them.
 func (o *output) table(rows [][]string) error { return printTable(o.stdout, rows) }
 
 func printTable(to io.Writer, rows [][]string) error {
 	w := tabwriter.NewWriter(to, 0, 4, 2, ' ', 0)
 	for _, r := range rows {
-		if _, err := fmt.Fprintln(w, strings.Join(r, "\t")); err != nil {
+		cells := make([]string, len(r))
+		for i, cell := range r {
+			cells[i] = clean(cell)
+		}
+		if _, err := fmt.Fprintln(w, strings.Join(cells, "\t")); err != nil {
 			return fmt.Errorf("printing: %w", err)
 		}
 	}
@@ -72,14 +106,6 @@ func printTable(to io.Writer, rows [][]string) error {
 	return nil
 }
 
-func tierName(t valetkeyv1.Tier) string {
-	return strings.ToLower(strings.TrimPrefix(t.String(), "TIER_"))
-}
-
-func stateName(s valetkeyv1.GrantState) string {
-	return strings.ToLower(strings.TrimPrefix(s.String(), "GRANT_STATE_"))
-}
-
 func when(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "-"
@@ -87,24 +113,7 @@ func when(t *timestamppb.Timestamp) string {
 	return t.AsTime().UTC().Format(time.RFC3339)
 }
 
-func needsText(needs []*valetkeyv1.Need) string {
-	var out []string
-	for _, n := range needs {
-		out = append(out, fmt.Sprintf("%d of group %s", n.GetApprovals(), clean(n.GetGroup())))
-	}
-	return strings.Join(out, ", ")
-}
+func needsText(needs []*valetkeyv1.Need) string { return clean(valetkeyv1.NeedsText(needs)) }
 
-// clean keeps text that others wrote from driving the reader's terminal, and from being read in another order than it
-// is in: control characters become spaces, and invisible ones U+FFFD.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
-			return ' '
-		case unicode.Is(unicode.Cf, r):
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
-}
+// clean is text that others wrote, for a terminal.
+func clean(s string) string { return plaintext.Clean(s) }

@@ -39,7 +39,7 @@ func (m *meddler) Invoke(ctx context.Context, method string, args, reply any, op
 // without somebody in between: what is not proven to be on the record is not printed.
 func TestReceipts(t *testing.T) {
 	t.Setenv("VALETKEY_LEDGER_KEY", "")
-	h := brokertest.New(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 600_000, Burst: 10_000}})
+	h := brokertest.NewRunning(t, brokertest.Config{Guard: guard.Config{RatePerMinute: 600_000, Burst: 10_000}})
 	between := &meddler{ClientConnInterface: h.Dial(brokertest.Agent)}
 	ask := asWho(t, between)
 	call := func(args ...string) (int, string, string) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,7 +15,6 @@ import (
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 	"github.com/valetkey/valetkey/scopes"
 	"github.com/valetkey/valetkey/scopes/iam"
-	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
 // scopeQuery are the arguments of the commands that ask about a request and make none.
@@ -25,8 +23,9 @@ type scopeQuery struct {
 	Params      []string      `arg:"" optional:"" name:"k=v" help:"Parameters. Repeat a name for a list."`
 	TTL         time.Duration `help:"The life wished for. Default: the scope's."`
 	Version     string        `name:"scope-version" help:"The version to insist on."`
-	Environment string        `help:"The task's environment to suppose."`
+	Environment string        `help:"The environment that the task says it is for."`
 	Catalog     string        `help:"Ask this catalog folder, or REV:PATH of a git repository, and no broker." placeholder:"DIR"`
+	Dialect     string        `help:"With --catalog: what enforces the role: aws, minio, radosgw or versitygw. Default: each that could; where they differ, \"can\" says unknown. A broker knows its roles." placeholder:"DIALECT"`
 	Agent       string        `help:"With --catalog: the agent to suppose, for the policies beside the catalog." placeholder:"SPIFFE-ID"`
 }
 
@@ -34,8 +33,9 @@ type scopeQuery struct {
 type forecast struct {
 	*valetkeyv1.ExplainScopeResponse
 
-	permissions scopes.Permissions
-	decided     bool // whether policies were asked
+	permissions scopes.Permissions   // the first of each
+	each        []scopes.Permissions // for each enforcer that the role could have; a broker has one
+	decided     bool                 // whether policies were asked
 }
 
 // ask puts the query to the broker or to the catalog.
@@ -46,8 +46,11 @@ func (q *scopeQuery) ask(ctx context.Context, g *globals) (*forecast, error) {
 	}
 	f := &forecast{decided: q.Catalog == "" || q.Agent != ""}
 	if q.Catalog != "" {
-		f.ExplainScopeResponse, err = q.offline(ctx, params)
+		f.ExplainScopeResponse, f.each, err = q.offline(ctx, params)
 	} else {
+		if q.Dialect != "" {
+			return nil, &usageError{"--dialect goes with --catalog; a broker knows what enforces its roles"}
+		}
 		if q.Agent != "" {
 			return nil, &usageError{"--agent goes with --catalog; a broker asks for the agent that you are"}
 		}
@@ -56,8 +59,13 @@ func (q *scopeQuery) ask(ctx context.Context, g *globals) (*forecast, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.permissions, err = readPermissions(f.GetPermissions())
-	return f, err
+	if f.permissions, err = scopes.ParsePermissions([]byte(f.GetPermissions())); err != nil {
+		return nil, err
+	}
+	if f.each == nil {
+		f.each = []scopes.Permissions{f.permissions}
+	}
+	return f, nil
 }
 
 func (q *scopeQuery) online(ctx context.Context, g *globals, f *forecast) error {
@@ -73,40 +81,61 @@ func (q *scopeQuery) online(ctx context.Context, g *globals, f *forecast) error 
 	})
 }
 
-// offline answers as the broker would, from files.
-func (q *scopeQuery) offline(ctx context.Context, params map[string][]string) (*valetkeyv1.ExplainScopeResponse, error) {
+// offline answers as the broker would, from files: for every enforcer that the role could have, the first in the answer.
+func (q *scopeQuery) offline(ctx context.Context, params map[string][]string) (*valetkeyv1.ExplainScopeResponse, []scopes.Permissions, error) {
 	cat, err := openCatalog(ctx, q.Catalog)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	r, err := cat.Resolve(scopes.Query{Scope: q.Scope, Version: q.Version, Params: params, TTL: q.TTL})
+	dialect, err := dialectFlag(q.Dialect)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	perms, err := r.Permissions().Canonical()
+	rs, err := cat.ResolveAll(scopes.Query{Scope: q.Scope, Version: q.Version, Params: params, TTL: q.TTL, Dialect: dialect})
 	if err != nil {
-		return nil, fmt.Errorf("printing permissions: %w", err)
+		return nil, nil, err
+	}
+	var each []scopes.Permissions
+	for _, r := range rs {
+		each = append(each, r.Permissions())
+	}
+	r := rs[0]
+	perms, err := each[0].Canonical()
+	if err != nil {
+		return nil, nil, fmt.Errorf("printing permissions: %w", err)
 	}
 	s := r.Scope()
 	out := &valetkeyv1.ExplainScopeResponse{
 		Scope: &valetkeyv1.Scope{
 			Name: s.Name(), Version: s.Version(), Description: s.Description(), Provider: string(s.Provider()),
-			DefaultTtl: durationpb.New(s.DefaultTTL()), MaxTtl: durationpb.New(s.MaxTTL()), Tier: wireTier(s.Tier()),
+			DefaultTtl: durationpb.New(s.DefaultTTL()), MaxTtl: durationpb.New(s.MaxTTL()), Tier: valetkeyv1.TierOf(s.Tier().String()),
 		},
-		Tier: wireTier(r.Tier()), TierReasons: r.TierReasons(), Permissions: string(perms), Ttl: durationpb.New(r.TTL()),
+		Tier: valetkeyv1.TierOf(r.Tier().String()), TierReasons: r.TierReasons(), Permissions: string(perms), Ttl: durationpb.New(r.TTL()),
 		SourceCidrs: s.SourceCIDRs(), Regions: s.Regions(),
 	}
-	if p := r.Permissions().AWS; p != nil {
-		size, err := s.BoundSize(*p)
+	if p := each[0]; p.AWS != nil {
+		size, err := s.BoundSize(p.Dialect, *p.AWS)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		out.PolicySize, out.PolicyLimit = int32(size), iam.MaxSize //nolint:gosec // Resolve keeps it under the limit
 	}
 	if q.Agent == "" {
-		return out, nil
+		return out, each, nil
 	}
-	return out, q.rehearse(cat, r, out)
+	return out, each, q.rehearse(cat, r, out)
+}
+
+// dialectFlag reads --dialect; empty is none.
+func dialectFlag(name string) (iam.Dialect, error) {
+	if name == "" {
+		return "", nil
+	}
+	d, err := iam.ParseDialect(name)
+	if err != nil {
+		return "", &usageError{err.Error()}
+	}
+	return d, nil
 }
 
 // rehearse asks the policies beside the catalog, with the default floor.
@@ -130,37 +159,4 @@ func (q *scopeQuery) rehearse(cat *scopes.Catalog, r scopes.Request, out *valetk
 		out.Needs = append(out.Needs, &valetkeyv1.Need{Group: n.Group, Approvals: int32(n.Approvals)}) //nolint:gosec // a small number
 	}
 	return nil
-}
-
-func wireTier(t scopes.Tier) valetkeyv1.Tier {
-	switch t {
-	case scopes.TierRead:
-		return valetkeyv1.Tier_TIER_READ
-	case scopes.TierWrite:
-		return valetkeyv1.Tier_TIER_WRITE
-	case scopes.TierDestructive:
-		return valetkeyv1.Tier_TIER_DESTRUCTIVE
-	case scopes.TierAdmin:
-		return valetkeyv1.Tier_TIER_ADMIN
-	case scopes.TierUnspecified:
-	}
-	return valetkeyv1.Tier_TIER_UNSPECIFIED
-}
-
-// readPermissions reads what scopes.Permissions.Canonical prints.
-func readPermissions(text string) (scopes.Permissions, error) {
-	var p struct {
-		AWS       *iam.Policy     `json:"aws"`
-		Vault     []vaultacl.Rule `json:"vault"`
-		VaultRead string          `json:"vault_read"`
-		VaultWrap bool            `json:"vault_wrap"`
-	}
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return scopes.Permissions{}, fmt.Errorf("reading the permissions: %w", err)
-	}
-	out := scopes.Permissions{AWS: p.AWS, Vault: p.Vault, VaultRead: p.VaultRead, VaultWrap: p.VaultWrap}
-	if _, err := out.Canonical(); err != nil {
-		return scopes.Permissions{}, fmt.Errorf("reading the permissions: %w", err)
-	}
-	return out, nil
 }

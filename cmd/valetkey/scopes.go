@@ -22,7 +22,7 @@ func (c *scopesCmd) Run(ctx context.Context, g *globals, out *output) error {
 		rows := [][]string{{"SCOPE", "PROVIDER", "TIER", "TTL", "MAX", "PARAMETERS", "DESCRIPTION"}}
 		for _, s := range resp.GetScopes() {
 			rows = append(rows, []string{
-				s.GetName(), s.GetProvider(), tierName(s.GetTier()), s.GetDefaultTtl().AsDuration().String(),
+				s.GetName(), s.GetProvider(), s.GetTier().Word(), s.GetDefaultTtl().AsDuration().String(),
 				s.GetMaxTtl().AsDuration().String(), parameterText(s.GetParameters()), clean(s.GetDescription()),
 			})
 		}

@@ -13,7 +13,10 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/valetkey/valetkey/clients/helper"
+	"github.com/valetkey/valetkey/clients/helper/files"
+	"github.com/valetkey/valetkey/clients/helper/proc"
+	"github.com/valetkey/valetkey/clients/helper/serve"
+	"github.com/valetkey/valetkey/clients/helper/session"
 	"github.com/valetkey/valetkey/clients/valetkey"
 )
 
@@ -33,7 +36,7 @@ func (e *statusError) Error() string {
 func (e *statusError) Unwrap() error { return e.err }
 
 // scopeFlags reads "--scope NAME k=v...", any number of times.
-type scopeFlags []helper.ScopeSpec
+type scopeFlags []serve.ScopeSpec
 
 // Decode implements kong.MapperValue: it takes the name, and what follows of the
 // form k=v.
@@ -42,7 +45,7 @@ func (f *scopeFlags) Decode(ctx *kong.DecodeContext) error {
 	if err := ctx.Scan.PopValueInto("scope", &name); err != nil {
 		return err
 	}
-	spec := helper.ScopeSpec{Scope: name, Params: valetkey.Params{}}
+	spec := serve.ScopeSpec{Scope: name, Params: valetkey.Params{}}
 	if as, scope, ok := strings.Cut(name, "="); ok {
 		spec.Name, spec.Scope = as, scope
 	}
@@ -63,7 +66,7 @@ type sessionFlags struct {
 	receiptFlags
 
 	Scope       scopeFlags    `required:"" placeholder:"NAME k=v..." help:"A scope and its parameters. Repeat it for more; PROFILE=NAME names its AWS profile."`
-	Environment string        `required:"" short:"e" help:"Where, such as production. Policies may read it."`
+	Environment string        `required:"" short:"e" help:"Where, such as production. It is a claim: policies may ask more for it, and allow nothing for it."`
 	Purpose     string        `help:"Why, for people. Default: the command."`
 	OnBehalfOf  string        `name:"on-behalf-of" help:"Who asked for it."`
 	TTL         time.Duration `help:"The life wished for. Default: the scope's. A credential is renewed for as long as the command runs."`
@@ -77,10 +80,10 @@ type sessionFlags struct {
 }
 
 // kube is the cluster that the command finds; nil for none.
-func (f *sessionFlags) kube() (*helper.KubeCluster, error) {
+func (f *sessionFlags) kube() (*files.KubeCluster, error) {
 	switch {
 	case f.KubeServer != "":
-		return &helper.KubeCluster{
+		return &files.KubeCluster{
 			Server: f.KubeServer, CertificateAuthority: f.KubeCA, Namespace: f.KubeNamespace, EKSCluster: f.EKSCluster, Region: f.EKSRegion,
 		}, nil
 	case f.KubeCA+f.KubeNamespace+f.EKSCluster+f.EKSRegion != "":
@@ -91,7 +94,7 @@ func (f *sessionFlags) kube() (*helper.KubeCluster, error) {
 
 // run runs a command in a session of its own. hello is said first; empty for nothing.
 func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []string, hello string) (err error) {
-	cmd := helper.Command{Args: args, Stdin: os.Stdin, Stdout: out.stdout, Stderr: out.stderr}
+	cmd := proc.Command{Args: args, Stdin: os.Stdin, Stdout: out.stdout, Stderr: out.stderr}
 	// Nothing is asked for a command that cannot run.
 	if _, err := cmd.Find(); err != nil {
 		code, err := cmd.Run(ctx)
@@ -124,9 +127,9 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 			out.say("valetkey: %s waits for %s, until %s. They say: valetkey approve %s", scope, clean(needsText(g.Info().GetNeeds())), when(g.Info().GetDecideBy()), clean(g.ID()))
 		}
 	}
-	s, err := helper.Open(limited, helper.SessionConfig{
+	s, err := session.Open(limited, session.Config{
 		Client: client, Task: valetkey.TaskSpec{Purpose: f.Purpose, Environment: f.Environment, OnBehalfOf: f.OnBehalfOf}, Scopes: f.Scope,
-		Kube: kube, Guard: g.guard, Pending: pending,
+		Kube: kube, Guard: g.sessionGuard, Pending: pending,
 	})
 	if err != nil {
 		return unapproved(ctx, err, last.Load(), f.Wait)
@@ -134,6 +137,9 @@ func (f *sessionFlags) run(ctx context.Context, g *globals, out *output, args []
 	defer func() { err = tidied(out.stderr, err, s.Close()) }()
 	if hello != "" {
 		out.say("%s", hello)
+	}
+	if cmd.Args, err = s.Start(args); err != nil {
+		return err
 	}
 	cmd.Environ, cmd.Started = s.Environ(os.Environ()), s.Guard
 	code, err := cmd.Run(ctx)
@@ -166,7 +172,8 @@ func tidied(stderr io.Writer, err, left error) error {
 	if left == nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(stderr, "valetkey: closing the task: %v\nNext: nothing, if the credentials may live to their deadlines; else an operator revokes the task.\n", left)
+	out := output{stderr: stderr}
+	out.say("valetkey: closing the task: %v\nNext: nothing, if the credentials may live to their deadlines; else an operator revokes the task.", left)
 	return err
 }
 
@@ -195,6 +202,9 @@ func (c *shellCmd) Run(ctx context.Context, g *globals, out *output) error {
 	shell := os.Getenv("SHELL")
 	if shell == "" {
 		shell = "/bin/sh"
+	}
+	if err := session.CheckShell(shell); err != nil {
+		return &usageError{err.Error()}
 	}
 	return c.run(ctx, g, out, []string{shell}, "valetkey: this shell has the task's credentials, and exit ends them.")
 }

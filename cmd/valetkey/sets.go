@@ -2,21 +2,19 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/valetkey/valetkey/scopes/tier"
+	"github.com/valetkey/valetkey/scopes/verdict"
 )
 
-// What the commands that treat policies as sets leave with, beside exitOK,
-// exitError and exitUsage.
-const (
-	exitNo      = exitDenied        // not covered, not allowed, something gained
-	exitUnknown = exitNeedsApproval // neither could be shown
-	exitHarmful = exitNeedsApproval // something gained that can destroy or administer
-)
+// exitNo is what a question leaves with that is answered no: not covered, not
+// allowed, something gained or found.
+const exitNo = exitDenied
 
 // answerError is an answer that leaves with a code of its own. Its text is
 // empty where standard output has said all.
@@ -33,6 +31,53 @@ func answer(code int) error {
 		return nil
 	}
 	return &answerError{code: code}
+}
+
+// answerOf is the answer to a question with three answers.
+func answerOf(a verdict.Answer) error {
+	switch a {
+	case verdict.Yes:
+		return nil
+	case verdict.No:
+		return answer(exitNo)
+	case verdict.Unknown:
+	}
+	return answer(exitUnknown)
+}
+
+// gain is what counts of a thing that was gained.
+type gain struct {
+	tier  tier.Tier
+	known bool // false for a doubt
+}
+
+// failOn says which gains matter.
+type failOn struct {
+	FailOn string `name:"fail-on" enum:"read,write,destructive,admin" default:"read" placeholder:"TIER" help:"Leave with 0 where all that is gained is of a lower tier: read, write, destructive or admin. Default: any gain counts."`
+}
+
+// answer says whether nothing was gained that matters. Where something may be
+// missing, or all that was gained is doubts, that is unknown.
+func (f failOn) answer(gains []gain, complete bool) error {
+	got := verdict.Yes
+	if !complete {
+		got = verdict.Unknown
+	}
+	for _, g := range gains {
+		switch {
+		case max(g.tier, tier.Read) < tier.Parse(f.FailOn):
+		case g.known:
+			return answer(exitNo)
+		default:
+			got = verdict.Unknown
+		}
+	}
+	return answerOf(got)
+}
+
+// missing says which flag a request by flags lacks.
+func missing(flag string) error {
+	return &usageError{flag + " is missing; cases on standard input take no flags of a request"}
 }
 
 // textFile is a file that was read, with the name to call it by.
@@ -77,19 +122,6 @@ func readSet(path, ext string) ([]textFile, error) {
 		out = append(out, textFile{n, data})
 	}
 	return out, nil
-}
-
-// readPair reads the two sides of a comparison; one of them can be standard
-// input.
-func readPair[T any](a, b string, read func(path string) (T, error)) (x, y T, err error) {
-	if a == "-" && b == "-" {
-		return x, y, &usageError{"only one side can be standard input"}
-	}
-	if x, err = read(a); err != nil {
-		return x, y, err
-	}
-	y, err = read(b)
-	return x, y, err
 }
 
 // formatFiles prints each file as format has it, or writes it back, or tells
@@ -137,15 +169,10 @@ func (o *output) formatFiles(paths []string, ext string, write, check bool, form
 
 // line prints a value as one line of JSON.
 func (o *output) line(v any) error {
-	enc := json.NewEncoder(o.stdout)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("printing: %w", err)
-	}
-	return nil
+	return o.encode(v, "")
 }
 
-// printf prints a piece of the result.
+// printf prints a piece of the result: a policy as it is, and others' words only clean.
 func (o *output) printf(format string, args ...any) error {
 	if _, err := fmt.Fprintf(o.stdout, format, args...); err != nil {
 		return fmt.Errorf("printing: %w", err)

@@ -16,7 +16,7 @@ type taskCmd struct {
 
 type taskOpenCmd struct {
 	Purpose     string `arg:"" help:"Why, for people."`
-	Environment string `required:"" short:"e" help:"Where, such as production. Policies may read it."`
+	Environment string `required:"" short:"e" help:"Where, such as production. It is a claim: policies may ask more for it, and allow nothing for it."`
 	OnBehalfOf  string `name:"on-behalf-of" help:"Who asked for it."`
 }
 
@@ -32,7 +32,7 @@ func (c *taskOpenCmd) Run(ctx context.Context, g *globals, out *output) error {
 			return out.message(resp)
 		}
 		// The id alone, so that TASK=$(valetkey task open ...) works.
-		if _, err := fmt.Fprintln(out.stdout, resp.GetTask().GetId()); err != nil {
+		if _, err := fmt.Fprintln(out.stdout, clean(resp.GetTask().GetId())); err != nil {
 			return fmt.Errorf("printing: %w", err)
 		}
 		return nil

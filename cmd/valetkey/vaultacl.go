@@ -1,29 +1,37 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"reflect"
 	"strings"
 	"time"
+
+	"github.com/hashicorp/hcl/hcl/printer"
 
 	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
 type vaultaclCmd struct {
-	Simulate vaultaclSimulateCmd `cmd:"" help:"Say whether requests pass: one by flags, or one a line of JSON on standard input."`
-	Cover    vaultaclCoverCmd    `cmd:"" help:"Say whether A allows all that B allows. Leaves with 0 for yes, 3 for no, 4 for unknown."`
-	Diff     vaultaclDiffCmd     `cmd:"" help:"Say what is gained and lost from A to B. Leaves with 0 if nothing is gained, 3 if something is, 4 if that can destroy or administer."`
-	Explain  vaultaclExplainCmd  `cmd:"" help:"Show rules with their tiers, or what decides about one path."`
-	Fmt      vaultaclFmtCmd      `cmd:"" help:"Check policy files and print them in one form."`
+	family[[]vaultacl.Policy, aclSimulate, aclCompare, aclExplain, aclFmt]
 }
 
-// readACL reads the policies of one token.
-func readACL(path string) ([]vaultacl.Policy, error) {
-	files, err := readSet(path, ".hcl")
-	if err != nil {
-		return nil, err
-	}
+var (
+	_ simulator                   = aclSimulate{}
+	_ comparer[[]vaultacl.Policy] = aclCompare{}
+	_ explainer                   = aclExplain{}
+	_ formatter                   = aclFmt{}
+)
+
+// aclFiles is Vault's ACL as a language of files.
+type aclFiles struct{}
+
+func (aclFiles) ext() string { return ".hcl" }
+
+func (aclFiles) read(files []textFile) ([]vaultacl.Policy, error) {
 	var out []vaultacl.Policy
 	for _, f := range files {
 		p, err := vaultacl.Parse(f.data)
@@ -36,108 +44,183 @@ func readACL(path string) ([]vaultacl.Policy, error) {
 	return out, nil
 }
 
-// aclRequest is the JSON form of a request.
-type aclRequest struct {
-	Operation vaultacl.Operation `json:"operation"`
-	Path      string             `json:"path"`
-	Data      map[string]any     `json:"data,omitempty"`
-	WrapTTL   string             `json:"wrap_ttl,omitempty"`
-	Sudo      bool               `json:"sudo,omitempty"`
-	Given     map[string]string  `json:"given,omitempty"` // values of templates, by selector
+type aclCompare struct {
+	aclFiles
+
+	Budget int `help:"How many kinds of paths to look at." default:"200000"`
 }
 
-func wireRequest(r vaultacl.Request, given map[string]string) aclRequest {
-	out := aclRequest{Operation: r.Operation, Path: r.Path, Data: r.Data, Sudo: r.Sudo, Given: given}
-	if r.WrapTTL > 0 {
-		out.WrapTTL = r.WrapTTL.String()
+func (c aclCompare) cover(a, b []vaultacl.Policy) (coverage, error) {
+	got := vaultacl.CoversWithin(c.Budget, a, b)
+	res := coverage{Answer: got.Answer, Why: got.Why}
+	if got.Witness != nil {
+		res.Witness, res.A, res.B = got.Witness, vaultacl.Allows(a, *got.Witness), vaultacl.Allows(b, *got.Witness)
+	}
+	return res, nil
+}
+
+func (c aclCompare) diff(a, b []vaultacl.Policy) (delta, error) {
+	d := vaultacl.DiffWithin(c.Budget, a, b)
+	return delta{aclChanges(d.Gained), aclChanges(d.Lost), d.Tier(), d.Complete, d.Why}, nil
+}
+
+func aclChanges(in []vaultacl.Change) []change {
+	out := []change{}
+	for _, c := range in {
+		example := c.Why
+		if c.Known {
+			example = c.Witness.String()
+		}
+		out = append(out, change{gain: gain{c.Tier, c.Known}, value: c, what: c.What(), example: example, where: refsText(c.Rules)})
 	}
 	return out
 }
 
-// request checks what was asked.
-func (r aclRequest) request() (vaultacl.Request, error) {
-	out := vaultacl.Request{Operation: r.Operation, Path: r.Path, Data: r.Data, Sudo: r.Sudo}
-	if !slices.Contains(vaultacl.Operations(), r.Operation) {
-		return out, &usageError{fmt.Sprintf("the operation %q is none of %v", r.Operation, vaultacl.Operations())}
+func refsText(refs []vaultacl.Ref) string { return strings.Trim(fmt.Sprint(refs), "[]") }
+
+// given is what is supposed of the caller.
+type given struct {
+	Given map[string]string `help:"What a template is filled with, such as identity.entity.id=ID; a + or * in it counts as Vault 1.21 reads it." placeholder:"SELECTOR=VALUE"`
+}
+
+type aclSimulate struct {
+	aclFiles
+	given
+
+	Operation string        `help:"The operation: create, read, update, delete, list, patch or recover. Default: read."`
+	Path      string        `help:"The path, without v1/. Without a request by flags, cases are read from standard input."`
+	Data      string        `help:"The parameters, as a JSON object." placeholder:"JSON"`
+	WrapTTL   time.Duration `name:"wrap-ttl" help:"The life asked for of a wrapping token."`
+	Sudo      bool          `help:"Suppose that Vault protects the path, so that sudo is needed."`
+}
+
+func (c aclSimulate) asked() (bool, error) {
+	if c.Path == "" && (c.Operation+c.Data != "" || c.WrapTTL != 0 || c.Sudo || len(c.Given) > 0) {
+		return false, missing("--path")
 	}
-	if r.Path == "" {
-		return out, &usageError{"a request without a path"}
+	return c.Path != "", nil
+}
+
+func (c aclSimulate) open(files []textFile) (func([]byte) (judgement, error), error) {
+	set, err := c.read(files)
+	if err != nil {
+		return nil, err
 	}
-	if r.Operation == vaultacl.OpList && !strings.HasSuffix(out.Path, "/") {
-		out.Path += "/" // as Vault's server does
-	}
-	if r.WrapTTL != "" {
-		var err error
-		if out.WrapTTL, err = time.ParseDuration(r.WrapTTL); err != nil || out.WrapTTL <= 0 {
-			return out, &usageError{fmt.Sprintf("the wrapping's life %q is no duration", r.WrapTTL)}
+	asked := vaultacl.Case{Request: vaultacl.Request{
+		Operation: vaultacl.Operation(cmp.Or(c.Operation, "read")), Path: c.Path, WrapTTL: c.WrapTTL, Sudo: c.Sudo, Given: c.Given,
+	}}
+	if c.Data != "" {
+		dec := json.NewDecoder(strings.NewReader(c.Data))
+		dec.UseNumber()
+		if err := dec.Decode(&asked.Request.Data); err != nil || asked.Request.Data == nil {
+			return nil, &usageError{fmt.Sprintf("--data is no JSON object: %v", err)}
 		}
+	}
+	return func(line []byte) (judgement, error) {
+		k := asked
+		if line != nil {
+			if k, err = vaultacl.ParseCase(line); err != nil {
+				return judgement{}, err
+			}
+		}
+		if k.Policies == nil {
+			k.Policies = set
+		}
+		d, err := k.Evaluate()
+		if err != nil {
+			return judgement{}, err
+		}
+		w := wordsOf(k.Name, k.Verdict, d.Verdict)
+		return judgement{w, k.Request, d, d.Verdict, struct {
+			caseWords
+			vaultacl.Decision
+		}{w, d}}, nil
+	}, nil
+}
+
+type aclExplain struct {
+	aclFiles
+	given
+
+	Path string `help:"Say what decides about this path."`
+}
+
+// aclDeciding is what decides about a path.
+type aclDeciding struct {
+	Path         string           `json:"path"`
+	Capabilities []string         `json:"capabilities"` // as sys/capabilities answers
+	Matches      []vaultacl.Match `json:"matches"`      // the first decides
+	List         *vaultacl.Match  `json:"list"`         // decides about a list
+}
+
+func (c aclExplain) explain(files []textFile) (any, [][]string, error) {
+	set, err := c.read(files)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.Path != "" {
+		value, rows := c.deciding(vaultacl.Compile(vaultacl.Fill(set, c.Given)))
+		return value, rows, nil
+	}
+	risk := vaultacl.Assess(set)
+	rows := [][]string{{"tier", risk.Tier.String()}}
+	for _, r := range risk.Reasons {
+		rows = append(rows, []string{r.Tier.String(), r.String()})
+	}
+	return risk, rows, nil
+}
+
+func (c aclExplain) deciding(acl *vaultacl.ACL) (aclDeciding, [][]string) {
+	res := aclDeciding{Path: c.Path, Capabilities: acl.Capabilities(c.Path), Matches: append([]vaultacl.Match{}, acl.Matches(c.Path)...)}
+	rows := [][]string{{"capabilities", strings.Join(res.Capabilities, " ")}}
+	row := func(word string, m vaultacl.Match) {
+		rows = append(rows, []string{word, fmt.Sprintf("%s  %s  (%s)", m.Path, cmp.Or(strings.Join(m.Capabilities, " "), "nothing"), refsText(m.Rules))})
+	}
+	word := "decides"
+	for _, m := range res.Matches {
+		row(word, m)
+		word = "does not count"
+	}
+	if len(res.Matches) == 0 {
+		rows = append(rows, []string{word, "no rule matches the path"})
+	}
+	if m, ok := acl.ListMatch(strings.TrimSuffix(c.Path, "/") + "/"); ok {
+		res.List = &m
+		row("decides on a list", m)
+	}
+	return res, rows
+}
+
+type aclFmt struct {
+	aclFiles
+
+	Canonical bool `help:"Print one form for one meaning, without comments."`
+}
+
+var errReformatted = errors.New("formatting would change what the policy means; use --canonical")
+
+// format lays out a policy as "vault policy fmt" does, which keeps comments, and checks that it means the same.
+func (f aclFmt) format(text []byte) ([]byte, error) {
+	p, err := vaultacl.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if f.Canonical || bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		return p.Marshal()
+	}
+	out, err := printer.Format(text)
+	if err != nil {
+		return nil, fmt.Errorf("formatting: %w", err)
+	}
+	out = append(bytes.TrimSpace(out), '\n')
+	again, err := vaultacl.Parse(out)
+	for _, q := range []*vaultacl.Policy{&p, &again} {
+		for i := range q.Paths {
+			q.Paths[i].Pos = vaultacl.Pos{}
+		}
+	}
+	if err != nil || !reflect.DeepEqual(p, again) {
+		return nil, errReformatted
 	}
 	return out, nil
-}
-
-// given says what an example supposes of the caller.
-func givenText(given map[string]string) string {
-	var out []string
-	for _, k := range slices.Sorted(maps.Keys(given)) {
-		out = append(out, k+" = "+given[k])
-	}
-	return strings.Join(out, ", ")
-}
-
-func refText(refs []vaultacl.Ref) string {
-	var out []string
-	for _, r := range refs {
-		out = append(out, fmt.Sprintf("%s:%d", r.Policy, r.Line))
-	}
-	return strings.Join(out, " ")
-}
-
-type vaultaclCoverCmd struct {
-	A      string `arg:"" predictor:"hcl" help:"The wider side: a file, a folder with the .hcl files of one token, or -."`
-	B      string `arg:"" predictor:"hcl" help:"The narrower side, likewise."`
-	Budget int    `help:"How many kinds of paths to look at." default:"200000"`
-}
-
-// coverAnswer is the JSON form of the answer.
-type coverAnswer struct {
-	Answer  string      `json:"answer"`
-	Witness *aclRequest `json:"witness,omitempty"`
-	Why     string      `json:"why,omitempty"`
-}
-
-func (c *vaultaclCoverCmd) Run(out *output) error {
-	a, b, err := readPair(c.A, c.B, readACL)
-	if err != nil {
-		return err
-	}
-	got := vaultacl.CoversWithin(c.Budget, a, b)
-	res := coverAnswer{Answer: got.Answer.String(), Why: got.Why}
-	text := res.Answer
-	if got.Witness != nil {
-		w := wireRequest(*got.Witness, got.Given)
-		res.Witness = &w
-		text += ": " + got.Witness.String()
-		if len(got.Given) > 0 {
-			text += " for " + givenText(got.Given)
-		}
-	}
-	if got.Why != "" {
-		text += ": " + got.Why
-	}
-	if out.json() {
-		err = out.value(res)
-	} else {
-		err = out.printf("%s\n", clean(text))
-	}
-	if err != nil {
-		return err
-	}
-	switch got.Answer {
-	case vaultacl.Yes:
-		return nil
-	case vaultacl.No:
-		return answer(exitNo)
-	case vaultacl.Unknown:
-	}
-	return answer(exitUnknown)
 }

@@ -36,19 +36,19 @@ func TestApprovalConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := c.board("log.example.org"); err != nil || b.Pending() != 2 || b.CoolDown() != 0 || b.CheckGroups([]string{"any", "sre"}) != nil || b.CheckGroups([]string{"any"}) == nil {
+	if b, err := c.directory("log.example.org"); err != nil || b.MaxPending() != 2 || b.CoolDown() != 0 || b.CheckGroups([]string{"any", "sre"}) != nil || b.CheckGroups([]string{"any"}) == nil {
 		t.Errorf("%+v, %v", b, err)
 	}
-	if b, err := (Config{}).board("x"); b != nil || err != nil {
+	if b, err := (Config{}).directory("x"); b != nil || err != nil {
 		t.Errorf("nobody is somebody: %v, %v", b, err)
 	}
 	for want, text := range map[string]string{
 		"approval.people names nobody": good + "approval: {wait: 5m}\n",
-		"is an agent's":                strings.Replace(with, "/person/bob", "/agent/bob/laptop", 1),
-		"reading SPIFFE ID":            strings.Replace(with, "spiffe://example.org/person/bob", "bob", 1),
+		"is an agent by path template": strings.Replace(with, "/person/bob", "/agent/bob/laptop", 1),
+		"reading the SPIFFE ID":        strings.Replace(with, "spiffe://example.org/person/bob", "bob", 1),
 		"wait: 48h0m0s is not":         strings.Replace(with, "30m", "48h", 1),
 		"people.bob: key":              strings.Replace(with, "ssh-ed25519", "ssh-ed25518", 1),
-		"the trust domain of":          strings.Replace(with, "spiffe://example.org/person", "spiffe://other.example/person", 1),
+		"its trust domain is not":      strings.Replace(with, "spiffe://example.org/person", "spiffe://other.example/person", 1),
 		"comes twice":                  strings.Replace(with, "[sre]", "[sre, sre]", 1),
 		"hardware: \"pin\" is not":     strings.Replace(with, "hardware: none", "hardware: pin", 1),
 		"quorum":                       with + "  quorum: 1\n",

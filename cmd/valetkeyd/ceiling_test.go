@@ -102,24 +102,34 @@ func TestCeilings(t *testing.T) {
 }
 
 // A scope that is bound to Regions needs a role that can keep them.
-func TestRegionsNeedTheDialect(t *testing.T) {
-	edit := func(dir string) {
-		file := filepath.Join(dir, "s3-prefix-read.yaml")
-		raw, err := os.ReadFile(file)
+// What a role's server would not keep, or does not have, is refused where the scope says it.
+func TestScopesNeedTheirDialect(t *testing.T) {
+	for _, x := range []struct{ dialect, more, want string }{
+		{"aws", "bindings: {regions: [eu-west-1]}\n", ""},
+		{"versitygw", "bindings: {source_cidrs: [192.0.2.0/24]}\n", ""},
+		{"minio", "bindings: {regions: [eu-west-1]}\n", "s3-prefix-read.yaml:16:12: not for this enforcer"},
+		{"minio", "bindings: {source_cidrs: [192.0.2.0/24]}\n", "a header of the caller's"},
+		{"radosgw", "bindings: {regions: [eu-west-1]}\n", "aws:RequestedRegion"},
+	} {
+		edit := func(dir string) {
+			file := filepath.Join(dir, "s3-prefix-read.yaml")
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, file, string(raw)+x.more)
+		}
+		c, err := exampleConfig(t, edit, unproven, unproven)
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, file, string(raw)+"bindings: {regions: [eu-west-1]}\n")
-	}
-	c, err := exampleConfig(t, edit, unproven, unproven)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := c.Roles["s3"]
-	r.Dialect = "s3-compatible"
-	c.Roles["s3"] = r
-	if _, err := c.loadRules(); !errors.Is(err, scopes.ErrCatalog) || !strings.Contains(err.Error(), "bound to Regions") {
-		t.Errorf("%v", err)
+		r := c.Roles["s3"]
+		r.Dialect = x.dialect
+		c.Roles["s3"] = r
+		_, err = c.loadRules()
+		if x.want == "" && err != nil || x.want != "" && (!errors.Is(err, scopes.ErrDialect) || !strings.Contains(err.Error(), x.want)) {
+			t.Errorf("%s, %s: %v", x.dialect, x.more, err)
+		}
 	}
 }
 
@@ -131,6 +141,40 @@ func TestDevModeProvesTheExample(t *testing.T) {
 	c := d.config("spiffe://" + devDomain + "/operator")
 	if _, err := c.loadRules(); err != nil || len(c.unproven()) > 0 {
 		t.Errorf("%v, %v", err, c.unproven())
+	}
+	// At its own target the proof is for versitygw, the broker has no key there, and it may write deny entries.
+	d.target = &devTarget{S3: "http://127.0.0.1:1", STS: "http://127.0.0.1:2", IAM: "http://127.0.0.1:3"}
+	c = d.config("spiffe://" + devDomain + "/operator")
+	if _, err := c.loadRules(); err != nil || len(c.unproven()) > 0 {
+		t.Errorf("%v, %v", err, c.unproven())
+	}
+	r := c.Roles["s3"]
+	if r.Dialect != "versitygw" || r.WebIdentityAudience == "" || !r.Revoke.RoleDeny || r.Revoke.AssumeRole == r.RoleARN {
+		t.Errorf("%+v", r)
+	}
+	if err := errors.Join(c.check(), c.notOfDev()); err == nil || !strings.Contains(err.Error(), "dev mode") {
+		t.Errorf("a dev folder passes for production: %v", err)
+	}
+	// Nor by another name, or as a copy of its key.
+	elsewhere := t.TempDir()
+	link, key := filepath.Join(elsewhere, "state.db"), filepath.Join(elsewhere, "ledger.key")
+	if err := os.WriteFile(c.Store.Path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(c.Store.Path, link); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(c.Ledger.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(key, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, copied := range []Config{{Store: StoreConfig{Path: link}}, {Store: StoreConfig{Path: "x"}, Ledger: LedgerConfig{KeyFile: key}}} {
+		if err := copied.notOfDev(); err == nil || !strings.Contains(err.Error(), "never passes for production") {
+			t.Errorf("%+v passes for production: %v", copied, err)
+		}
 	}
 	// A catalog without ceilings is served, and it is said that nothing is proven.
 	if err := os.RemoveAll(filepath.Join(d.Catalog, "ceilings")); err != nil {

@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/valetkey/valetkey/broker/identity/devauthority"
@@ -22,19 +24,65 @@ import (
 // are written for it.
 const devDomain = "example.org"
 
+// devMarker is in each dev folder.
+const devMarker = "DEV-ONLY"
+
+// notOfDev refuses to serve from what dev mode made: anybody who could read the dev folder has its key.
+func (c Config) notOfDev() error {
+	for _, file := range []string{c.Store.Path, c.Ledger.KeyFile} {
+		folders := []string{filepath.Dir(file)}
+		if real, err := filepath.EvalSymlinks(file); err == nil {
+			folders = append(folders, filepath.Dir(real))
+		}
+		for _, folder := range folders {
+			if _, err := os.Stat(filepath.Join(folder, devMarker)); err == nil {
+				return fmt.Errorf("%s is in a folder of dev mode (%s): it never passes for production", file, devMarker)
+			}
+		}
+	}
+	// A copy of dev mode's key says whose it is, too: "PRIVATE+KEY+name+hash+key", of golang.org/x/mod/sumdb/note.
+	if key, err := os.ReadFile(c.Ledger.KeyFile); err == nil && strings.Contains(string(key), "+"+devOrigin+"+") {
+		return fmt.Errorf("%s is dev mode's key (%s): it never passes for production", c.Ledger.KeyFile, devOrigin)
+	}
+	return nil
+}
+
+// devOrigin names the ledger of every dev folder.
+const devOrigin = "dev.valetkey.example.org/log"
+
+// devWait is how long a start waits for the dev mode before it to end.
+const devWait = 10 * time.Second
+
+// hold keeps others from the folder for as long as this process lives.
+func hold(ctx context.Context, dir string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(dir, "dev.lock"), flock.SetPermissions(0o600))
+	ctx, cancel := context.WithTimeout(ctx, devWait)
+	defer cancel()
+	if got, err := lock.TryLockContext(ctx, devWait/100); !got {
+		return nil, fmt.Errorf("another valetkeyd dev runs in %s; stop it first, or use another --dir: %w", dir, err)
+	}
+	return lock, nil
+}
+
 type devCmd struct {
 	Dir     string `help:"Keep everything here instead of in a temporary folder. It must be empty or an earlier dev folder." placeholder:"DIR"`
 	Listen  string `help:"Where to serve; loopback alone." default:"127.0.0.1:8700"`
 	Ledger  string `help:"Where to serve the ledger; loopback alone." default:"127.0.0.1:8701"`
 	Catalog string `help:"Serve this catalog instead of the example." placeholder:"DIR"`
-	S3      string `name:"s3-endpoint" help:"An S3-compatible server with STS, such as MinIO. The broker signs with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." default:"http://127.0.0.1:9000" placeholder:"URL"`
-	Vault   string `name:"vault-addr" help:"A Vault in dev mode." default:"http://127.0.0.1:8200" placeholder:"URL"`
-	Token   string `name:"vault-token-file" help:"A file with the broker's token for that Vault." placeholder:"FILE"`
-	Agent   string `help:"The path of the agent's SPIFFE ID." default:"/agent/alice/dev"`
+	// S3Listen is of the S3 that dev mode brings; S3, where it is not empty, is another's instead.
+	S3Listen string `name:"s3-listen" help:"Where dev mode's own S3 serves; loopback alone." default:"127.0.0.1:8702"`
+	S3       string `name:"s3-endpoint" help:"A MinIO to use instead of dev mode's own S3, IAM and STS. The broker signs with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." placeholder:"URL"`
+	Vault    string `name:"vault-addr" help:"A Vault in dev mode." default:"http://127.0.0.1:8200" placeholder:"URL"`
+	Token    string `name:"vault-token-file" help:"A file with the broker's token for that Vault." placeholder:"FILE"`
+	// Probes see that secrets of a mount die.
+	Probes map[string]string `name:"vault-probe" help:"A secrets engine of that Vault whose secrets stop working when revoked, and the command that sees it." placeholder:"MOUNT=COMMAND"`
+	Agent  string            `help:"The path of the agent's SPIFFE ID." default:"/agent/alice/dev"`
+
+	target *devTarget // nil with S3
 }
 
 func (d *devCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
-	for _, a := range []string{d.Listen, d.Ledger} {
+	for _, a := range []string{d.Listen, d.Ledger, d.S3Listen} {
 		if !onLoopback(a) {
 			return fmt.Errorf("dev mode listens on loopback only, not on %q; use \"valetkeyd serve\" with a configuration", a)
 		}
@@ -48,7 +96,13 @@ func (d *devCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if d.Dir, err = d.prepare(); err != nil {
 		return err
 	}
-	auth, err := devauthority.New(devauthority.Config{TrustDomain: devDomain, SocketDir: d.Dir})
+	// Before the sockets and logs of another one are replaced.
+	lock, err := hold(ctx, d.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	auth, err := devauthority.New(devauthority.Config{TrustDomain: devDomain, SocketDir: d.Dir, JWTIssuer: devIssuer})
 	if err != nil {
 		return err
 	}
@@ -56,6 +110,9 @@ func (d *devCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	agent, err := spiffeid.FromPath(auth.TrustDomain(), d.Agent)
 	if err != nil {
 		return err
+	}
+	if !strings.HasPrefix(d.Agent, "/agent/") {
+		return fmt.Errorf("--agent %q is no agent's path: dev mode's begin with /agent/, as /agent/alice/dev", d.Agent)
 	}
 	operator, err := auth.ID("operator")
 	if err != nil {
@@ -65,7 +122,7 @@ func (d *devCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	people, ids, err := d.people(auth.TrustDomain())
@@ -77,6 +134,20 @@ func (d *devCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		if err := auth.Serve(ctx, filepath.Join(d.Dir, sock), id); err != nil {
 			return err
 		}
+	}
+	if d.S3 == "" {
+		if d.target, err = d.startTarget(ctx, auth, self, operator); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, d.target.stop()) }()
+		go func() {
+			select {
+			case <-d.target.gone:
+				failed <- fmt.Errorf("%s ended: see %s", targetName, filepath.Join(d.Dir, "target.log"))
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
 	}
 	src := auth.Source(self)
 	c := d.config(operator.String())
@@ -111,7 +182,7 @@ func (d *devCmd) prepare() (string, error) {
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o077 != 0 {
 		return "", errors.Join(err, fmt.Errorf("%s is open to others: chmod 700 %s", dir, dir))
 	}
-	marker := filepath.Join(dir, "DEV-ONLY")
+	marker := filepath.Join(dir, devMarker)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return "", err
@@ -133,7 +204,7 @@ func (d *devCmd) prepare() (string, error) {
 	}
 	key := filepath.Join(dir, "ledger.key")
 	if _, err := os.Stat(key); errors.Is(err, fs.ErrNotExist) {
-		return dir, ledger.GenerateKey(key, "dev.valetkey.example.org/log")
+		return dir, ledger.GenerateKey(key, devOrigin)
 	}
 	return dir, nil
 }
@@ -154,8 +225,8 @@ func (d *devCmd) config(operator string) Config {
 		Operators: []string{operator},
 		Guard:     GuardConfig{RatePerMinute: 600, Burst: 100},
 		Roles: map[string]RoleConfig{
-			"s3":    {Provider: mint.ProviderAWS, Ceiling: d.ceiling("s3-role.json"), RoleARN: "arn:aws:iam::000000000000:role/dev", Region: "us-east-1", Endpoint: d.S3, S3Endpoint: d.S3, Dialect: "s3-compatible"},
-			"vault": {Provider: mint.ProviderVault, Ceiling: d.ceiling("vault-role.hcl"), Address: d.Vault, Auth: VaultAuthConfig{Method: "token", TokenFile: token}},
+			"s3":    d.role(),
+			"vault": {Provider: mint.ProviderVault, Ceiling: d.ceiling("vault-role.hcl"), Address: d.Vault, Auth: VaultAuthConfig{Method: "token", TokenFile: token}, Mounts: d.mounts()},
 		},
 	}
 }
@@ -180,15 +251,20 @@ func (d *devCmd) banner(at addresses, k *ledger.Key, self spiffeid.ID) error {
 	}
 	fmt.Printf(`valetkeyd DEV MODE: its identities and its ledger prove nothing. Never for production.
 
-In another terminal:
-  . %s
-  valetkey scopes
-  valetkey task open -e production "try it"
-
+%s
 As the operator: SPIFFE_ENDPOINT_SOCKET=unix://%s valetkey grants
 As bob of sre:   SPIFFE_ENDPOINT_SOCKET=unix://%s valetkey approvals
                  ... valetkey approve GRANT --key %s
 The record:      valetkey ledger verify http://%s --key "$VALETKEY_LEDGER_KEY"
-`, file, filepath.Join(d.Dir, "operator.sock"), filepath.Join(d.Dir, "bob.sock"), filepath.Join(d.Dir, "bob.key"), at.ledger)
+`, d.tryIt(file), filepath.Join(d.Dir, "operator.sock"), filepath.Join(d.Dir, "bob.sock"), filepath.Join(d.Dir, "bob.key"), at.ledger)
 	return nil
+}
+
+// mounts are the engines that --vault-probe declares.
+func (d *devCmd) mounts() map[string]MountConfig {
+	out := map[string]MountConfig{}
+	for at, command := range d.Probes {
+		out[at] = MountConfig{Revocable: true, ProbeCommand: []string{command}}
+	}
+	return out
 }

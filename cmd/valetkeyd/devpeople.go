@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"golang.org/x/crypto/ssh"
@@ -34,7 +35,7 @@ func (d *devCmd) people(domain spiffeid.TrustDomain) (people []PersonConfig, soc
 		p.IDs, p.Keys = []string{id.String()}, []string{string(ssh.MarshalAuthorizedKey(key))}
 		sockets[p.Name+".sock"] = id
 		people = append(people, p)
-		signers = append(signers, p.Name+" "+p.Keys[0]...)
+		signers = append(signers, strings.Join([]string{p.Name, id.String(), "@" + p.Groups[0]}, ",")+" "+p.Keys[0]...)
 	}
 	return people, sockets, os.WriteFile(filepath.Join(d.Dir, "allowed_signers"), signers, 0o600)
 }

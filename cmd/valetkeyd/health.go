@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/valetkey/valetkey/broker/store"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -23,16 +25,17 @@ const followEvery = time.Second
 // for concurrent use.
 type readiness struct {
 	grpc *health.Server
-	// ready is nil while the broker can serve.
-	ready func() error
+	// ready is nil while the broker can mint, and operable while operators' calls can be
+	// carried out.
+	ready, operable func() error
 
 	mu       sync.Mutex
-	draining bool // guarded by mu
-	serving  bool // guarded by mu
+	draining bool  // guarded by mu
+	cause    error // why it is not ready; guarded by mu
 }
 
-func newReadiness(ready func() error) *readiness {
-	r := &readiness{grpc: health.NewServer(), ready: ready}
+func newReadiness(ready, operable func() error) *readiness {
+	r := &readiness{grpc: health.NewServer(), ready: ready, operable: operable}
 	r.grpc.SetServingStatus(livenessService, healthpb.HealthCheckResponse_SERVING)
 	r.update()
 	return r
@@ -55,14 +58,17 @@ func (r *readiness) follow(ctx context.Context) {
 func (r *readiness) update() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.serving = !r.draining && r.ready() == nil
-	status := healthpb.HealthCheckResponse_NOT_SERVING
-	if r.serving {
-		status = healthpb.HealthCheckResponse_SERVING
+	r.cause = r.ready()
+	status := func(cause error) healthpb.HealthCheckResponse_ServingStatus {
+		if r.draining || cause != nil {
+			return healthpb.HealthCheckResponse_NOT_SERVING
+		}
+		return healthpb.HealthCheckResponse_SERVING
 	}
-	for _, name := range []string{"", valetkeyv1.AgentService_ServiceDesc.ServiceName, valetkeyv1.OperatorService_ServiceDesc.ServiceName} {
-		r.grpc.SetServingStatus(name, status)
+	for _, name := range []string{"", valetkeyv1.AgentService_ServiceDesc.ServiceName} {
+		r.grpc.SetServingStatus(name, status(r.cause))
 	}
+	r.grpc.SetServingStatus(valetkeyv1.OperatorService_ServiceDesc.ServiceName, status(r.operable()))
 }
 
 // drain says no from now on.
@@ -79,13 +85,15 @@ func (r *readiness) handle(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		r.mu.Lock()
-		serving, draining := r.serving, r.draining
+		cause, draining := r.cause, r.draining
 		r.mu.Unlock()
 		switch {
-		case serving:
-			say(w, http.StatusOK, "ok")
 		case draining:
 			say(w, http.StatusServiceUnavailable, "draining")
+		case cause == nil:
+			say(w, http.StatusOK, "ok")
+		case errors.Is(cause, store.ErrDamaged):
+			say(w, http.StatusServiceUnavailable, "the store is damaged, and nothing is minted; the log has the cause")
 		default:
 			say(w, http.StatusServiceUnavailable, "the store refuses writes; the log has the cause")
 		}

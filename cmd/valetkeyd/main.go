@@ -23,6 +23,7 @@ type cli struct {
 	Config configCmd `cmd:"" help:"Look at the configuration."`
 	Keygen keygenCmd `cmd:"" help:"Make the ledger's signing key."`
 	Ledger ledgerCmd `cmd:"" help:"Deal with a ledger that is not the one that was signed."`
+	Store  storeCmd  `cmd:"" help:"Look for damage in the database, and deal with it."`
 }
 
 type serveCmd struct {
@@ -37,13 +38,12 @@ func (s *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := c.notOfDev(); err != nil {
+		return err
+	}
 	open, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	src, err := identity.Open(open, identity.SourceConfig{
-		WorkloadAPI: c.Identity.WorkloadAPI, ID: c.Identity.ID, CertFile: c.Identity.CertFile, KeyFile: c.Identity.KeyFile,
-		BundleFile: c.Identity.BundleFile, Log: log,
-		FederatedBundleFiles: c.Identity.FederatedBundleFiles,
-	})
+	src, err := c.openIdentity(open, log)
 	if err != nil {
 		return err
 	}
@@ -53,15 +53,25 @@ func (s *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	})
 }
 
+// openIdentity is the broker's own SVIDs.
+func (c Config) openIdentity(ctx context.Context, log *slog.Logger) (identity.Source, error) {
+	return identity.Open(ctx, identity.SourceConfig{
+		WorkloadAPI: c.Identity.WorkloadAPI, ID: c.Identity.ID, CertFile: c.Identity.CertFile, KeyFile: c.Identity.KeyFile,
+		BundleFile: c.Identity.BundleFile, Log: log,
+		FederatedBundleFiles: c.Identity.FederatedBundleFiles,
+	})
+}
+
 type configCmd struct {
 	Check configCheckCmd `cmd:"" help:"Check a configuration, its catalog and its policies, and say every fault."`
 }
 
 type configCheckCmd struct {
 	File string `arg:"" help:"The configuration file." type:"existingfile"`
+	Live bool   `help:"Ask Vault and AWS too what the broker may do there, and compare it with what it needs. Exit codes: 0 as needed, 1 something is wrong or missing, 2 rights beyond, 3 not all is known."`
 }
 
-func (c *configCheckCmd) Run() error {
+func (c *configCheckCmd) Run(ctx context.Context, log *slog.Logger) error {
 	conf, err := loadConfig(c.File)
 	if err != nil {
 		return err
@@ -73,6 +83,9 @@ func (c *configCheckCmd) Run() error {
 	fmt.Printf("%s: ok, %d scopes, %d policies\n", c.File, len(rules.Catalog.Scopes()), rules.Policy.Len())
 	for _, line := range conf.ceilings(rules.Catalog) {
 		fmt.Println(line)
+	}
+	if c.Live {
+		return conf.checkLive(ctx, rules.Catalog, log)
 	}
 	return nil
 }
@@ -104,6 +117,6 @@ func main() {
 	if err := k.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "valetkeyd:", err)
 		stop()
-		os.Exit(1) //nolint:gocritic // stop has been called
+		os.Exit(exitCode(err)) //nolint:gocritic // stop has been called
 	}
 }

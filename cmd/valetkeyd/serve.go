@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,13 +15,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/valetkey/valetkey/broker"
 	"github.com/valetkey/valetkey/broker/guard"
 	"github.com/valetkey/valetkey/broker/identity"
 	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/listen"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/policy"
 	"github.com/valetkey/valetkey/broker/server"
@@ -43,6 +42,9 @@ func (c Config) loadRules() (broker.Rules, error) {
 	if err := rolesFor(cat, c.Roles); err != nil {
 		return broker.Rules{}, err
 	}
+	if cat, err = cat.Under(c.dialects()); err != nil {
+		return broker.Rules{}, err
+	}
 	if err := c.proveCeilings(cat); err != nil {
 		return broker.Rules{}, err
 	}
@@ -52,12 +54,12 @@ func (c Config) loadRules() (broker.Rules, error) {
 	if err != nil {
 		return broker.Rules{}, err
 	}
-	board, err := c.board("checked") // the name plays no part here
+	directory, err := c.directory("checked") // the name plays no part here
 	if err != nil {
 		return broker.Rules{}, err
 	}
-	if board != nil {
-		if err := board.CheckGroups(engine.Groups()); err != nil {
+	if directory != nil {
+		if err := directory.CheckGroups(engine.Groups()); err != nil {
 			return broker.Rules{}, fmt.Errorf("%w: approval: %w", policy.ErrLoad, err)
 		}
 	}
@@ -79,35 +81,30 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	signer, err := mint.NewSigner()
-	if err != nil {
-		return err
-	}
-	permits, err := mint.NewVerifier(signer.Public(), time.Now)
-	if err != nil {
-		return err
-	}
-	minter, err := minters(ctx, c.Roles, src, permits, log)
-	if err != nil {
-		return err
-	}
-	g, err := guard.New(guard.Config{
-		RatePerMinute: c.Guard.RatePerMinute, Burst: c.Guard.Burst, RateBy: c.Guard.RateBy,
-		DelegateRatePerMinute: c.Guard.DelegateRatePerMinute, DelegateBurst: c.Guard.DelegateBurst,
-	})
-	if err != nil {
-		return err
-	}
 	for _, role := range c.unproven() {
 		log.WarnContext(ctx, "a role's ceiling is unproven: nothing checks that its scopes give no more than it should", slog.String("role", role))
 	}
-	board, err := c.board(key.Origin())
+	mark, err := markOf(key)
 	if err != nil {
 		return err
 	}
-	b, err := broker.New(ctx, broker.Config{
-		Store: st, Guard: g, Minter: minter, Signer: signer, Load: c.loadRules, Reason: server.Reason, Now: time.Now, Log: log,
-		Board: board, Watches: c.Guard.Watches, Retention: c.Store.retention(),
+	directory, err := c.directory(key.Origin())
+	if err != nil {
+		return err
+	}
+	var minter mint.ByRole
+	b, err := broker.Open(ctx, broker.Config{
+		Store: st, Key: key, Load: c.loadRules, Now: time.Now, Log: log, Directory: directory, PathTemplates: c.Identity.PathTemplates,
+		Watches: c.Guard.Watches, Retention: c.Store.retention(),
+		Guard: guard.Config{
+			RatePerMinute: c.Guard.RatePerMinute, Burst: c.Guard.Burst, RateBy: c.Guard.RateBy,
+			CallsPerMinute: c.Guard.CallsPerMinute, CallBurst: c.Guard.CallBurst,
+			DelegateRatePerMinute: c.Guard.DelegateRatePerMinute, DelegateBurst: c.Guard.DelegateBurst,
+		},
+		Minters: func(permits *mint.Verifier) (_ mint.Minter, err error) {
+			minter, err = minters(ctx, c.Roles, src, permits, mark, log)
+			return minter, err
+		},
 	})
 	if err != nil {
 		return err
@@ -116,37 +113,43 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "valetkey_store_damaged", Help: "1 while the store is known to be damaged, and nothing is minted; 0 otherwise.",
+	}, func() float64 { return one(b.Ledger().Damage() != nil) }))
 	traced, flush, err := tracing(ctx, c.Traces)
 	if err != nil {
 		return err
 	}
 	d := &daemon{
-		log: log, reg: reg, traced: traced, health: newReadiness(b.Ready),
-		stops: []func(context.Context) error{flush}, draining: make(chan struct{}),
+		log: log, reg: reg, traced: traced, health: newReadiness(b.Ready, b.Operable),
+		stops: []func(context.Context) error{flush}, draining: make(chan struct{}), budgets: c.budgets(ctx, log),
 	}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go d.health.follow(following)
+	room := newRooms(minter)
+	reg.MustRegister(room)
+	go room.look(following, log)
 	var at addresses
 	if c.Metrics.Listen != "" { // the first, so that it is the last to go
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 		d.health.handle(mux)
-		if at.metrics, err = d.http(ctx, c.Metrics.Listen, mux); err != nil {
+		if at.metrics, err = d.http(ctx, c.Metrics.Listen, d.budgets.Metrics, mux); err != nil {
 			return err
 		}
 	}
-	if at.grpc, err = d.grpc(c, b, key, src, c.Listen, false); err != nil {
+	if at.grpc, err = d.grpc(c, b, src, c.Listen, false); err != nil {
 		return err
 	}
 	if c.Identity.JWT.Listen != "" {
-		if at.jwt, err = d.grpc(c, b, key, src, c.Identity.JWT.Listen, true); err != nil {
+		if at.jwt, err = d.grpc(c, b, src, c.Identity.JWT.Listen, true); err != nil {
 			return err
 		}
 	}
 	if c.Ledger.Listen != "" {
-		if at.ledger, err = d.http(ctx, c.Ledger.Listen, b.Ledger().Handler()); err != nil {
+		if at.ledger, err = d.http(ctx, c.Ledger.Listen, d.budgets.Ledger, b.Ledger().Handler(log)); err != nil {
 			return err
 		}
 	}
@@ -170,6 +173,13 @@ func serve(ctx context.Context, c Config, src identity.Source, log *slog.Logger,
 	}
 }
 
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 // daemon holds the listeners.
 type daemon struct {
 	log    *slog.Logger
@@ -179,6 +189,8 @@ type daemon struct {
 	mu     sync.Mutex
 	stops  []func(context.Context) error
 	errs   chan error
+	// budgets are what each listener's callers may use.
+	budgets listen.Budgets
 	// draining is closed by stop, once.
 	draining chan struct{}
 }
@@ -192,33 +204,23 @@ func (d *daemon) failed() chan error {
 	return d.errs
 }
 
-func (d *daemon) grpc(c Config, b *broker.Broker, key *ledger.Key, src identity.Source, listen string, byJWT bool) (string, error) {
-	operators, approvers, delegates := c.Operators, c.approvers(), c.delegates()
+func (d *daemon) grpc(c Config, b *broker.Broker, src identity.Source, address string, byJWT bool) (string, error) {
+	callers := c.callers() // the same on each listener: who is what hangs on no way in
+	callers.AllowJWT, callers.JWTAudience = byJWT, c.Identity.JWT.Audience
+	budget := d.budgets.MTLS
 	if byJWT {
-		operators, approvers, delegates = nil, nil, nil // a token can be replayed by whoever sees it: they come by mTLS
+		budget = d.budgets.JWT
 	}
-	auth, err := identity.New(identity.Config{
-		TrustDomains: c.Identity.TrustDomains, PathTemplates: c.Identity.PathTemplates, AllowedIDs: slices.Concat(operators, approvers), Delegates: delegates,
-		AllowJWT: byJWT, JWTAudience: c.Identity.JWT.Audience,
-	}, src, src)
-	if err != nil {
-		return "", err
-	}
-	conf := loggedRefusals(identity.ServerTLS(src, c.Identity.TrustDomains), d.log)
-	if byJWT {
-		conf = identity.ServerTLSWithoutClient(src)
-	}
-	s, err := server.New(server.Config{
-		Broker: b, Auth: auth, Operators: operators, Approvers: approvers, Log: d.log, Draining: d.draining, LedgerKey: key.VerifierKey(),
-		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"listener": listenerName(byJWT)}, d.reg),
-	}, d.traced, grpc.Creds(credentials.NewTLS(alpn(conf))))
+	s, err := b.Server(callers, src, server.Config{
+		Draining: d.draining, Budget: budget, Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"listener": listenerName(byJWT)}, d.reg),
+	}, d.traced)
 	if err != nil {
 		return "", err
 	}
 	healthpb.RegisterHealthServer(s, d.health.grpc)
-	l, err := net.Listen("tcp", listen)
+	l, err := listen.TCP(address, budget.Conns)
 	if err != nil {
-		return "", fmt.Errorf("listening for gRPC: %w", err)
+		return "", fmt.Errorf("opening the gRPC listener: %w", err)
 	}
 	errs := d.failed()
 	go func() { errs <- s.Serve(l) }()
@@ -242,21 +244,13 @@ func listenerName(byJWT bool) string {
 	return "mtls"
 }
 
-// alpn says HTTP/2, which grpc-go's clients insist on.
-func alpn(c *tls.Config) *tls.Config {
-	c.NextProtos = []string{"h2"}
-	return c
-}
-
-func (d *daemon) http(ctx context.Context, listen string, h http.Handler) (string, error) {
-	l, err := net.Listen("tcp", listen)
+func (d *daemon) http(ctx context.Context, address string, budget listen.HTTP, h http.Handler) (string, error) {
+	l, err := listen.TCP(address, budget.Conns)
 	if err != nil {
-		return "", fmt.Errorf("listening for HTTP: %w", err)
+		return "", fmt.Errorf("opening an HTTP listener: %w", err)
 	}
-	s := &http.Server{
-		Handler: h, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-	}
+	s := budget.Server(h)
+	s.BaseContext = func(net.Listener) context.Context { return context.WithoutCancel(ctx) }
 	errs := d.failed()
 	go func() {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {

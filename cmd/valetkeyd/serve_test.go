@@ -6,7 +6,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 
 	"github.com/valetkey/valetkey/broker/identity/devauthority"
 	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/store"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -111,17 +114,17 @@ func (r *running) get(path string) int {
 	return resp.StatusCode
 }
 
-// eventually polls until ok, and fails the test after ten seconds.
+// eventually polls until ok, and fails the test after two minutes.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	every := time.NewTicker(10 * time.Millisecond)
 	defer every.Stop()
-	limit := time.After(10 * time.Second)
+	limit := time.After(2 * time.Minute)
 	for !ok() {
 		select {
 		case <-every.C:
 		case <-limit:
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within 2 min: %s", what)
 		}
 	}
 }
@@ -200,8 +203,8 @@ func TestHealthWatchHoldsNoStop(t *testing.T) {
 
 func TestReadinessFollowsTheBroker(t *testing.T) {
 	errDown := errors.New("down")
-	var state error
-	r := newReadiness(func() error { return state })
+	var state, writes error
+	r := newReadiness(func() error { return state }, func() error { return writes })
 	check := func(service string) string {
 		t.Helper()
 		resp, err := r.grpc.Check(t.Context(), &healthpb.HealthCheckRequest{Service: service})
@@ -210,19 +213,35 @@ func TestReadinessFollowsTheBroker(t *testing.T) {
 		}
 		return resp.GetStatus().String()
 	}
+	mux := http.NewServeMux()
+	r.handle(mux)
+	readyz := func() string {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
+		return w.Body.String()
+	}
+	const agents, operators = "valetkey.v1.AgentService", "valetkey.v1.OperatorService"
 	for _, tc := range []struct {
-		state error
-		want  string
-	}{{nil, "SERVING"}, {errDown, "NOT_SERVING"}, {nil, "SERVING"}} {
-		state = tc.state
+		state, writes     error
+		mint, operate, to string
+	}{
+		{nil, nil, "SERVING", "SERVING", "ok"},
+		{errDown, errDown, "NOT_SERVING", "NOT_SERVING", "refuses writes"},
+		{store.ErrDamaged, nil, "NOT_SERVING", "SERVING", "damaged"}, // what was minted is ended all the same
+		{nil, nil, "SERVING", "SERVING", "ok"},
+	} {
+		state, writes = tc.state, tc.writes
 		r.update()
-		if got, live := check(""), check(livenessService); got != tc.want || live != "SERVING" {
-			t.Errorf("store %v: ready %s, live %s", tc.state, got, live)
+		if got := check(""); got != tc.mint || check(agents) != tc.mint || check(operators) != tc.operate || check(livenessService) != "SERVING" {
+			t.Errorf("store %v: ready %s, operable %s", tc.state, got, check(operators))
+		}
+		if got := readyz(); !strings.Contains(got, tc.to) {
+			t.Errorf("store %v: /readyz says %q", tc.state, got)
 		}
 	}
 	r.drain()
 	r.update()
-	if got := check(""); got != "NOT_SERVING" {
+	if got := check(""); got != "NOT_SERVING" || check(operators) != "NOT_SERVING" {
 		t.Errorf("draining: %s", got)
 	}
 }

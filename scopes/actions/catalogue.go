@@ -8,24 +8,35 @@ import (
 	"github.com/valetkey/valetkey/scopes/internal/glob"
 )
 
-// Level is AWS's own access level of an action.
-type Level string
+// Level is AWS's own access level of an action. The zero value is none that we know.
+type Level uint8
 
 // The access levels.
 const (
-	LevelRead        Level = "Read"
-	LevelList        Level = "List"
-	LevelWrite       Level = "Write"
-	LevelTagging     Level = "Tagging"
-	LevelPermissions Level = "Permissions management"
+	LevelUnknown Level = iota
+	LevelRead
+	LevelList
+	LevelWrite
+	LevelTagging
+	LevelPermissions
 )
+
+// String returns AWS's word: "Read", "List", "Write", "Tagging", "Permissions management"; "unknown" for the zero value.
+func (l Level) String() string {
+	words := [...]string{"unknown", "Read", "List", "Write", "Tagging", "Permissions management"}
+	if int(l) >= len(words) {
+		l = LevelUnknown
+	}
+	return words[l]
+}
 
 // Action is one known action.
 type Action struct {
 	Name    string // as AWS spells it: "s3:GetObject"
-	Level   Level
 	service *service
-	types   string // names of resource types, with tabs between them; empty: it takes no resource but "*"
+	reason  *reason // nil: nobody reviewed it
+	types   string  // names of resource types, with tabs between them; empty: it takes no resource but "*"
+	Level   Level
 }
 
 // NeedsStar tells whether the action takes no resource but "*".
@@ -44,6 +55,39 @@ func (a Action) Takes(resource glob.Pattern) bool {
 		}
 	}
 	return false
+}
+
+// TypeWildcard tells whether a resource could be a target of the action by a wildcard in the word for its type alone, as
+// "functi*:x" and "u*" are: there AWS takes none
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html, "Paths in ARNs"). A "*" for the whole word stands
+// for every type, and a type without a word, such as a bucket, has its name there.
+func (a Action) TypeWildcard(resource string) bool {
+	word := typeWord(resource)
+	if word == "*" || !strings.ContainsAny(word, "*?") {
+		return false
+	}
+	known, p, found := a.service.patterns(), glob.Wild(resource), false
+	for name := range strings.SplitSeq(a.types, "\t") {
+		if glob.Overlap(known[name], p) {
+			if strings.Contains(typeWord(a.service.types[name]), "${") {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
+}
+
+// typeWord returns what is between the fifth colon of an ARN and the next delimiter, or its end.
+func typeWord(arn string) string {
+	fields := strings.SplitN(arn, ":", 6)
+	if len(fields) < 6 {
+		return ""
+	}
+	if i := strings.IndexAny(fields[5], ":/"); i >= 0 {
+		return fields[5][:i]
+	}
+	return fields[5]
 }
 
 // service is what the actions of one service share.
@@ -66,11 +110,22 @@ func newService(name string) *service {
 	return s
 }
 
+// plainNames are variables, each with its service, whose values AWS holds to fewer characters than the delimiters of the
+// ARN do, with the delimiters that they cannot have: by the naming rules of buckets, queues, DynamoDB's tables, KMS's keys,
+// secrets, and IAM's names with their paths.
+var plainNames = map[string]string{
+	"s3:BucketName": ":/", "s3express:BucketName": ":/", "sqs:QueueName": ":/", "dynamodb:TableName": ":/",
+	"kms:KeyId": ":/", "secretsmanager:SecretId": ":", "iam:RoleNameWithPath": ":", "iam:UserNameWithPath": ":",
+	"iam:GroupNameWithPath": ":", "iam:PolicyNameWithPath": ":", "iam:InstanceProfileNameWithPath": ":",
+}
+
 // arnPattern reads "arn:${Partition}:s3:::${BucketName}". A variable cannot take the delimiter that follows it. The
 // last one can take anything, but the delimiter by which another type of the service goes on: a bucket name has no
-// slash because an object's ARN is a bucket's with a slash and more.
+// slash because an object's ARN is a bucket's with a slash and more. Some names have no delimiter at all: see plainNames.
 func arnPattern(arn string, types map[string]string) glob.Pattern {
 	var p glob.Pattern
+	_, service, _ := strings.Cut(strings.TrimPrefix(arn, "arn:"), ":")
+	service, _, _ = strings.Cut(service, ":")
 	for rest := arn; rest != ""; {
 		start := strings.Index(rest, "${")
 		end := strings.IndexByte(rest, '}')
@@ -79,9 +134,12 @@ func arnPattern(arn string, types map[string]string) glob.Pattern {
 			break
 		}
 		p = append(p, glob.Wild(rest[:start])...)
+		name := rest[start+2 : end]
 		rest = rest[end+1:]
 		hole := glob.Token{Hole: true}
-		if rest != "" {
+		if not, ok := plainNames[service+":"+name]; ok {
+			hole.Not = not
+		} else if rest != "" {
 			hole.Not = rest[:1]
 		} else {
 			for _, d := range []string{"/", ":"} {
@@ -157,6 +215,9 @@ func Services() []string {
 	slices.Sort(out)
 	return out
 }
+
+// HasService tells whether the catalogue has actions of a service. IAM ignores case.
+func HasService(service string) bool { return len(load().under(service+":")) > 0 }
 
 // OfService returns the known actions of a service, sorted by name; none where it is unknown. IAM ignores case.
 func OfService(service string) []Action { return append([]Action(nil), load().under(service+":")...) }

@@ -1,111 +1,90 @@
 package actions
 
 import (
-	"slices"
+	"fmt"
 	"strings"
-	"sync"
+
+	"github.com/valetkey/valetkey/scopes/tier"
 )
 
-var ours = sync.OnceValue(tables)
+// reason is what people said of the actions that have it.
+type reason struct {
+	class                                Class
+	text                                 string
+	final, secret, role, gains, outlives bool
+}
 
-// Classify returns how much harm an action can do and why. The reason is empty for a read and a plain write. A name
-// with a wildcard is unknown: expand it first.
+func parseReason(class, more string) (reason, error) {
+	marks, text, ok := strings.Cut(more, "\t")
+	c := tier.Parse(class)
+	if !ok || c == tier.None || text == "" {
+		return reason{}, fmt.Errorf("reading action catalogue: reason %q of class %q", more, class)
+	}
+	r := reason{class: c, text: text}
+	for mark := range strings.SplitSeq(marks, ",") {
+		switch mark {
+		case "":
+		case "final":
+			r.final = true
+		case "secret":
+			r.secret = true
+		case "role":
+			r.role = true
+		case "outlives":
+			r.outlives = true
+		case "gains":
+			r.gains = true
+		default:
+			return reason{}, fmt.Errorf("reading action catalogue: mark %q", mark)
+		}
+	}
+	return r, nil
+}
+
+// Class returns how much harm the action can do and why. What nobody reviewed is ClassAdmin; a read has no reason.
+func (a Action) Class() (Class, string) {
+	switch {
+	case a.reason == nil:
+		return ClassAdmin, "nobody has reviewed the action"
+	case a.Level == LevelUnknown:
+		return ClassAdmin, "the catalogue gives it no level"
+	case a.reason.class == ClassRead:
+		return ClassRead, ""
+	}
+	return a.reason.class, a.reason.text
+}
+
+// Irreversible tells whether nothing undoes the action: it deletes, overwrites or gives away.
+func (a Action) Irreversible() bool { return a.reason != nil && a.reason.final }
+
+// Gains tells whether the action leads, alone, to rights that its caller has not: it runs code with a role that is there,
+// opens a session, or decides who may do what. The reason is that of Class.
+func (a Action) Gains() bool { return a.reason != nil && a.reason.gains }
+
+// TakesRole tells whether the action hands a role to a service, for which AWS asks for iam:PassRole: together they lead to
+// that role's rights.
+func (a Action) TakesRole() bool { return a.reason != nil && a.reason.role }
+
+// Classify returns how much harm an action can do and why: the reason that people gave in the review, and none for a
+// read. A name with a wildcard is unknown: expand it first.
 func Classify(name string) (Class, string) {
 	a, ok := Lookup(name)
 	if !ok {
 		return ClassAdmin, "the action is not in the catalogue"
 	}
-	class, why := fromLevel(a.Level)
-	for _, raise := range []func(Action) (Class, string){admin, destructive} {
-		if c, w := raise(a); c > class {
-			class, why = c, w
-		}
-	}
-	return class, why
+	return a.Class()
 }
 
 // Sensitive tells whether an action hands out secrets, whatever its class, and what it hands out.
 func Sensitive(name string) (string, bool) {
-	r, ok := find(ours().sensitive, name)
-	return r.why, ok
+	a, _ := Lookup(name) // one that is unknown has no reason
+	return a.Sensitive()
 }
 
-func fromLevel(l Level) (Class, string) {
-	switch l {
-	case LevelRead, LevelList:
-		return ClassRead, ""
-	case LevelWrite, LevelTagging:
-		return ClassWrite, ""
-	case LevelPermissions:
-		return ClassAdmin, "AWS calls it permissions management"
+// Sensitive tells whether the action hands out secrets, and what it hands out.
+func (a Action) Sensitive() (string, bool) {
+	if a.reason == nil || !a.reason.secret {
+		return "", false
 	}
-	return ClassAdmin, "the catalogue gives it no level"
-}
-
-// admin says what can widen rights: its own, or somebody's.
-func admin(a Action) (Class, string) {
-	t := ours()
-	if slices.Contains(t.plainReads, a.Name) {
-		return ClassUnspecified, ""
-	}
-	if r, ok := find(t.adminActions, a.Name); ok {
-		return ClassAdmin, r.why
-	}
-	service, action, _ := strings.Cut(a.Name, ":")
-	reads := a.Level == LevelRead || a.Level == LevelList
-	if r, ok := find(t.adminServices, service); ok && (!reads || service == "sts") {
-		return ClassAdmin, r.why
-	}
-	w := words(action)
-	has := func(word string) bool { return slices.Contains(w, word) }
-	switch {
-	case has("Assume") && (has("Role") || has("Root")):
-		return ClassAdmin, "it takes on a role"
-	case w[0] == "Get" && has("Credentials") && !has("Describe"):
-		return ClassAdmin, "it hands out credentials"
-	case reads || a.Level == LevelTagging:
-		return ClassUnspecified, ""
-	case has("Pass") && has("Role"):
-		return ClassAdmin, "it hands a role to a service"
-	case has("Permission") || has("Permissions"):
-		return ClassAdmin, "it changes permissions"
-	case has("Policy") && !slices.ContainsFunc(t.harmless, has) && w[0] != "Delete" && w[0] != "Cancel":
-		return ClassAdmin, "it writes a policy"
-	case has("Role") && slices.Contains([]string{"Associate", "Add", "Set", "Update", "Create", "Enable", "Batch"}, w[0]):
-		return ClassAdmin, "it gives a role"
-	case (has("Admin") || has("Delegated")) && slices.Contains([]string{"Register", "Enable", "Associate", "Assign", "Put", "Create"}, w[0]):
-		return ClassAdmin, "it appoints an administrator"
-	case (has("Token") || has("Credentials") || (has("Access") && has("Key"))) && slices.Contains([]string{"Get", "Create", "Exchange", "Refresh", "Rotate"}, w[0]):
-		return ClassAdmin, "it makes credentials"
-	case has("Trust") && (has("Anchor") || w[0] == "Create" || w[0] == "Update") && !has("Store"):
-		return ClassAdmin, "it decides whom to trust"
-	case has("Identity") && has("Provider") && w[0] != "Delete":
-		return ClassAdmin, "it decides whom to trust"
-	}
-	return ClassUnspecified, ""
-}
-
-// destructive says what deletes, stops for good or cannot be undone.
-func destructive(a Action) (Class, string) {
-	t := ours()
-	if r, ok := find(t.destructive, a.Name); ok {
-		return ClassDestructive, r.why
-	}
-	if a.Level != LevelWrite {
-		return ClassUnspecified, ""
-	}
-	_, action, _ := strings.Cut(a.Name, ":")
-	w := words(action)
-	if w[0] == "Cancel" || w[0] == "Describe" {
-		return ClassUnspecified, ""
-	}
-	for _, word := range t.destructiveWords {
-		if slices.Contains(w, word) {
-			return ClassDestructive, "its name says " + strings.ToLower(word)
-		}
-	}
-	if slices.Contains(t.destructiveVerbs, w[0]) {
-		return ClassDestructive, "its name says " + strings.ToLower(w[0])
-	}
-	return ClassUnspecified, ""
+	return a.reason.text, true
 }

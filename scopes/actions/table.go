@@ -1,54 +1,42 @@
 package actions
 
 import (
-	"compress/gzip"
 	_ "embed"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
 )
 
-//go:embed catalogue.txt.gz
-var packed string
+//go:embed catalogue.txt
+var embedded string
 
 // format is the first line of the catalogue's text. The lines after it have a letter, a space, and fields with tabs
-// between them: "V source date", "G key" for a condition key of every service, "S service", and for the service
-// before them "T type arn", "C key", "A name level type...". Names are in the order of compareFold.
-const format = "valetkey action catalogue 2"
+// between them: "V source date", "K class marks reason" for each reason that people gave, "G key type" for a condition key
+// of every service, "S service", and for the service before them "T type arn", "C key type", "A name level type...", where
+// the number of the reason, from 0, follows the level's letter. Names are in the order of compareFold.
+const format = "valetkey action catalogue 4"
 
-// table is the catalogue, unpacked. Its texts are pieces of one.
+// table is the catalogue, read. Its texts are pieces of the embedded one.
 type table struct {
 	source, updated string
 	global          []string
+	keys            keyTypes
 	services        map[string]*service
+	reasons         []reason // whole before the first action: actions point into it
 	actions         []Action // in the order of compareFold
 }
 
-// load unpacks the catalogue once, when it is first asked.
-var load = sync.OnceValue(mustUnpack)
+// load reads the catalogue once, when it is first asked.
+var load = sync.OnceValue(mustParse)
 
-// mustUnpack panics where the embedded file is broken: it is a constant of the program, and a test reads it.
-func mustUnpack() *table {
-	t, err := unpack(packed)
+// mustParse panics where the embedded file is broken: it is a constant of the program, and a test reads it.
+func mustParse() *table {
+	t, err := parse(embedded)
 	if err != nil {
 		panic("actions: " + err.Error()) //nolint:forbidigo // Must*
 	}
 	return t
-}
-
-func unpack(data string) (*table, error) {
-	z, err := gzip.NewReader(strings.NewReader(data))
-	if err != nil {
-		return nil, fmt.Errorf("unpacking action catalogue: %w", err)
-	}
-	var text strings.Builder
-	text.Grow(8 * len(data))
-	if _, err := io.Copy(&text, z); err != nil { //nolint:gosec // it is embedded, not sent by anybody
-		return nil, fmt.Errorf("unpacking action catalogue: %w", err)
-	}
-	return parse(text.String())
 }
 
 func parse(text string) (*table, error) {
@@ -56,8 +44,9 @@ func parse(text string) (*table, error) {
 	if head != format {
 		return nil, fmt.Errorf("reading action catalogue: it begins with %q, not with %q", head, format)
 	}
-	t := &table{services: map[string]*service{}, actions: make([]Action, 0, strings.Count(rest, "\nA "))}
+	t := &table{services: map[string]*service{}, keys: keyTypes{exact: map[string]string{}, heads: map[string]string{}}, actions: make([]Action, 0, strings.Count(rest, "\nA "))}
 	s := newService("")
+	var err error
 	for line := range strings.Lines(rest) {
 		line = strings.TrimSuffix(line, "\n")
 		if len(line) < 3 || line[1] != ' ' {
@@ -69,6 +58,7 @@ func parse(text string) (*table, error) {
 			t.source, t.updated = first, more
 		case 'G':
 			t.global = append(t.global, first)
+			t.keys.add(first, more)
 		case 'S':
 			s = newService(first)
 			t.services[first] = s
@@ -76,9 +66,23 @@ func parse(text string) (*table, error) {
 			s.types[first] = more
 		case 'C':
 			s.conditions = append(s.conditions, first)
+			t.keys.add(first, more)
+		case 'K':
+			if len(t.actions) > 0 {
+				return nil, fmt.Errorf("reading action catalogue: a reason after an action: %q", line)
+			}
+			var k reason
+			if k, err = parseReason(first, more); err != nil {
+				return nil, err
+			}
+			t.reasons = append(t.reasons, k)
 		case 'A':
 			level, types, _ := strings.Cut(more, "\t")
-			t.actions = append(t.actions, Action{Name: first, Level: levelOf(level), service: s, types: types})
+			a := Action{Name: first, service: s, types: types}
+			if a.Level, a.reason, err = t.reviewed(level); err != nil {
+				return nil, err
+			}
+			t.actions = append(t.actions, a)
 		default:
 			return nil, fmt.Errorf("reading action catalogue: line %q", line)
 		}
@@ -89,22 +93,30 @@ func parse(text string) (*table, error) {
 	return t, nil
 }
 
-// levelOf is empty for a letter that is none: such an action is admin.
-func levelOf(letter string) Level {
-	switch letter {
-	case "R":
-		return LevelRead
-	case "L":
-		return LevelList
-	case "W":
-		return LevelWrite
-	case "T":
-		return LevelTagging
-	case "P":
-		return LevelPermissions
+// reviewed reads "R12": the level's letter, and the number of the reason. Without a number nobody reviewed the action,
+// and it is admin; without a known letter too.
+func (t *table) reviewed(text string) (Level, *reason, error) {
+	if text == "" {
+		return LevelUnknown, nil, nil
 	}
-	return ""
+	if len(text) == 1 {
+		return levelOf(text[0]), nil, nil
+	}
+	n := 0
+	for i := 1; i < len(text); i++ {
+		if text[i] < '0' || text[i] > '9' || n > len(t.reasons) {
+			return LevelUnknown, nil, fmt.Errorf("reading action catalogue: level and reason %q", text)
+		}
+		n = 10*n + int(text[i]-'0')
+	}
+	if n >= len(t.reasons) {
+		return LevelUnknown, nil, fmt.Errorf("reading action catalogue: there is no reason %d", n)
+	}
+	return levelOf(text[0]), &t.reasons[n], nil
 }
+
+// levelOf is LevelUnknown for a letter that is none.
+func levelOf(letter byte) Level { return Level(strings.IndexByte("RLWTP", letter) + 1) } //nolint:gosec // 0 to 5
 
 // under returns the actions whose names begin with prefix, in any case.
 func (t *table) under(prefix string) []Action {
@@ -128,6 +140,14 @@ func compareFold(a, b string) int {
 		}
 	}
 	return len(a) - len(b)
+}
+
+// appendLower appends strings.ToLower of a text, for ASCII.
+func appendLower(to []byte, s string) []byte {
+	for i := range len(s) {
+		to = append(to, lower(s[i]))
+	}
+	return to
 }
 
 func lower(c byte) byte {

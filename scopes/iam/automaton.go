@@ -1,7 +1,6 @@
 package iam
 
 import (
-	"encoding/binary"
 	"slices"
 	"unicode"
 )
@@ -16,9 +15,18 @@ type track []step
 type step struct {
 	kind stepKind
 	char rune // a literal's character
-	fold bool // a literal that ignores case, by Unicode's simple folding as strings.EqualFold does
+	fold folding
 	seg  bool // a hole that does not take ':'
 }
+
+// folding is how a literal ignores case.
+type folding uint8
+
+const (
+	foldNone    folding = iota
+	foldASCII           // of the letters a to z alone
+	foldUnicode         // Unicode's simple folding, as strings.EqualFold
+)
 
 type stepKind uint8
 
@@ -49,10 +57,34 @@ type product struct {
 	gen     int32
 	ever    []bool // by language: a trailing star is reached, so it accepts whatever follows
 	alive   bits
+
+	states states
+
+	// What is used again at each state.
+	moves      []move
+	holes      []int32
+	raw, after []int32
+	told       []rune
+}
+
+// move is a character that a position takes.
+type move struct {
+	r   rune
+	pos int32
 }
 
 func newProduct(langs []language, b *budget) *product {
 	p := &product{langs: len(langs), budget: b, alive: newBits(len(langs)), ever: make([]bool, len(langs))}
+	patterns, steps := 0, 0
+	for _, l := range langs {
+		patterns += len(l)
+		for _, pat := range l {
+			steps += len(pat) + 1
+		}
+	}
+	p.starts, p.steps = make([]int32, 0, patterns), make([]step, 0, steps)
+	numbers := make([]int32, 2*steps+len(langs))
+	p.owner, p.mark, p.forever = numbers[:0:steps], numbers[steps:2*steps:2*steps], numbers[2*steps:]
 	for l, patterns := range langs {
 		for _, pat := range patterns {
 			p.starts = append(p.starts, int32(len(p.steps))) //nolint:gosec // a policy has no 2^31 characters
@@ -63,8 +95,9 @@ func newProduct(langs []language, b *budget) *product {
 			}
 		}
 	}
-	p.mark = make([]int32, len(p.steps))
-	p.forever = slices.Repeat([]int32{-1}, len(langs))
+	for l := range p.forever {
+		p.forever[l] = -1
+	}
 	for pos := range p.steps {
 		if l := p.owner[pos]; p.forever[l] < 0 && p.trailing(int32(pos)) {
 			p.forever[l] = int32(pos)
@@ -73,32 +106,27 @@ func newProduct(langs []language, b *budget) *product {
 	return p
 }
 
-// node is one state and how it was reached.
-type node struct {
-	at     []int32
-	parent int32
-	by     rune
-}
-
 // explore calls visit once for every combination of accepting languages that some text has, with a shortest such text.
 // It stops where visit returns false or the budget ends, and then returns false.
 func (p *product) explore(visit func(accepts bits, text string) bool) bool {
-	first := slices.Clone(p.close(nil, p.starts))
-	nodes := []node{{at: first, parent: -1}}
-	seen := map[string]bool{string(appendState(nil, first)): true}
+	p.states.add(p.close(nil, p.starts), -1, 0)
 	met := map[string]bool{}
+	accepts := newBits(p.langs)
 	var key []byte
-	for i := 0; i < len(nodes); i++ {
-		at := nodes[i].at
-		accepts := newBits(p.langs)
+	for i := 0; i < len(p.states.nodes); i++ {
+		if p.states.nodes[i].dead {
+			continue
+		}
+		at := p.states.nodes[i].at
+		clear(accepts)
 		for _, pos := range at {
 			if p.steps[pos].kind == stepEnd {
 				accepts.set(int(p.owner[pos]))
 			}
 		}
-		if k := accepts.key(); !met[k] {
-			met[k] = true
-			if !visit(accepts, text(nodes, i)) {
+		if key = accepts.appendKey(key[:0]); !met[string(key)] {
+			met[string(key)] = true
+			if !visit(accepts, p.states.text(i)) {
 				return false
 			}
 		}
@@ -106,13 +134,8 @@ func (p *product) explore(visit func(accepts bits, text string) bool) bool {
 			if !p.budget.spend(len(next) + 1) {
 				return false
 			}
-			if p.dead(next) {
-				return true
-			}
-			key = appendState(key[:0], next)
-			if !seen[string(key)] {
-				seen[string(key)] = true
-				nodes = append(nodes, node{at: slices.Clone(next), parent: int32(i), by: r}) //nolint:gosec // the budget is smaller
+			if n := p.states.add(next, int32(i), r); n != nil { //nolint:gosec // the budget is smaller
+				n.dead = p.dead(next)
 			}
 			return true
 		})
@@ -173,21 +196,18 @@ func (p *product) trailing(pos int32) bool {
 
 // successors calls to with each character that a position at hand tells apart, and once for all others.
 func (p *product) successors(at []int32, to func(r rune, next []int32) bool) bool {
-	type move struct {
-		r   rune
-		pos int32
-	}
-	var moves []move
-	var holes []int32
+	moves, holes := p.moves[:0], p.holes[:0]
 	colon := false
 	for _, pos := range at {
 		s := p.steps[pos]
 		switch s.kind {
 		case stepChar:
 			moves = append(moves, move{s.char, pos})
-			if s.fold {
+			if s.fold != foldNone {
 				for r := unicode.SimpleFold(s.char); r != s.char; r = unicode.SimpleFold(r) {
-					moves = append(moves, move{r, pos})
+					if s.fold == foldUnicode || (r < unicode.MaxASCII && s.char < unicode.MaxASCII) {
+						moves = append(moves, move{r, pos})
+					}
 				}
 			}
 		case stepOne, stepMany:
@@ -196,8 +216,9 @@ func (p *product) successors(at []int32, to func(r rune, next []int32) bool) boo
 		case stepEnd:
 		}
 	}
+	p.moves, p.holes = moves, holes
 	slices.SortFunc(moves, func(a, b move) int { return int(a.r) - int(b.r) })
-	var raw, next []int32
+	raw, told := p.raw[:0], p.told[:0]
 	through := func(r rune) {
 		for _, pos := range holes {
 			s := p.steps[pos]
@@ -210,34 +231,30 @@ func (p *product) successors(at []int32, to func(r rune, next []int32) bool) boo
 			}
 		}
 	}
-	told := make([]rune, 0, 8)
+	next := func(r rune) bool {
+		through(r)
+		p.after = p.close(p.after, raw)
+		p.raw, raw = raw, raw[:0]
+		return to(r, p.after)
+	}
 	for i := 0; i < len(moves); {
 		r := moves[i].r
 		told = append(told, r)
-		raw = raw[:0]
 		for ; i < len(moves) && moves[i].r == r; i++ {
 			raw = append(raw, moves[i].pos+1)
 		}
-		through(r)
-		next = p.close(next, raw)
-		if !to(r, next) {
+		if !next(r) {
 			return false
 		}
 	}
 	if colon && !slices.Contains(told, ':') {
 		told = append(told, ':')
-		raw = raw[:0]
-		through(':')
-		next = p.close(next, raw)
-		if !to(':', next) {
+		if !next(':') {
 			return false
 		}
 	}
-	raw = raw[:0]
-	r := other(told)
-	through(r)
-	next = p.close(next, raw)
-	return to(r, next)
+	p.told = told
+	return next(other(told))
 }
 
 // other picks a character that is none of told, nor ':', nor a wildcard.
@@ -252,20 +269,4 @@ func other(told []rune) rune {
 		r++
 	}
 	return r
-}
-
-func text(nodes []node, i int) string {
-	var rs []rune
-	for ; nodes[i].parent >= 0; i = int(nodes[i].parent) {
-		rs = append(rs, nodes[i].by)
-	}
-	slices.Reverse(rs)
-	return string(rs)
-}
-
-func appendState(buf []byte, at []int32) []byte {
-	for _, pos := range at {
-		buf = binary.LittleEndian.AppendUint32(buf, uint32(pos)) //nolint:gosec // positions are not negative
-	}
-	return buf
 }

@@ -27,7 +27,7 @@ func tenStatementsRequest() iam.Request {
 
 // The budget is 2 µs.
 func BenchmarkAllows(b *testing.B) {
-	e, err := iam.Compile([]iam.Policy{mustParse(b, tenStatements)}, nil, nil)
+	e, err := iam.Compile(iam.DialectAWS, []iam.Policy{mustParse(b, tenStatements)}, nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func BenchmarkCompile(b *testing.B) {
 	p := []iam.Policy{mustParse(b, tenStatements)}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := iam.Compile(p, nil, nil); err != nil {
+		if _, err := iam.Compile(iam.DialectAWS, p, nil, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

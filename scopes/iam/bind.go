@@ -3,31 +3,14 @@ package iam
 import (
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 	"time"
-)
-
-// Dialect is what the target accepts as a session policy. The zero value is refused by Bind.
-type Dialect string
-
-// The dialects.
-const (
-	// DialectAWS is AWS itself.
-	DialectAWS Dialect = "aws"
-	// DialectS3 is MinIO and its kin: S3 actions alone, no NotAction, no IfExists, no aws:CurrentTime with Action "*".
-	//
-	// NOTE: To MinIO a call on a bucket is one on "bucket/", unless a pattern is "bucket" to the letter. There an Allow of
-	// s3:ListBucket on "bucket/*" lists the bucket, and a Deny on "b?cket" does not stop it; on AWS it is the other way
-	// round, and so it is to Allows.
-	DialectS3 Dialect = "s3-compatible"
 )
 
 // Limits is what Bind adds to a policy.
 type Limits struct {
 	NotAfter    time.Time // required; the deadline is rounded down to a whole second
 	SourceCIDRs []string  // empty means any network
-	Regions     []string  // AWS Regions, "eu-west-1"; empty means any. The s3 dialect has none
+	Regions     []string  // AWS Regions, "eu-west-1"; empty means any. AWS alone has them
 	Dialect     Dialect   // required
 }
 
@@ -42,9 +25,37 @@ const timeLayout = "2006-01-02T15:04:05Z"
 //   - everything, after NotAfter;
 //   - everything, from outside SourceCIDRs, unless AWS calls on the session's behalf;
 //   - everything with an endpoint outside Regions, but for services that have one endpoint for all;
-//   - every action that p does not allow (not in the s3 dialect, whose servers refuse NotAction);
-//   - every resource that p does not allow, unless p allows "*".
+//   - every pair of an action and a resource that p does not name together in an Allow: see edges.
+//
+// A dialect that cannot keep a limit refuses it: ErrDialect.
 func Bind(p Policy, l Limits) (Policy, error) {
+	out, err := bind(&p, &l)
+	if err != nil {
+		return Policy{}, err
+	}
+	return out.Clone(), nil
+}
+
+// BindText is Bind and Marshal in one, which checks the policy once: what Bind adds is well-formed.
+func BindText(p Policy, l Limits) ([]byte, error) {
+	out, err := bind(&p, &l)
+	if err != nil {
+		return nil, err
+	}
+	return out.print()
+}
+
+// BoundSize is Bind and Size in one, likewise.
+func BoundSize(p Policy, l Limits) (int, error) {
+	out, err := bind(&p, &l)
+	if err != nil {
+		return 0, err
+	}
+	return out.length(), nil
+}
+
+// bind is Bind, whose policy shares lists with its arguments.
+func bind(p *Policy, l *Limits) (Policy, error) {
 	if err := p.ValidateSession(); err != nil {
 		return Policy{}, fmt.Errorf("binding policy: %w", err)
 	}
@@ -55,87 +66,106 @@ func Bind(p Policy, l Limits) (Policy, error) {
 	if l.NotAfter.IsZero() {
 		return Policy{}, fmt.Errorf("binding policy: %w: no deadline", ErrPolicy)
 	}
-	every := "*"
-	switch l.Dialect {
-	case DialectAWS:
-	case DialectS3:
-		every = "s3:*"
-	default:
-		return Policy{}, fmt.Errorf("binding policy: %w: dialect %q", ErrPolicy, l.Dialect)
+	if err := l.check(p); err != nil {
+		return Policy{}, fmt.Errorf("binding policy: %w", err)
 	}
-	actions, resources, err := granted(p)
+	srv := l.Dialect.server()
+	every := []string{srv.everything()}
+	pairs, err := granted(p)
 	if err != nil {
 		return Policy{}, fmt.Errorf("binding policy: %w", err)
 	}
 
-	if l.Dialect == DialectS3 {
-		if i := slices.IndexFunc(actions, func(a string) bool { return !strings.HasPrefix(a, "s3:") }); i >= 0 {
-			return Policy{}, fmt.Errorf("binding policy: %w: action %q in dialect %q", ErrPolicy, actions[i], l.Dialect)
-		}
-	}
-
-	denies := []Statement{{Effect: Deny, Action: []string{every}, Resource: []string{"*"},
+	out := Policy{Version: Version, ID: p.ID, Statements: make([]Statement, len(p.Statements), len(p.Statements)+5+len(pairs))}
+	copy(out.Statements, p.Statements)
+	out.Statements = append(out.Statements, Statement{Effect: Deny, Action: every, Resource: everything,
 		Condition: map[string]map[string][]string{
-			"DateGreaterThan": {"aws:CurrentTime": {l.NotAfter.UTC().Format(timeLayout)}}}}}
+			"DateGreaterThan": {"aws:CurrentTime": {l.NotAfter.UTC().Format(timeLayout)}}}})
 	if len(l.SourceCIDRs) > 0 {
 		s, err := networked(every, l)
 		if err != nil {
 			return Policy{}, fmt.Errorf("binding policy to networks: %w", err)
 		}
-		denies = append(denies, s)
+		out.Statements = append(out.Statements, s)
 	}
 	if len(l.Regions) > 0 {
-		if l.Dialect != DialectAWS {
-			return Policy{}, fmt.Errorf("binding policy: %w: Regions in dialect %q, which has no aws:RequestedRegion; "+
-				"leave them out or use an AWS target", ErrPolicy, l.Dialect)
-		}
-		s, err := regional(actions, l.Regions)
+		s, err := regional(actionsOf(pairs), l.Regions)
 		if err != nil {
 			return Policy{}, fmt.Errorf("binding policy to Regions: %w", err)
 		}
-		denies = append(denies, s)
+		out.Statements = append(out.Statements, s)
 	}
-	if l.Dialect == DialectAWS && !slices.Contains(actions, "*") {
-		denies = append(denies, Statement{Effect: Deny, NotAction: actions, Resource: []string{"*"}})
-	}
-	if !slices.Contains(resources, "*") {
-		denies = append(denies, Statement{Effect: Deny, Action: []string{every}, NotResource: resources})
-	}
-	out := p.Clone()
-	out.Version = Version
-	out.Statements = append(out.Statements, denies...)
+	out.Statements = edges(out.Statements, pairs, l.Dialect)
 	return out, nil
+}
+
+// everything is the list of what every resource is in, and every action of AWS; read-only.
+var everything = []string{"*"}
+
+// check refuses what the dialect's enforcer would not keep.
+func (l *Limits) check(p *Policy) error {
+	if err := l.Dialect.check(); err != nil {
+		return err
+	}
+	if err := l.Dialect.Models(*p); err != nil {
+		return err
+	}
+	if len(l.Regions) > 0 && l.Dialect != DialectAWS {
+		return fmt.Errorf("%w: Regions in dialect %q, which has no aws:RequestedRegion; leave them out or use an AWS target", ErrDialect, l.Dialect)
+	}
+	if srv := l.Dialect.server(); len(l.SourceCIDRs) > 1 && srv != nil && srv.odd {
+		return fmt.Errorf("%w: several networks in dialect %q, which would deny each for not being the other; write one", ErrDialect, l.Dialect)
+	}
+	if len(l.SourceCIDRs) > 0 && l.Dialect.Believes() {
+		return fmt.Errorf("%w: networks in dialect %q, whose server takes a caller's address from a header of the caller's; "+
+			"leave them out, and keep strangers off by a firewall", ErrDialect, l.Dialect)
+	}
+	return nil
+}
+
+// everything names every action that a session policy of the server can deny under a condition.
+func (srv *server) everything() string {
+	if srv == nil {
+		return "*"
+	}
+	return srv.every
 }
 
 // networked returns the Deny of everything from outside the networks. What AWS calls on the session's behalf comes from
 // AWS's own addresses (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_examples_aws_deny-ip.html).
-func networked(every string, l Limits) (Statement, error) {
+func networked(every []string, l *Limits) (Statement, error) {
 	for _, c := range l.SourceCIDRs {
 		if _, err := netip.ParsePrefix(c); err != nil {
 			return Statement{}, fmt.Errorf("%w: %w", ErrPolicy, err)
 		}
 	}
-	cond := map[string]map[string][]string{"NotIpAddress": {"aws:SourceIp": slices.Clone(l.SourceCIDRs)}}
+	cond := map[string]map[string][]string{"NotIpAddress": {"aws:SourceIp": l.SourceCIDRs}}
 	if l.Dialect == DialectAWS {
 		cond["Bool"] = map[string][]string{"aws:ViaAWSService": {"false"}}
 	}
-	return Statement{Effect: Deny, Action: []string{every}, Resource: []string{"*"}, Condition: cond}, nil
+	return Statement{Effect: Deny, Action: every, Resource: everything, Condition: cond}, nil
 }
 
-// granted returns the union of what the Allows name. A complement in an Allow has no such list, and no scope compiles
-// to one.
-func granted(p Policy) (actions, resources []string, err error) {
-	for _, s := range p.Statements {
-		if s.Effect != Allow {
-			continue
-		}
-		if len(s.NotAction) > 0 || len(s.NotResource) > 0 {
-			return nil, nil, fmt.Errorf("%w: an Allow with NotAction or NotResource", ErrPolicy)
-		}
-		actions = append(actions, s.Action...)
-		resources = append(resources, s.Resource...)
+// actionsOf are the actions of all pairs, sorted.
+func actionsOf(pairs []pair) []string {
+	if len(pairs) == 1 {
+		return pairs[0].actions
 	}
-	slices.Sort(actions)
-	slices.Sort(resources)
-	return slices.Compact(actions), slices.Compact(resources), nil
+	var out []string
+	for _, p := range pairs {
+		out = append(out, p.actions...)
+	}
+	return union(out, nil)
+}
+
+// resourcesOf are the resources of all pairs, sorted.
+func resourcesOf(pairs []pair) []string {
+	if len(pairs) == 1 {
+		return pairs[0].resources
+	}
+	var out []string
+	for _, p := range pairs {
+		out = append(out, p.resources...)
+	}
+	return union(out, nil)
 }

@@ -20,7 +20,7 @@ func randomAllows(g *rand.Rand) iam.Policy {
 		}
 		for range 1 + g.IntN(2) {
 			s.Action = append(s.Action, pick(g, "s3:GetObject", "s3:Get*", "s3:*Object", "s3:PutObject", "sqs:SendMessage", "sqs:*", "*"))
-			s.Resource = append(s.Resource, pick(g, "*", "arn:aws:s3:::b/*", "arn:aws:s3:::?/k", "arn:aws:s3:::b/${aws:username}/*", "arn:aws:sqs:*", "arn:aws:sqs:*:1:q"))
+			s.Resource = append(s.Resource, pick(g, "*", "arn:aws:s3:::b/*", "arn:aws:s3:::?/k", "arn:aws:s3:::b/${aws:username}/*", "arn:aws:sqs:*:*:*", "arn:aws:sqs:*:1:q"))
 		}
 		if g.IntN(3) == 0 {
 			s.Condition = map[string]map[string][]string{pick(g, "StringEquals", "StringNotLike", "StringLikeIfExists", "ForAllValues:StringLike"): {
@@ -47,11 +47,11 @@ func TestBindKeepsWhatIsInsideItsLimits(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%+v: %v", p, err)
 		}
-		before, err := iam.Compile([]iam.Policy{p}, nil, nil)
+		before, err := iam.Compile(iam.DialectAWS, []iam.Policy{p}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		after, err := iam.Compile([]iam.Policy{bound}, nil, nil)
+		after, err := iam.Compile(iam.DialectAWS, []iam.Policy{bound}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -27,6 +27,8 @@ var globalEndpoints = map[string]string{ // service, or one action -> Region; re
 	"route53-recovery-control-config": "us-west-2", "route53-recovery-readiness": "us-west-2",
 }
 
+var globalServices = slices.Sorted(maps.Keys(globalEndpoints)) // read-only
+
 // regional returns the Deny of everything outside the Regions. What p allows of a service with one endpoint elsewhere is
 // left out of it, or it could never be used: such a service has no Region to keep it in. STS is not left out: its
 // Regions have endpoints, so that a call to the global one, which is us-east-1, is denied where us-east-1 is not
@@ -41,7 +43,7 @@ func regional(actions, regions []string) (Statement, error) {
 	}
 	regions = slices.Compact(slices.Sorted(slices.Values(regions)))
 	s.Condition = map[string]map[string][]string{"StringNotEquals": {"aws:RequestedRegion": regions}}
-	for _, service := range slices.Sorted(maps.Keys(globalEndpoints)) {
+	for _, service := range globalServices {
 		if slices.Contains(regions, globalEndpoints[service]) {
 			continue
 		}

@@ -57,7 +57,7 @@ func TestBindRegionsRefuses(t *testing.T) {
 	for _, l := range []iam.Limits{
 		{NotAfter: deadline(), Dialect: iam.DialectAWS, Regions: []string{"*"}},
 		{NotAfter: deadline(), Dialect: iam.DialectAWS, Regions: []string{"eu-west-1", ""}},
-		{NotAfter: deadline(), Dialect: iam.DialectS3, Regions: []string{"eu-west-1"}},
+		{NotAfter: deadline(), Dialect: iam.DialectMinIO, Regions: []string{"eu-west-1"}},
 	} {
 		if _, err := iam.Bind(read(), l); !errors.Is(err, iam.ErrPolicy) {
 			t.Errorf("%+v: %v", l, err)
@@ -94,25 +94,25 @@ func TestBindOnlyNarrows(t *testing.T) {
 			t.Fatalf("%d: %v", i, err)
 		}
 		in, out := []iam.Policy{p}, []iam.Policy{bound}
-		got, err := iam.Covers(in, out)
+		got, err := iam.Covers(iam.DialectAWS, in, out)
 		if err != nil || got.Answer != iam.Yes {
 			t.Fatalf("%d: %+v, %v\n%s\n%s", i, got, err, show(in), show(out))
 		}
 		if len(l.SourceCIDRs)+len(l.Regions) == 0 { // and nothing more: before the deadline all is as it was
 			inTime := p.Clone()
 			inTime.Statements = append(inTime.Statements, doc(t, denyWhen(`"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T11:00:00Z"}`))[0].Statements...)
-			if got, err := iam.Covers(out, []iam.Policy{inTime}); err != nil || got.Answer != iam.Yes {
+			if got, err := iam.Covers(iam.DialectAWS, out, []iam.Policy{inTime}); err != nil || got.Answer != iam.Yes {
 				t.Fatalf("%d: %+v, %v\n%s\n%s", i, got, err, show(in), show(out))
 			}
 		}
 		// The narrowed policy is within the deadline, whatever else it says.
 		late := doc(t, all+","+denyWhen(`"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T11:00:00Z"}`))
-		if got, err := iam.Covers(late, out); err != nil || got.Answer != iam.Yes {
+		if got, err := iam.Covers(iam.DialectAWS, late, out); err != nil || got.Answer != iam.Yes {
 			t.Fatalf("%d: %+v, %v\n%s", i, got, err, show(out))
 		}
 		if len(l.Regions) > 0 && !slices.ContainsFunc(p.Statements, func(s iam.Statement) bool { return global(s.Action) }) {
 			here := doc(t, when(`"StringEquals":{"aws:RequestedRegion":`+list(strings.Join(l.Regions, " "))+`}`))
-			if got, err := iam.Covers(here, out); err != nil || got.Answer != iam.Yes {
+			if got, err := iam.Covers(iam.DialectAWS, here, out); err != nil || got.Answer != iam.Yes {
 				t.Fatalf("%d: %+v, %v\n%s", i, got, err, show(out))
 			}
 		}

@@ -10,22 +10,22 @@ func newBits(n int) bits { return make(bits, (n+63)/64) }
 func (b bits) set(i int)      { b[i/64] |= 1 << (i % 64) }
 func (b bits) has(i int) bool { return b[i/64]>>(i%64)&1 == 1 }
 
-// key returns a text that equal sets share.
-func (b bits) key() string {
-	out := make([]byte, 0, 8*len(b))
-	for _, w := range b {
-		out = binary.LittleEndian.AppendUint64(out, w)
+// meets tells whether two sets of one length have a number in common.
+func (b bits) meets(c bits) bool {
+	for i := range b {
+		if b[i]&c[i] != 0 {
+			return true
+		}
 	}
-	return string(out)
+	return false
 }
 
-// budget is the steps that are left. A step is about one position of one automaton state, or one node of a search.
-type budget struct{ left int }
+// key returns a text that equal sets share.
+func (b bits) key() string { return string(b.appendKey(make([]byte, 0, 8*len(b)))) }
 
-// spend takes n steps and tells whether they were there.
-func (b *budget) spend(n int) bool {
-	b.left -= n
-	return b.left >= 0
+func (b bits) appendKey(to []byte) []byte {
+	for _, w := range b {
+		to = binary.LittleEndian.AppendUint64(to, w)
+	}
+	return to
 }
-
-func (b *budget) spent() bool { return b.left < 0 }

@@ -1,11 +1,10 @@
 package iam
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+
+	"github.com/valetkey/valetkey/scopes/internal/strict"
 )
 
 // Case is one evaluation as a line of JSON: policies, a request, and the verdict that is expected of them.
@@ -49,14 +48,9 @@ func (o *oneOrSeveral) UnmarshalJSON(b []byte) error {
 
 // ParseCase reads one line. It refuses unknown members and what Parse refuses; it evaluates nothing.
 func ParseCase(line []byte) (Case, error) {
-	var w wireCase
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&w); err != nil {
+	w, err := strict.Decode[wireCase](line)
+	if err != nil {
 		return Case{}, fmt.Errorf("reading case: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return Case{}, fmt.Errorf("reading case: %w: text after it", ErrRequest)
 	}
 	c := Case{Name: w.Name, Page: w.Page, Identity: w.Identity, Session: w.Session, Boundary: w.Boundary,
 		Request: Request{Action: w.Action, Resource: w.Resource}, Verdict: w.Verdict, Why: w.Why}
@@ -71,5 +65,5 @@ func ParseCase(line []byte) (Case, error) {
 
 // Evaluate is Allows for the case.
 func (c Case) Evaluate() (Decision, error) {
-	return Allows(c.Identity, c.Session, c.Boundary, c.Request)
+	return Allows(DialectAWS, c.Identity, c.Session, c.Boundary, c.Request)
 }

@@ -6,11 +6,15 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/valetkey/valetkey/scopes/iam"
 )
+
+// leftOpen is in the doubts that AWS's pages cause, rather than the search.
+const leftOpen = "AWS's pages leave open"
 
 // chosen is one statement by the numbers of its parts.
 type chosen struct {
@@ -112,7 +116,7 @@ func TestCoversAgreesWithBruteForce(t *testing.T) {
 					a = append(a, b[0]) // or hardly anything would be covered
 				}
 				b[0].deny = false
-				got, err := iam.CoversPlain(w.policy(a), w.policy(b))
+				got, err := iam.CoversPlain(iam.DialectAWS, w.policy(a), w.policy(b))
 				if err != nil {
 					t.Errorf("%+v: %v", w.policy(a), err)
 					return
@@ -120,7 +124,7 @@ func TestCoversAgreesWithBruteForce(t *testing.T) {
 				counts[n][got.Answer]++
 				brute := w.covers(a, b, inA, inB)
 				// The world is small: a witness may be outside it. A witness in it must be found.
-				if got.Answer == iam.Unknown || (got.Answer == iam.Yes && !brute) {
+				if (got.Answer == iam.Unknown && !strings.Contains(got.Why, leftOpen)) || (got.Answer == iam.Yes && !brute) {
 					t.Errorf("%v, %v by brute force\na %s\nb %s\nwhy %s", got.Answer, brute, show(w.policy(a)), show(w.policy(b)), got.Why)
 					return
 				}
@@ -137,8 +141,8 @@ func TestCoversAgreesWithBruteForce(t *testing.T) {
 			total[i] += c[i]
 		}
 	}
-	t.Logf("%d no, %d yes", total[iam.No], total[iam.Yes])
-	if slices.Min([]int{total[iam.No], total[iam.Yes]}) < bruteCases()/20 {
+	t.Logf("%d no, %d yes, %d unknown", total[iam.No], total[iam.Yes], total[iam.Unknown])
+	if slices.Min([]int{total[iam.No], total[iam.Yes]}) < bruteCases()/20 || total[iam.Unknown] > bruteCases()/20 {
 		t.Errorf("too one-sided to mean much: %v", total)
 	}
 }

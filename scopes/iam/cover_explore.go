@@ -30,17 +30,22 @@ func (x *explorer) run() bool {
 	langs := append(slices.Clone(m.actions), actionUniverse())
 	universe := len(m.actions)
 	p := newProduct(langs, m.budget)
-	p.hopeless = func(alive bits) bool {
-		return !alive.has(universe) || !slices.ContainsFunc(m.stmts, func(c clause) bool {
-			return c.side == sideB && !c.deny && (c.notAction || (c.action >= 0 && alive.has(c.action)))
-		})
+	wanted, any := newBits(len(langs)), false // where b may allow something
+	for i := range m.stmts {
+		if c := &m.stmts[i]; c.side == sideB && !c.deny {
+			if any = any || c.notAction; !c.notAction && c.action >= 0 {
+				wanted.set(c.action)
+			}
+		}
 	}
+	p.hopeless = func(alive bits) bool { return !alive.has(universe) || !any && !alive.meets(wanted) }
 	return p.explore(func(accepts bits, action string) bool {
 		if !accepts.has(universe) {
 			return true
 		}
 		in := newBits(len(m.stmts))
-		for i, c := range m.stmts {
+		for i := range m.stmts {
+			c := &m.stmts[i]
 			if (c.action >= 0 && accepts.has(c.action)) != c.notAction {
 				in.set(i)
 			}
@@ -62,19 +67,21 @@ func (x *explorer) region(in bits, action string) bool {
 	x.in = in
 	langs, at := x.m.resourcesOf(in)
 	universe := len(langs)
-	p := newProduct(append(langs, resourceUniverse()), x.m.budget)
-	p.hopeless = func(alive bits) bool {
-		for i, c := range x.m.stmts {
-			if c.side != sideB || c.deny || !in.has(i) {
-				continue
-			}
-			if c.notResource || (c.resource >= 0 && alive.has(at[c.resource])) ||
-				slices.ContainsFunc(c.loose, func(l loose) bool { return alive.has(at[l.resource]) }) {
-				return false
-			}
+	p := newProduct(append(langs, x.m.evaluators[sideA].server.universe()), x.m.budget)
+	wanted, any := newBits(universe+1), false
+	for i := range x.m.stmts {
+		c := &x.m.stmts[i]
+		if c.side != sideB || c.deny || !in.has(i) {
+			continue
 		}
-		return true
+		if any = any || c.notResource; c.resource >= 0 {
+			wanted.set(at[c.resource])
+		}
+		for _, l := range c.loose {
+			wanted.set(at[l.resource])
+		}
 	}
+	p.hopeless = func(alive bits) bool { return !any && !alive.meets(wanted) }
 	return p.explore(func(accepts bits, resource string) bool {
 		if !accepts.has(universe) {
 			return true
@@ -87,10 +94,11 @@ func (x *explorer) region(in bits, action string) bool {
 // trivial tells whether a set of statements needs no look at resources: b allows nothing there, or a everything.
 func (m *model) trivial(in bits) bool {
 	var p place
-	for i, c := range m.stmts {
+	for i := range m.stmts {
 		if !in.has(i) {
 			continue
 		}
+		c := &m.stmts[i]
 		switch whole := len(c.conds) == 0 && m.whole(c); {
 		case c.side == sideB && !c.deny:
 			p.bAllow = append(p.bAllow, rule{{}})
@@ -106,7 +114,7 @@ func (m *model) trivial(in bits) bool {
 }
 
 // whole tells whether the statement takes every resource because it says "*".
-func (m *model) whole(c clause) bool {
+func (m *model) whole(c *clause) bool {
 	return !c.notResource && c.resource >= 0 && slices.ContainsFunc(m.resources[c.resource], func(t track) bool {
 		return len(t) == 1 && t[0].kind == stepMany && !t[0].seg
 	})
@@ -121,10 +129,11 @@ func (m *model) resourcesOf(in bits) (langs []language, at map[int]int) {
 			langs = append(langs, m.resources[l])
 		}
 	}
-	for i, c := range m.stmts {
+	for i := range m.stmts {
 		if !in.has(i) {
 			continue
 		}
+		c := &m.stmts[i]
 		add(c.resource)
 		for _, l := range c.loose {
 			add(l.resource)
@@ -136,10 +145,11 @@ func (m *model) resourcesOf(in bits) (langs []language, at map[int]int) {
 // place returns the rules of a set of statements for the resources that are in the languages that accepts names.
 func (m *model) place(in bits, accepts func(lang int) bool) place {
 	var p place
-	for i, c := range m.stmts {
+	for i := range m.stmts {
 		if !in.has(i) {
 			continue
 		}
+		c := &m.stmts[i]
 		list := &p.aAllow
 		switch {
 		case c.side == sideB && c.deny:
@@ -149,7 +159,7 @@ func (m *model) place(in bits, accepts func(lang int) bool) place {
 		case c.deny:
 			list = &p.aDeny
 		}
-		base := rule{}
+		base := make(rule, 0, len(c.conds))
 		for _, k := range c.conds {
 			base = append(base, signed{k, true})
 		}
@@ -160,8 +170,12 @@ func (m *model) place(in bits, accepts func(lang int) bool) place {
 			*list = append(*list, base)
 		case c.notResource:
 			for _, l := range c.loose {
-				if !c.deny || accepts(l.resource) {
-					base = append(base, signed{l.cond, false})
+				if !accepts(l.resource) {
+					continue
+				}
+				base = append(base, signed{l.cond, false})
+				if !c.deny {
+					base = append(base, signed{l.settled, true})
 				}
 			}
 			*list = append(*list, base)

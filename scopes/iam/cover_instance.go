@@ -20,16 +20,16 @@ func (m *model) instance(steps int, before *explorer) *explorer {
 				env.entries = append(env.entries, entry{k, vs})
 			}
 		}
-		n := emptyModel(&budget{left: steps / maxInstances})
+		n := emptyModel(&budget{left: steps / maxInstances, deadline: m.budget.deadline})
 		n.fixed, n.evaluators = fixed, m.evaluators
 		for s, e := range m.evaluators {
 			for _, st := range e.statements {
-				st.resources = env.fixAll(st.resources)
+				st.resources, st.invalid = env.fixAll(st.resources)
 				st.conditions = slices.Clone(st.conditions)
 				for i, a := range st.conditions {
 					a.values = slices.Clone(a.values)
 					for j := range a.values {
-						a.values[j].pattern = env.fix(a.values[j].pattern)
+						a.values[j].pattern, _ = env.fix(a.values[j].pattern)
 					}
 					st.conditions[i] = a
 				}
@@ -78,10 +78,10 @@ func (m *model) assignments() []map[string][]string {
 		if !ok {
 			continue
 		}
-		for _, c := range m.dims[d].classes {
-			if c.real && len(out) < maxInstances-1 {
+		for _, s := range m.dims[d].states {
+			if s.real && len(s.values) == 1 && len(out) < maxInstances-1 {
 				with := maps.Clone(plain)
-				with[key] = []string{c.value}
+				with[key] = s.values
 				out = append(out, with)
 			}
 		}
@@ -89,23 +89,32 @@ func (m *model) assignments() []map[string][]string {
 	return append(out, none)
 }
 
-func (e *environment) fixAll(ps []pattern) []pattern {
-	out := make([]pattern, len(ps))
+// fixAll fixes patterns, and tells whether a variable of one may make its statement invalid.
+func (e *environment) fixAll(ps []pattern) (out []pattern, invalid bool) {
+	out = make([]pattern, len(ps))
 	for i, p := range ps {
-		out[i] = e.fix(p)
+		var r resolution
+		out[i], r = e.fix(p)
+		invalid = invalid || r >= unresolved
 	}
-	return out
+	return out, invalid
 }
 
-// fix returns the pattern with the variables' values in it.
-func (e *environment) fix(p pattern) pattern {
+// fix returns the pattern with the variables' values in it. One that cannot be resolved stays as it is, for the search to
+// take as free.
+func (e *environment) fix(p pattern) (pattern, resolution) {
 	if !p.vars || p.never {
-		return p
+		return p, resolved
 	}
-	q := pattern{source: p.source, fold: p.fold}
-	var known answer
-	if q.tokens, known = e.substitute(nil, p.tokens); known != yes || (p.arn && !segment(q.tokens)) {
+	q := pattern{source: p.source, fold: p.fold, arn: p.arn, open: p.open, crosses: p.crosses}
+	var r resolution
+	switch q.tokens, r = e.substitute(nil, &p); r {
+	case resolved:
+		return q.settle(), r
+	case valueless:
 		q.never, q.tokens = true, nil
+		return q, r
+	default:
+		return p, r
 	}
-	return q.finish()
 }

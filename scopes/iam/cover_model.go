@@ -1,7 +1,7 @@
 package iam
 
 import (
-	"fmt"
+	"encoding/binary"
 	"slices"
 	"strings"
 )
@@ -27,6 +27,10 @@ type model struct {
 	fixed      map[string][]string // context keys, in lower case, that have these values alone; nil is a missing key
 
 	actionAt, resourceAt, condAt, dimAt map[string]int
+
+	shapeAt map[string]uint32 // patterns of languages, numbered by shape
+	shapes  []uint32          // used again for each language, as is
+	buf     []byte            // this
 }
 
 // clause is one statement: a conjunction over three kinds of dimensions.
@@ -35,20 +39,22 @@ type clause struct {
 	deny        bool
 	action      int // language; -1 matches none
 	notAction   bool
-	resource    int // language of the resources without variables; -1 matches none
+	resource    int // language of the resources that match for sure; -1 matches none
 	notResource bool
-	loose       []loose // resources with variables
+	loose       []loose // resources that may match
 	conds       []int
-	at          string // for people
 }
 
-// loose is a resource with a variable: it matches where cond, a free truth value, is true, and then the resource is in
-// the language, which has "*" for the variable.
-type loose struct{ resource, cond int }
+// loose is a resource that may match: it does where cond, a free truth value, is true, and then the resource is in the
+// language, which has "*" for a variable.
+//
+// An evaluation that is unsure of it allows neither on the resource nor on all but it. That settled is false, one free
+// truth value for all, stands for that.
+type loose struct{ resource, cond, settled int }
 
 func emptyModel(steps *budget) *model {
 	return &model{budget: steps,
-		actionAt: map[string]int{}, resourceAt: map[string]int{}, condAt: map[string]int{}, dimAt: map[string]int{}}
+		actionAt: map[string]int{}, resourceAt: map[string]int{}, condAt: map[string]int{}, dimAt: map[string]int{}, shapeAt: map[string]uint32{}}
 }
 
 // newModel takes the policies of sides A and B apart.
@@ -65,53 +71,129 @@ func newModel(a, b *Evaluator, steps *budget) *model {
 
 func (m *model) add(s side, st *statement) {
 	st = pinned(st)
-	c := clause{side: s, deny: st.deny, notAction: st.notAction, notResource: st.notResource,
-		at: fmt.Sprintf("%s statement %d", st.ref.Policy, st.ref.Index+1)}
+	c := clause{side: s, deny: st.deny, notAction: st.notAction, notResource: st.notResource}
 	c.action = m.language(&m.actions, m.actionAt, st.actions)
-	var fixed []pattern
-	for _, p := range st.resources {
-		if !p.vars || p.never {
-			fixed = append(fixed, p)
-			continue
+	fixed := st.resources // those that match for sure
+	if anyUnsure(fixed) {
+		fixed = nil
+	}
+	all := len(fixed) == len(st.resources)
+	maybe := func(p *pattern, reading string) {
+		c.loose = append(c.loose, loose{m.language(&m.resources, m.resourceAt, []pattern{p.widened()}), m.free(reading), m.free(leftOpen + "all but a resource is the rest of it")})
+	}
+	var invalid []string // why the statement as a whole may be
+	for i := range st.resources {
+		switch p := &st.resources[i]; {
+		case p.vars && !p.never:
+			maybe(p, onVariable("resource "+p.source))
+			invalid = append(invalid, p.questions()...)
+		case p.open:
+			maybe(p, leftOpen+`a "$" stands for itself`)
+		default:
+			if !all {
+				fixed = append(fixed, *p)
+			}
+			if p.crosses {
+				maybe(p, leftOpen+`a "*" goes on across a colon`)
+			}
 		}
-		// Where AWS has no one value for the variable, an Allow of NotResource does not match and any other statement
-		// takes it as no match of the pattern; the former is therefore another truth value, not bound to the language.
-		name := "resource " + p.source
-		if st.notResource && !st.deny {
-			name = "no resource " + p.source
-		}
-		c.loose = append(c.loose, loose{m.language(&m.resources, m.resourceAt, []pattern{p}), m.free(name)})
+	}
+	if st.invalid {
+		invalid = append(invalid, leftOpen+"a statement counts that has a variable without a value")
 	}
 	c.resource = m.language(&m.resources, m.resourceAt, fixed)
-	for _, a := range st.conditions {
-		c.conds = append(c.conds, m.condition(newCondition(a, st.deny)))
+	// What takes variables alone is true where they are; elsewhere, that they can be resolved is one more condition.
+	if st.notResource || len(fixed) > 0 {
+		for _, why := range invalid {
+			c.conds = append(c.conds, m.free(why))
+		}
+	}
+	for i := range st.conditions {
+		c.conds = append(c.conds, m.condition(newCondition(&st.conditions[i], st.deny)))
 	}
 	slices.Sort(c.conds)
 	c.conds = slices.Compact(c.conds)
 	m.stmts = append(m.stmts, c)
 }
 
-// language returns the number of the union of the patterns, the same for the same patterns.
-func (m *model) language(list *[]language, at map[string]int, ps []pattern) int {
-	shapes := make([]string, 0, len(ps))
-	var l language
-	for _, p := range ps {
-		if t, ok := newTrack(p, false); ok {
-			l = append(l, t)
-			shapes = append(shapes, p.shape())
+// anyUnsure tells of a pattern that may match without matching for sure.
+func anyUnsure(ps []pattern) bool {
+	for i := range ps {
+		if ps[i].open || ps[i].vars {
+			return true
 		}
 	}
-	if len(l) == 0 {
+	return false
+}
+
+// leftOpen begins the doubts that AWS's pages cause.
+const leftOpen = "AWS's pages leave open whether "
+
+// questions are what the search cannot know of a pattern's variables: whether each has a value.
+func (p *pattern) questions() []string {
+	var out []string
+	for _, t := range p.tokens {
+		if t.kind == tokenVariable && (!t.v.hasDefault || t.v.several || p.early) {
+			out = append(out, leftOpen+"a statement counts where "+strings.ToLower(t.v.key)+" cannot be resolved")
+		}
+	}
+	return out
+}
+
+// widened is the pattern with all that it may take: a "*" at the end of a field goes on across its colon.
+func (p pattern) widened() pattern {
+	if !p.crosses {
+		return p
+	}
+	p.tokens = slices.Clone(p.tokens)
+	for i := range p.tokens {
+		p.tokens[i].noColon = p.tokens[i].noColon && !p.tokens[i].ends
+	}
+	return p
+}
+
+// language returns the number of the union of the patterns, the same for the same patterns.
+func (m *model) language(list *[]language, at map[string]int, ps []pattern) int {
+	m.shapes = m.shapes[:0]
+	for i := range ps {
+		if !ps[i].never {
+			m.shapes = append(m.shapes, m.shape(&ps[i]))
+		}
+	}
+	if len(m.shapes) == 0 {
 		return -1
 	}
-	slices.Sort(shapes)
-	key := strings.Join(slices.Compact(shapes), "\x00")
-	if i, ok := at[key]; ok {
+	slices.Sort(m.shapes)
+	m.buf = m.buf[:0]
+	for _, n := range slices.Compact(m.shapes) {
+		m.buf = binary.LittleEndian.AppendUint32(m.buf, n)
+	}
+	if i, ok := at[string(m.buf)]; ok {
 		return i
 	}
-	at[key] = len(*list)
+	at[string(m.buf)] = len(*list)
+	l := make(language, 0, len(ps))
+	for i := range ps {
+		if t, ok := newTrack(&ps[i], foldNone); ok {
+			l = append(l, t)
+			if ps[i].also != "" {
+				l = append(l, textTrack(ps[i].also))
+			}
+		}
+	}
 	*list = append(*list, l)
 	return len(*list) - 1
+}
+
+// shape returns the number of a pattern, the same for the same shape.
+func (m *model) shape(p *pattern) uint32 {
+	m.buf = p.appendShape(m.buf[:0])
+	n, ok := m.shapeAt[string(m.buf)]
+	if !ok {
+		n = uint32(len(m.shapeAt)) //nolint:gosec // a policy has no 2^32 patterns
+		m.shapeAt[string(m.buf)] = n
+	}
+	return n
 }
 
 // condition returns the number of c, the same for the same condition.
@@ -128,7 +210,7 @@ func (m *model) condition(c condition) int {
 	if !ok {
 		d = len(m.dims)
 		m.dimAt[name] = d
-		m.dims = append(m.dims, dimension{key: strings.ToLower(c.key), single: singleValued(c.key)})
+		m.dims = append(m.dims, dimension{key: strings.ToLower(c.key), single: !c.several})
 		if vs, fixed := m.fixed[name]; fixed {
 			m.dims[d].fixed, m.dims[d].only = true, vs
 		}
@@ -144,13 +226,14 @@ func (m *model) condition(c condition) int {
 	return i
 }
 
-// free returns the number of a condition of unknown truth.
-func (m *model) free(name string) int {
-	if i, ok := m.condAt[name]; ok {
+// free returns the number of a condition of unknown truth, the same for the same doubt.
+func (m *model) free(doubt string) int {
+	id := "\x00" + doubt
+	if i, ok := m.condAt[id]; ok {
 		return i
 	}
-	m.condAt[name] = len(m.conds)
-	m.conds = append(m.conds, condition{opaque: true, text: name, dim: len(m.dims)})
+	m.condAt[id] = len(m.conds)
+	m.conds = append(m.conds, condition{opaque: true, doubt: doubt, dim: len(m.dims)})
 	m.dims = append(m.dims, dimension{conds: []int{len(m.conds) - 1}, built: true})
 	return len(m.conds) - 1
 }

@@ -21,7 +21,7 @@ const (
 	sortBinary              // bytes
 )
 
-func sortOf(c condition) sort {
+func sortOf(c *condition) sort {
 	switch c.family {
 	case familyNumeric:
 		return sortNumber
@@ -46,8 +46,8 @@ type partition struct {
 
 // partitions returns the samples for each sort that the conditions have; at least one sample. It returns false where
 // the budget ends.
-func partitions(conds []condition, b *budget) ([]partition, bool) {
-	by := map[sort][]condition{}
+func partitions(conds []*condition, b *budget) ([]partition, bool) {
+	by := map[sort][]*condition{}
 	for _, c := range conds {
 		if s := sortOf(c); s != sortNone {
 			by[s] = append(by[s], c)
@@ -87,25 +87,37 @@ func partitions(conds []condition, b *budget) ([]partition, bool) {
 // unreadable is no number, date, address, boolean or base64.
 const unreadable = "!"
 
-// texts walks the automata of all values.
-func texts(conds []condition, b *budget) ([]string, bool) {
-	var langs []language
+// texts walks the automata of all values, and of what else tells texts apart.
+func texts(conds []*condition, b *budget) ([]string, bool) {
+	langs := []language{{track{}}} // the empty text, which may be no value
+	arns := false
 	for _, c := range conds {
-		var l language
 		if c.family == familyBool {
-			// Which of the two, or neither, is all that Bool can tell.
-			l = language{fixed("true")}
-			langs = append(langs, language{fixed("false")})
+			continue
 		}
-		for _, v := range c.values {
-			if c.family == familyBool {
-				break
-			}
-			if t, ok := newTrack(v.pattern, c.relation == relationFold); ok {
-				l = append(l, t)
-			}
+		arns = arns || c.family == familyARN
+		folds := []folding{foldNone}
+		if c.relation == relationFold {
+			folds = []folding{foldASCII, foldUnicode}
 		}
-		langs = append(langs, l)
+		for _, fold := range folds {
+			var l language
+			for i := range c.values {
+				if t, ok := newTrack(&c.values[i].pattern, fold); ok {
+					l = append(l, t)
+				}
+			}
+			langs = append(langs, l)
+		}
+	}
+	if slices.ContainsFunc(conds, func(c *condition) bool { return c.family == familyBool }) {
+		// Which of the two, in what case, or neither, is all that Bool can tell.
+		for _, word := range []string{"true", "false"} {
+			langs = append(langs, language{spelt(word, foldNone)}, language{spelt(word, foldASCII)})
+		}
+	}
+	if arns {
+		langs = append(langs, language{arnTrack()})
 	}
 	var out []string
 	ok := newProduct(langs, b).explore(func(_ bits, text string) bool {
@@ -115,17 +127,17 @@ func texts(conds []condition, b *budget) ([]string, bool) {
 	return out, ok
 }
 
-// fixed is one text whose case does not count.
-func fixed(s string) track {
+// spelt is one text.
+func spelt(s string, fold folding) track {
 	var t track
 	for _, r := range s {
-		t = append(t, step{char: r, fold: true})
+		t = append(t, step{char: r, fold: fold})
 	}
 	return t
 }
 
 // numbers returns each number that a condition names, one between each two, one below, one above.
-func numbers(conds []condition) []string {
+func numbers(conds []*condition) []string {
 	var at []*big.Rat
 	scale := 0
 	for _, c := range conds {
@@ -171,11 +183,11 @@ func numbers(conds []condition) []string {
 }
 
 // instants is numbers for dates. Nothing is between two nanoseconds.
-func instants(conds []condition) []string {
+func instants(conds []*condition) []string {
 	var at []time.Time
 	for _, c := range conds {
 		for _, v := range c.values {
-			at = append(at, v.date.UTC())
+			at = append(at, v.date.from.UTC(), v.date.to.UTC())
 		}
 	}
 	slices.SortFunc(at, time.Time.Compare)
@@ -215,17 +227,33 @@ func instant(t time.Time) string {
 	return strings.TrimSuffix(strings.TrimRight(r.FloatString(9), "0"), ".")
 }
 
-// addresses returns the first address of every range that networks cut out of the two address spaces.
-func addresses(conds []condition) []string {
-	at := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified(),
-		// IPv4 in IPv6 notation is IPv4, so a range may go on after it.
-		netip.MustParseAddr("::1:0:0:0")}
+// addresses returns the first address of every range that networks cut out of the two address spaces. IPv4 in IPv6
+// notation may be either, so that each cut of one is a cut of the other.
+func addresses(conds []*condition) []string {
+	var cuts []netip.Addr
+	cut := func(p netip.Prefix) {
+		if !p.IsValid() {
+			return
+		}
+		cuts = append(cuts, p.Addr())
+		if next := last(p).Next(); next.IsValid() {
+			cuts = append(cuts, next)
+		}
+	}
 	for _, c := range conds {
 		for _, v := range c.values {
-			at = append(at, v.network.Addr())
-			if next := last(v.network).Next(); next.IsValid() {
-				at = append(at, next)
-			}
+			cut(v.network.sure)
+			cut(v.network.wide)
+		}
+	}
+	at := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.MustParseAddr("::ffff:0.0.0.0"),
+		netip.MustParseAddr("::1:0:0:0")} // the last two bound IPv4 in IPv6 notation
+	for _, a := range cuts {
+		at = append(at, a)
+		if a.Is4() {
+			at = append(at, netip.AddrFrom16(a.As16()))
+		} else if a.Is4In6() {
+			at = append(at, a.Unmap())
 		}
 	}
 	slices.SortFunc(at, netip.Addr.Compare)
@@ -247,7 +275,7 @@ func last(p netip.Prefix) netip.Addr {
 }
 
 // binaries returns each value, another one, and none.
-func binaries(conds []condition) []string {
+func binaries(conds []*condition) []string {
 	out := []string{unreadable}
 	other := "x"
 	for _, c := range conds {

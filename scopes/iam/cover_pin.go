@@ -12,7 +12,7 @@ func pinned(st *statement) *statement {
 	values := map[string]string{} // by key in lower case
 	for _, a := range st.conditions {
 		if a.family == familyString && a.relation == relationEqual && !a.negated && !a.ifExists && a.quantifier == quantifierNone &&
-			len(a.values) == 1 && a.values[0].pattern.exact && singleValued(a.key) {
+			len(a.values) == 1 && a.values[0].pattern.exact && !a.values[0].pattern.open && !a.several && plainValue(a.values[0].pattern.head) {
 			values[strings.ToLower(a.key)] = a.values[0].pattern.head
 		}
 	}
@@ -40,10 +40,10 @@ func pinned(st *statement) *statement {
 
 // pin writes the known variables of a pattern out.
 func pin(p pattern, values map[string]string) pattern {
-	if !p.vars || p.never {
+	if !p.vars || p.never || p.early {
 		return p
 	}
-	q := pattern{source: p.source, fold: p.fold, arn: p.arn}
+	q := pattern{source: p.source, fold: p.fold, arn: p.arn, open: p.open, crosses: p.crosses}
 	for _, t := range p.tokens {
 		if t.kind == tokenVariable {
 			if v, known := values[strings.ToLower(t.v.key)]; known {
@@ -57,10 +57,17 @@ func pin(p pattern, values map[string]string) pattern {
 		}
 		q.tokens = append(q.tokens, t)
 	}
-	q = q.finish()
-	if q.arn && !q.vars {
-		q.arn, q.never = false, !segment(q.tokens)
-		q = q.finish()
+	return q.settle()
+}
+
+// settle finishes a pattern some of whose variables have become text.
+func (p pattern) settle() pattern {
+	p.count()
+	p.finish()
+	if p.arn && !p.vars {
+		p.tokens, p.open = separate(p.tokens, p.open)
+		p.exact, p.prefix, p.head = false, false, ""
+		p.finish()
 	}
-	return q
+	return p
 }

@@ -26,6 +26,8 @@ type solver struct {
 	assign []int8 // by condition: 0 open, 1 true, -1 false
 	found  func(*solver) bool
 	failed bool // the budget has ended
+
+	cs []constraint // used again at each look
 }
 
 // solve calls found for each assignment under which b allows and a does not, until found says true.
@@ -144,13 +146,14 @@ func (s *solver) state(dim int) (state, bool) {
 		s.failed = true
 		return state{}, false
 	}
-	var cs []constraint
+	cs := s.cs[:0]
 	for local, c := range d.conds {
 		if v := s.assign[c]; v != 0 {
-			cs = append(cs, constraint{local, v > 0, s.m.conds[c].all()})
+			cs = append(cs, constraint{local, v > 0, s.m.conds[c].quantifier, s.m.conds[c].family == familyNull})
 		}
 	}
-	if !s.m.budget.spend(1 + len(d.classes)) {
+	s.cs = cs
+	if !s.m.budget.spend(1 + len(d.states)) {
 		s.failed = true
 		return state{}, false
 	}

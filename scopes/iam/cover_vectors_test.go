@@ -22,7 +22,10 @@ func TestCoversVectors(t *testing.T) {
 		if p.Validate() != nil {
 			continue // a request that no policy can name
 		}
-		got, err := iam.Covers(c.Identity, []iam.Policy{p})
+		if d, err := iam.Allows(iam.DialectAWS, []iam.Policy{p}, nil, nil, c.Request); err != nil || d.Verdict != iam.Allowed {
+			continue // nor without a doubt of its own
+		}
+		got, err := iam.Covers(iam.DialectAWS, c.Identity, []iam.Policy{p})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -32,7 +35,7 @@ func TestCoversVectors(t *testing.T) {
 		switch {
 		case got.Answer == iam.Yes && !want,
 			exact && got.Answer == iam.No && want,
-			exact && got.Answer == iam.Unknown && !variables && !strings.Contains(got.Why, "compared both"):
+			exact && got.Answer == iam.Unknown && !variables && !strings.Contains(got.Why, "compared both") && !strings.Contains(got.Why, leftOpen):
 			t.Errorf("%s: %+v, want %v\n%s\n%s", name, got, *c.Verdict, show(c.Identity), show([]iam.Policy{p}))
 		case got.Answer != iam.Unknown:
 			decided++
@@ -64,7 +67,7 @@ func around(c iam.Case) (p iam.Policy, exact bool) {
 		}
 	}
 	for _, v := range variableKey.FindAllStringSubmatch(show(c.Identity), -1) {
-		keys[strings.ToLower(strings.TrimSpace(v[1]))] = true
+		keys[strings.ToLower(v[1])] = true
 	}
 	exact = true
 	cond := map[string]map[string][]string{}
@@ -129,7 +132,7 @@ func TestCoversVectorPairs(t *testing.T) {
 	var counts [3]int
 	for range pairs {
 		a, b := r.IntN(len(cases)), r.IntN(len(cases))
-		got, err := iam.CoversPlain(cases[a].Identity, cases[b].Identity)
+		got, err := iam.CoversPlain(iam.DialectAWS, cases[a].Identity, cases[b].Identity)
 		if err != nil {
 			t.Fatal(err)
 		}

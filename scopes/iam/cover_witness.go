@@ -18,7 +18,7 @@ func (x *explorer) candidate(s *solver, action, resource string) bool {
 	}
 	if x.doubt == "" {
 		if len(doubts) == 0 {
-			doubts = []string{"the evaluator and the search disagree about " + action + " on " + resource}
+			doubts = []string{x.m.unsure(r)}
 		}
 		x.doubt = strings.Join(doubts, "; ")
 	}
@@ -42,7 +42,7 @@ func (m *model) context(s *solver, to map[string][]string) (doubts []string) {
 			}
 			used = true
 			if dim.key == "" {
-				doubts = append(doubts, fmt.Sprintf("whether %q holds depends on a policy variable", m.conds[c].text))
+				doubts = append(doubts, m.conds[c].doubt)
 			}
 		}
 		if !used || dim.key == "" {
@@ -50,23 +50,36 @@ func (m *model) context(s *solver, to map[string][]string) (doubts []string) {
 		}
 		st, _ := s.state(d)
 		if !st.real {
-			doubts = append(doubts, fmt.Sprintf("condition key %q is compared both as text and as something else", dim.key))
+			doubts = append(doubts, dim.why(st))
 		}
-		if st.present && st.real {
+		if st.present && st.values != nil {
 			to[dim.key] = st.values
 		}
 	}
 	return doubts
 }
 
-// confirm tells whether b allows the request and a does not.
+// confirm tells whether b allows the request for sure, and a for sure does not.
 func (m *model) confirm(r Request) bool {
-	b, err := m.evaluators[sideB].Allows(r)
-	if err != nil || b.Verdict != Allowed {
-		return false
+	return m.evaluators[sideB].may(r) == yes && m.evaluators[sideA].may(r) == no
+}
+
+// unsure says what AWS's pages leave open about a request.
+func (m *model) unsure(r Request) string {
+	for s, e := range m.evaluators {
+		env, err := newEnvironment(nil, r.Context)
+		if err != nil {
+			continue
+		}
+		d, _ := e.decide(r, &env)
+		if len(d.Doubts) == 0 {
+			continue
+		}
+		which := [...]string{sideA: "covering", sideB: "covered"}[s]
+		return fmt.Sprintf("%sstatement %d of %s of the %s policies matches %s on %s", leftOpen, d.Doubts[0].Index+1, d.Doubts[0].Policy, which,
+			r.Action, r.Resource)
 	}
-	a, err := m.evaluators[sideA].Allows(r)
-	return err == nil && a.Verdict != Allowed
+	return "the evaluator and the search disagree about " + r.Action + " on " + r.Resource
 }
 
 // explain puts names that people know in the place of a witness's shortest ones, where it is still a witness.
@@ -80,7 +93,7 @@ func (x *explorer) explain(r *Request) {
 			*r = named
 		}
 	}
-	if r.Resource == "*" || (strings.HasPrefix(r.Resource, "arn:") && strings.Count(r.Resource, ":") >= arnColons) {
+	if a, known := actions.Lookup(r.Action); (r.Resource == "*" && known && a.NeedsStar()) || strings.HasPrefix(r.Resource, "arn:aws:") {
 		return
 	}
 	named := *r
@@ -113,7 +126,7 @@ const (
 func (x *explorer) knownAction(r *Request) {
 	service, name, _ := strings.Cut(r.Action, ":")
 	services, order := []string{service}, []bool{true, false}
-	if len(actions.OfService(service)) == 0 {
+	if !actions.HasService(service) {
 		services, order = []string{"s3", "sqs", "iam"}, []bool{false}
 	}
 	tried := 0

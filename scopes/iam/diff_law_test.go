@@ -20,7 +20,7 @@ func TestDiffMissesNothing(t *testing.T) {
 	for i := range n {
 		g := &generator{r: rand.New(rand.NewPCG(23, uint64(i))), variables: i%3 == 0}
 		a, b := []iam.Policy{g.policy(1 + g.r.IntN(3))}, []iam.Policy{g.policy(1 + g.r.IntN(3))}
-		d, err := iam.Diff(a, b)
+		d, err := iam.Diff(iam.DialectAWS, a, b)
 		if err != nil {
 			t.Fatal(err)
 		}

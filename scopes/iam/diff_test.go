@@ -26,15 +26,15 @@ func TestDiff(t *testing.T) {
 			[]string{"s3:GetObject on arn:aws:s3:::b/*", "s3:PutObject on arn:aws:s3:::a/*, arn:aws:s3:::b/*"}, actions.ClassRead},
 		{"a Deny", doc(t, act("s3:*")), doc(t, act("s3:*")+`,{"Effect":"Deny","Action":"s3:DeleteBucket","Resource":"*"}`), nil,
 			[]string{"s3:* on *; for one, s3:DeleteBucket on "}, 0},
-		{"a condition", doc(t, when(`"StringEquals":{"k":"v"}`)), doc(t, when(`"StringEquals":{"k":"w"}`)),
-			[]string{"* on * when k StringEquals w; for one, "}, []string{"* on * when k StringEquals v; for one, "}, actions.ClassAdmin},
+		{"a condition", doc(t, when(`"StringEquals":{"x:k":"v"}`)), doc(t, when(`"StringEquals":{"x:k":"w"}`)),
+			[]string{"* on * when x:k StringEquals w; for one, "}, []string{"* on * when x:k StringEquals v; for one, "}, actions.ClassAdmin},
 		{"a complement", doc(t, `{"Effect":"Allow","NotAction":["s3:*","iam:*"],"Resource":"*"}`), doc(t, `{"Effect":"Allow","NotAction":["s3:*"],"Resource":"*"}`),
 			[]string{"everything but s3:* on *; for one, iam:"}, nil, actions.ClassAdmin},
-		{"what cannot be told", doc(t, when(`"StringEquals":{"k":"5"}`)), doc(t, when(`"NumericEquals":{"k":"5"}`)),
-			[]string{"* on * when k NumericEquals 5; perhaps: condition key"}, nil, actions.ClassAdmin},
+		{"what cannot be told", doc(t, when(`"StringEquals":{"x:k":"5"}`)), doc(t, when(`"NumericEquals":{"x:k":"5"}`)),
+			[]string{"* on * when x:k NumericEquals 5; perhaps: condition key"}, nil, actions.ClassAdmin},
 		{"read to admin", []iam.Policy{read}, []iam.Policy{admin}, []string{"* on *; for one, "}, nil, actions.ClassAdmin},
 	} {
-		d, err := iam.Diff(c.a, c.b)
+		d, err := iam.Diff(iam.DialectAWS, c.a, c.b)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -73,7 +73,7 @@ func checkChanges(t *testing.T, name string, a, b []iam.Policy, got []iam.Change
 
 // What a change names is what makes the difference, no more.
 func TestDiffNamesActions(t *testing.T) {
-	d, err := iam.Diff(doc(t, act("sqs:Get* sqs:List*")), doc(t, act("sqs:*")+`,{"Effect":"Deny","Action":"sqs:Delete*","Resource":"*"}`))
+	d, err := iam.Diff(iam.DialectAWS, doc(t, act("sqs:Get* sqs:List*")), doc(t, act("sqs:*")+`,{"Effect":"Deny","Action":"sqs:Delete*","Resource":"*"}`))
 	if err != nil || len(d.Gained) != 1 {
 		t.Fatalf("%+v, %v", d, err)
 	}
@@ -91,7 +91,7 @@ func BenchmarkDiff(b *testing.B) {
 	}{{"1800 characters and itself", medium(b), medium(b)}, {"read and power", read, power}, {"nothing and read", small(), read}, {"read and admin", read, admin}} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := iam.Diff([]iam.Policy{c.a}, []iam.Policy{c.b}); err != nil {
+				if _, err := iam.Diff(iam.DialectAWS, []iam.Policy{c.a}, []iam.Policy{c.b}); err != nil {
 					b.Fatal(err)
 				}
 			}

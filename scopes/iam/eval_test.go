@@ -39,113 +39,137 @@ func TestConditions(t *testing.T) {
 		context   ctx
 		want      int
 	}{
-		{`{"StringEquals":{"k":"a"}}`, ctx{"k": {"a"}}, true_},
-		{`{"StringEquals":{"k":"a"}}`, ctx{"K": {"a"}}, true_},
-		{`{"stringequals":{"K":"a"}}`, ctx{"k": {"a"}}, true_},
-		{`{"StringEquals":{"k":"a"}}`, ctx{"k": {"A"}}, false_},
-		{`{"StringEquals":{"k":"a*"}}`, ctx{"k": {"ab"}}, false_},
-		{`{"StringEquals":{"k":["a","b"]}}`, ctx{"k": {"b"}}, true_},
-		{`{"StringEquals":{"k":"a","l":"b"}}`, ctx{"k": {"a"}}, false_},
-		{`{"StringEquals":{"k":"a"}}`, nil, false_},
-		{`{"StringNotEquals":{"k":["a","b"]}}`, ctx{"k": {"b"}}, false_},
-		{`{"StringNotEquals":{"k":["a","b"]}}`, ctx{"k": {"c"}}, true_},
-		{`{"StringNotEquals":{"k":"a"}}`, nil, true_},
-		{`{"StringEqualsIfExists":{"k":"a"}}`, nil, true_},
-		{`{"StringEqualsIfExists":{"k":"a"}}`, ctx{"k": {"b"}}, false_},
-		{`{"StringEqualsIfExists":{"k":"a"}}`, ctx{"k": {}}, open},
-		{`{"StringEqualsIgnoreCase":{"k":"Ä"}}`, ctx{"k": {"ä"}}, true_},
-		{`{"StringNotEqualsIgnoreCase":{"k":"A"}}`, ctx{"k": {"a"}}, false_},
-		{`{"StringLike":{"k":"a?c*"}}`, ctx{"k": {"abcd"}}, true_},
-		{`{"StringNotLike":{"k":"a?c*"}}`, ctx{"k": {"abd"}}, true_},
-		{`{"StringLike":{"k":"a${*}"}}`, ctx{"k": {"ab"}}, false_},
-		{`{"StringLike":{"k":"a${*}"}}`, ctx{"k": {"a*"}}, true_},
+		{`{"StringEquals":{"x:k":"a"}}`, ctx{"x:k": {"a"}}, true_},
+		{`{"StringEquals":{"x:k":"a"}}`, ctx{"x:K": {"a"}}, true_},
+		{`{"stringequals":{"x:K":"a"}}`, ctx{"x:k": {"a"}}, true_},
+		{`{"StringEquals":{"x:k":"a"}}`, ctx{"x:k": {"A"}}, false_},
+		{`{"StringEquals":{"x:k":"a*"}}`, ctx{"x:k": {"ab"}}, false_},
+		{`{"StringEquals":{"x:k":["a","b"]}}`, ctx{"x:k": {"b"}}, true_},
+		{`{"StringEquals":{"x:k":"a","x:l":"b"}}`, ctx{"x:k": {"a"}}, false_},
+		{`{"StringEquals":{"x:k":"a"}}`, nil, false_},
+		{`{"StringNotEquals":{"x:k":["a","b"]}}`, ctx{"x:k": {"b"}}, false_},
+		{`{"StringNotEquals":{"x:k":["a","b"]}}`, ctx{"x:k": {"c"}}, true_},
+		{`{"StringNotEquals":{"x:k":"a"}}`, nil, true_},
+		{`{"StringEqualsIfExists":{"x:k":"a"}}`, nil, true_},
+		{`{"StringEqualsIfExists":{"x:k":"a"}}`, ctx{"x:k": {"b"}}, false_},
+		{`{"StringEqualsIfExists":{"x:k":"a"}}`, ctx{"x:k": {}}, open},
+		{`{"StringEqualsIgnoreCase":{"x:k":"Ä"}}`, ctx{"x:k": {"ä"}}, open},
+		{`{"StringEqualsIgnoreCase":{"x:k":"ÄB"}}`, ctx{"x:k": {"Äb"}}, true_},
+		{`{"StringNotEqualsIgnoreCase":{"x:k":"A"}}`, ctx{"x:k": {"a"}}, false_},
+		{`{"StringLike":{"x:k":"a?c*"}}`, ctx{"x:k": {"abcd"}}, true_},
+		{`{"StringNotLike":{"x:k":"a?c*"}}`, ctx{"x:k": {"abd"}}, true_},
+		{`{"StringLike":{"x:k":"a${*}"}}`, ctx{"x:k": {"ab"}}, false_},
+		{`{"StringLike":{"x:k":"a${*}"}}`, ctx{"x:k": {"a*"}}, true_},
 		// Several values without a quantifier.
-		{`{"StringEquals":{"k":"a"}}`, ctx{"k": {"b", "a"}}, true_},
-		{`{"StringNotEquals":{"k":"a"}}`, ctx{"k": {"b", "a"}}, false_},
+		{`{"StringEquals":{"x:k":"a"}}`, ctx{"x:k": {"b", "a"}}, open},
+		{`{"StringNotEquals":{"x:k":"a"}}`, ctx{"x:k": {"b", "a"}}, open},
 		// Quantifiers.
-		{`{"ForAllValues:StringEquals":{"k":["a","b"]}}`, ctx{"k": {"b", "a"}}, true_},
-		{`{"ForAllValues:StringEquals":{"k":["a","b"]}}`, ctx{"k": {"b", "c"}}, false_},
-		{`{"ForAllValues:StringEquals":{"k":"a"}}`, nil, true_},
-		{`{"ForAllValues:StringEquals":{"k":"a"}}`, ctx{"k": {}}, true_},
-		{`{"ForAllValues:StringEquals":{"k":"a"}}`, ctx{"k": {""}}, false_},
-		{`{"ForAllValues:StringNotEquals":{"k":"a"}}`, ctx{"k": {"b", "a"}}, false_},
-		{`{"ForAnyValue:StringEquals":{"k":"a"}}`, ctx{"k": {"b", "a"}}, true_},
-		{`{"ForAnyValue:StringNotEquals":{"k":"a"}}`, ctx{"k": {"b", "a"}}, true_},
-		{`{"ForAnyValue:StringNotEquals":{"k":"a"}}`, ctx{"k": {"a"}}, false_},
-		{`{"ForAnyValue:StringEquals":{"k":"a"}}`, nil, false_},
-		{`{"ForAnyValue:StringNotEquals":{"k":"a"}}`, nil, false_},
-		{`{"ForAnyValue:StringEquals":{"k":"a"}}`, ctx{"k": {}}, false_},
-		{`{"ForAnyValue:StringEqualsIfExists":{"k":"a"}}`, nil, open},
+		{`{"ForAllValues:StringEquals":{"x:k":["a","b"]}}`, ctx{"x:k": {"b", "a"}}, true_},
+		{`{"ForAllValues:StringEquals":{"x:k":["a","b"]}}`, ctx{"x:k": {"b", "c"}}, false_},
+		{`{"ForAllValues:StringEquals":{"x:k":"a"}}`, nil, true_},
+		{`{"ForAllValues:StringEquals":{"x:k":"a"}}`, ctx{"x:k": {}}, true_},
+		{`{"ForAllValues:StringEquals":{"x:k":"a"}}`, ctx{"x:k": {""}}, open},
+		{`{"ForAllValues:StringNotEquals":{"x:k":"a"}}`, ctx{"x:k": {"b", "a"}}, false_},
+		{`{"ForAnyValue:StringEquals":{"x:k":"a"}}`, ctx{"x:k": {"b", "a"}}, true_},
+		{`{"ForAnyValue:StringNotEquals":{"x:k":"a"}}`, ctx{"x:k": {"b", "a"}}, true_},
+		{`{"ForAnyValue:StringNotEquals":{"x:k":"a"}}`, ctx{"x:k": {"a"}}, false_},
+		{`{"ForAnyValue:StringEquals":{"x:k":"a"}}`, nil, false_},
+		{`{"ForAnyValue:StringNotEquals":{"x:k":"a"}}`, nil, false_},
+		{`{"ForAnyValue:StringEquals":{"x:k":"a"}}`, ctx{"x:k": {}}, false_},
+		{`{"ForAnyValue:StringEqualsIfExists":{"x:k":"a"}}`, nil, open},
 		// Null.
-		{`{"Null":{"k":"true"}}`, nil, true_},
-		{`{"Null":{"k":true}}`, ctx{"k": {}}, true_},
-		{`{"Null":{"k":"true"}}`, ctx{"k": {""}}, false_},
-		{`{"Null":{"k":"False"}}`, ctx{"k": {"x"}}, true_},
-		{`{"Null":{"k":"false"}}`, nil, false_},
-		{`{"Null":{"k":["false","true"]}}`, nil, true_},
+		{`{"Null":{"x:k":"true"}}`, nil, true_},
+		{`{"Null":{"x:k":true}}`, ctx{"x:k": {}}, open},
+		{`{"Null":{"x:k":"true"}}`, ctx{"x:k": {""}}, open},
+		{`{"Null":{"x:k":"False"}}`, ctx{"x:k": {"x"}}, open},
+		{`{"Null":{"x:k":"false"}}`, nil, false_},
+		{`{"Null":{"x:k":["false","true"]}}`, nil, true_},
 		// Numbers.
-		{`{"NumericEquals":{"k":"10.0"}}`, ctx{"k": {"+010"}}, true_},
-		{`{"NumericEquals":{"k":"9007199254740993"}}`, ctx{"k": {"9007199254740992"}}, false_},
-		{`{"NumericLessThan":{"k":10}}`, ctx{"k": {"9"}}, true_},
-		{`{"NumericLessThan":{"k":10}}`, ctx{"k": {"10"}}, false_},
-		{`{"NumericLessThanEquals":{"k":10}}`, ctx{"k": {"10"}}, true_},
-		{`{"NumericGreaterThan":{"k":-1.5}}`, ctx{"k": {"-1.25"}}, true_},
-		{`{"NumericGreaterThanEquals":{"k":-0}}`, ctx{"k": {"0"}}, true_},
-		{`{"NumericNotEquals":{"k":1}}`, ctx{"k": {"2"}}, true_},
-		{`{"NumericNotEquals":{"k":1}}`, ctx{"k": {"x"}}, open},
-		{`{"NumericEquals":{"k":1}}`, ctx{"k": {"1e0"}}, open},
-		{`{"ForAnyValue:NumericEquals":{"k":1}}`, ctx{"k": {"x", "1"}}, true_},
+		{`{"NumericEquals":{"x:k":"10.0"}}`, ctx{"x:k": {"+010"}}, true_},
+		{`{"NumericEquals":{"x:k":"9007199254740993"}}`, ctx{"x:k": {"9007199254740992"}}, false_},
+		{`{"NumericLessThan":{"x:k":10}}`, ctx{"x:k": {"9"}}, true_},
+		{`{"NumericLessThan":{"x:k":10}}`, ctx{"x:k": {"10"}}, false_},
+		{`{"NumericLessThanEquals":{"x:k":10}}`, ctx{"x:k": {"10"}}, true_},
+		{`{"NumericGreaterThan":{"x:k":-1.5}}`, ctx{"x:k": {"-1.25"}}, true_},
+		{`{"NumericGreaterThanEquals":{"x:k":-0}}`, ctx{"x:k": {"0"}}, true_},
+		{`{"NumericNotEquals":{"x:k":1}}`, ctx{"x:k": {"2"}}, true_},
+		{`{"NumericNotEquals":{"x:k":1}}`, ctx{"x:k": {"x"}}, open},
+		{`{"NumericEquals":{"x:k":1}}`, ctx{"x:k": {"1e0"}}, open},
+		{`{"ForAnyValue:NumericEquals":{"x:k":1}}`, ctx{"x:k": {"x", "1"}}, true_},
 		// Dates.
-		{`{"DateLessThan":{"k":"2026-11-23T12:00:00Z"}}`, ctx{"k": {"2026-11-23T12:59:59+01:00"}}, true_},
-		{`{"DateGreaterThan":{"k":"2026-11-23T12:00:00Z"}}`, ctx{"k": {"2026-11-23T12:00:00Z"}}, false_},
-		{`{"DateGreaterThanEquals":{"k":"2026-11-23"}}`, ctx{"k": {"2026-11-23T00:00Z"}}, true_},
-		{`{"DateEquals":{"k":"2026-11-23T12:00:00.5Z"}}`, ctx{"k": {"1795435200.5"}}, true_},
-		{`{"DateEquals":{"k":1795435200}}`, ctx{"k": {"2026-11-23T12:00:00Z"}}, true_},
-		{`{"DateNotEquals":{"k":"2026-11"}}`, ctx{"k": {"2026-11-01T00:00:00Z"}}, false_},
-		{`{"DateLessThanEquals":{"k":"2026-11-23T12:00:00Z"}}`, ctx{"k": {"2026-11-23 12:00:00"}}, open},
+		{`{"DateLessThan":{"x:k":"2026-11-23T12:00:00Z"}}`, ctx{"x:k": {"2026-11-23T12:59:59+01:00"}}, true_},
+		{`{"DateGreaterThan":{"x:k":"2026-11-23T12:00:00Z"}}`, ctx{"x:k": {"2026-11-23T12:00:00Z"}}, false_},
+		{`{"DateGreaterThanEquals":{"x:k":"2026-11-23"}}`, ctx{"x:k": {"2026-11-23T00:00Z"}}, open},
+		{`{"DateEquals":{"x:k":"2026-11-23T12:00:00.5Z"}}`, ctx{"x:k": {"1795435200.5"}}, true_},
+		{`{"DateEquals":{"x:k":1795435200}}`, ctx{"x:k": {"2026-11-23T12:00:00Z"}}, true_},
+		{`{"DateNotEquals":{"x:k":"2026-11"}}`, ctx{"x:k": {"2026-11-30T23:59:59Z"}}, open},
+		{`{"DateGreaterThan":{"x:k":"2026-11"}}`, ctx{"x:k": {"2026-12-01T00:00:00Z"}}, true_},
+		{`{"DateLessThanEquals":{"x:k":"2026-11-23T12:00:00Z"}}`, ctx{"x:k": {"2026-11-23 12:00:00"}}, open},
 		// Booleans, binaries, networks.
-		{`{"Bool":{"k":true}}`, ctx{"k": {"TRUE"}}, true_},
-		{`{"Bool":{"k":"false"}}`, nil, false_},
-		{`{"BoolIfExists":{"k":"false"}}`, nil, true_},
-		{`{"Bool":{"k":"false"}}`, ctx{"k": {"1"}}, open},
-		{`{"BinaryEquals":{"k":"QmluYXJ5"}}`, ctx{"k": {"QmluYXJ5"}}, true_},
-		{`{"BinaryEquals":{"k":"QmluYXJ5"}}`, ctx{"k": {"Binary"}}, open},
-		{`{"IpAddress":{"k":"203.0.113.0/24"}}`, ctx{"k": {"203.0.113.255"}}, true_},
-		{`{"IpAddress":{"k":"203.0.113.7/24"}}`, ctx{"k": {"::ffff:203.0.113.1"}}, true_},
-		{`{"IpAddress":{"k":"203.0.113.7"}}`, ctx{"k": {"203.0.113.8"}}, false_},
-		{`{"IpAddress":{"k":"2001:db8::/32"}}`, ctx{"k": {"2001:DB8:0::1"}}, true_},
-		{`{"IpAddress":{"k":"0.0.0.0/0"}}`, ctx{"k": {"::1"}}, false_},
-		{`{"NotIpAddress":{"k":"203.0.113.0/24"}}`, ctx{"k": {"203.0.114.0"}}, true_},
-		{`{"NotIpAddress":{"k":"203.0.113.0/24"}}`, nil, true_},
-		{`{"NotIpAddress":{"k":"203.0.113.0/24"}}`, ctx{"k": {"AWS Internal"}}, open},
+		{`{"Bool":{"x:k":true}}`, ctx{"x:k": {"TRUE"}}, open},
+		{`{"Bool":{"x:k":"True"}}`, ctx{"x:k": {"true"}}, open},
+		{`{"Bool":{"x:k":"True"}}`, ctx{"x:k": {"false"}}, false_},
+		{`{"Bool":{"x:k":"false"}}`, nil, false_},
+		{`{"BoolIfExists":{"x:k":"false"}}`, nil, true_},
+		{`{"Bool":{"x:k":"false"}}`, ctx{"x:k": {"1"}}, open},
+		{`{"BinaryEquals":{"x:k":"QmluYXJ5"}}`, ctx{"x:k": {"QmluYXJ5"}}, true_},
+		{`{"BinaryEquals":{"x:k":"QmluYXJ5"}}`, ctx{"x:k": {"Binary"}}, open},
+		{`{"IpAddress":{"x:k":"203.0.113.0/24"}}`, ctx{"x:k": {"203.0.113.255"}}, true_},
+		{`{"IpAddress":{"x:k":"203.0.113.7/24"}}`, ctx{"x:k": {"203.0.113.1"}}, open},
+		{`{"IpAddress":{"x:k":"203.0.113.7/24"}}`, ctx{"x:k": {"203.0.114.1"}}, false_},
+		{`{"IpAddress":{"x:k":"203.0.113.0/24"}}`, ctx{"x:k": {"::ffff:203.0.113.1"}}, open},
+		{`{"IpAddress":{"x:k":"2001:db8::1"}}`, ctx{"x:k": {"2001:db8::1"}}, true_},
+		{`{"IpAddress":{"x:k":"2001:db8::1"}}`, ctx{"x:k": {"2001:db8::2"}}, open},
+		{`{"IpAddress":{"x:k":"2001:db8::1"}}`, ctx{"x:k": {"2001:db9::1"}}, false_},
+		{`{"IpAddress":{"x:k":"203.0.113.7"}}`, ctx{"x:k": {"203.0.113.8"}}, false_},
+		{`{"IpAddress":{"x:k":"2001:db8::/32"}}`, ctx{"x:k": {"2001:DB8:0::1"}}, true_},
+		{`{"IpAddress":{"x:k":"0.0.0.0/0"}}`, ctx{"x:k": {"::1"}}, false_},
+		{`{"NotIpAddress":{"x:k":"203.0.113.0/24"}}`, ctx{"x:k": {"203.0.114.0"}}, true_},
+		{`{"NotIpAddress":{"x:k":"203.0.113.0/24"}}`, nil, true_},
+		{`{"NotIpAddress":{"x:k":"203.0.113.0/24"}}`, ctx{"x:k": {"AWS Internal"}}, open},
 		// ARNs.
-		{`{"ArnEquals":{"k":"arn:aws:iam::*:role/x*"}}`, ctx{"k": {"arn:aws:iam::1:role/xy"}}, true_},
-		{`{"ArnLike":{"k":"arn:aws:iam::*:role/x"}}`, ctx{"k": {"arn:aws:iam::1:user/a:role/x"}}, false_},
-		{`{"ArnNotLike":{"k":"arn:aws:iam::1:role/x"}}`, nil, true_},
-		{`{"ArnNotEquals":{"k":"arn:aws:iam::1:role/x"}}`, ctx{"k": {"arn:aws:iam::1:role/x"}}, false_},
+		{`{"ArnEquals":{"x:k":"arn:aws:iam::*:role/x*"}}`, ctx{"x:k": {"arn:aws:iam::1:role/xy"}}, true_},
+		{`{"ArnLike":{"x:k":"arn:aws:iam::*:role/x"}}`, ctx{"x:k": {"arn:aws:iam::1:user/a:role/x"}}, false_},
+		{`{"ArnNotLike":{"x:k":"arn:aws:iam::1:role/x"}}`, nil, true_},
+		{`{"ArnNotEquals":{"x:k":"arn:aws:iam::1:role/x"}}`, ctx{"x:k": {"arn:aws:iam::1:role/x"}}, false_},
 		// Variables.
-		{`{"StringEquals":{"k":"${v}/x"}}`, ctx{"k": {"a*/x"}, "V": {"a*"}}, true_},
-		{`{"StringLike":{"k":"${v}*"}}`, ctx{"k": {"abc"}, "v": {"a*"}}, false_},
-		{`{"StringEqualsIgnoreCase":{"k":"${v}B"}}`, ctx{"k": {"ab"}, "v": {"A"}}, true_},
-		{`{"StringEquals":{"k":"${aws:PrincipalTag/team, 'all'}"}}`, ctx{"k": {"all"}}, true_},
-		{`{"StringEquals":{"k":"${aws:PrincipalTag/team,'all'}"}}`, ctx{"k": {"red"}, "aws:principaltag/team": {"red"}}, true_},
-		{`{"StringEquals":{"k":"${v}"}}`, ctx{"k": {"${v}"}}, false_},
-		{`{"StringNotEquals":{"k":"${v}"}}`, ctx{"k": {"a"}}, true_},
-		{`{"StringNotEquals":{"k":"${v}"}}`, ctx{"k": {"a"}, "v": {"b", "c"}}, open},
-		{`{"StringEquals":{"k":["${v}","a"]}}`, ctx{"k": {"a"}, "v": {"b", "c"}}, true_},
-		{`{"ArnLike":{"k":"arn:aws:iam::${v}:role/*"}}`, ctx{"k": {"arn:aws:iam::1:role/x"}, "v": {"1"}}, true_},
-		{`{"ArnEquals":{"k":"${v}"}}`, ctx{"k": {"arn:aws:iam::1:role/x"}, "v": {"arn:aws:iam::1:role/x"}}, true_},
-		{`{"ArnLike":{"k":"${v}:*:role/x"}}`, ctx{"k": {"arn:aws:iam::1:2:role/x"}, "v": {"arn:aws:iam:"}}, false_},
+		{`{"StringEquals":{"x:k":"${x:v}/x"}}`, ctx{"x:k": {"ab/x"}, "X:V": {"ab"}}, true_},
+		{`{"StringEquals":{"x:k":"${x:v}/x"}}`, ctx{"x:k": {"a*/x"}, "X:V": {"a*"}}, open},
+		{`{"StringLike":{"x:k":"${x:v}*"}}`, ctx{"x:k": {"abc"}, "x:v": {"a*"}}, open},
+		{`{"StringEqualsIgnoreCase":{"x:k":"${x:v}B"}}`, ctx{"x:k": {"ab"}, "x:v": {"A"}}, true_},
+		{`{"StringEquals":{"x:k":"${aws:PrincipalTag/team, 'all'}"}}`, ctx{"x:k": {"all"}}, true_},
+		{`{"StringEquals":{"x:k":"${aws:PrincipalTag/team,'all'}"}}`, ctx{"x:k": {"red"}, "aws:principaltag/team": {"red"}}, true_},
+		{`{"StringEquals":{"x:k":"${x:v}"}}`, ctx{"x:k": {"${x:v}"}}, false_},
+		{`{"StringNotEquals":{"x:k":"${x:v}"}}`, ctx{"x:k": {"a"}}, true_},
+		{`{"StringNotEquals":{"x:k":"${x:v}"}}`, ctx{"x:k": {"a"}, "x:v": {"b", "c"}}, open},
+		{`{"StringEquals":{"x:k":["${x:v}","a"]}}`, ctx{"x:k": {"a"}, "x:v": {"b", "c"}}, open},
+		{`{"StringEquals":{"x:k":["${x:v}","a"]}}`, ctx{"x:k": {"a"}}, open},
+		{`{"StringNotEquals":{"x:k":["${x:v}","a"]}}`, ctx{"x:k": {"b"}}, open},
+		{`{"ArnNotLike":{"x:k":"arn:aws:iam::${x:v}:role/x"}}`, ctx{"x:k": {"arn:aws:iam::1:role/x"}}, open},
+		{`{"StringEqualsIfExists":{"x:k":"${x:v}"}}`, nil, open},
+		{`{"StringEquals":{"x:k":"${x:v}"}}`, ctx{"x:k": {""}, "x:v": {""}}, open},
+		{`{"StringEquals":{"x:k":"${aws:TagKeys}"}}`, ctx{"x:k": {"a"}, "aws:TagKeys": {"a"}}, open},
+		{`{"ForAllValues:StringNotEquals":{"x:k":"a"}}`, nil, open},
+		{`{"StringEquals":{"aws:TagKeys":"a"}}`, ctx{"aws:TagKeys": {"a"}}, open},
+		{`{"StringEquals":{"aws:TagKeys":"a"}}`, ctx{"aws:TagKeys": {"b", "c"}}, false_},
+		{`{"ArnLike":{"x:k":"*"}}`, ctx{"x:k": {"arn:aws:iam::1:role/x"}}, open},
+		{`{"ArnLike":{"x:k":"arn:aws:iam"}}`, ctx{"x:k": {"arn:aws:iam::1:role/x"}}, open},
+		{`{"ArnLike":{"x:k":"arn:aws:iam"}}`, ctx{"x:k": {"arn:aws:s3:::b"}}, false_},
+		{`{"ArnNotLike":{"x:k":"arn:aws:iam::1:*"}}`, ctx{"x:k": {"role/x"}}, open},
+		{`{"StringEquals":{"x:k":"a$b"}}`, ctx{"x:k": {"a$b"}}, open},
+		{`{"ArnLike":{"x:k":"arn:aws:iam::${x:v}:role/*"}}`, ctx{"x:k": {"arn:aws:iam::1:role/x"}, "x:v": {"1"}}, true_},
+		{`{"ArnEquals":{"x:k":"${x:v}"}}`, ctx{"x:k": {"arn:aws:iam::1:role/x"}, "x:v": {"arn:aws:iam::1:role/x"}}, true_},
+		{`{"ArnLike":{"x:k":"${x:v}:*:role/x"}}`, ctx{"x:k": {"arn:aws:iam::1:2:role/x"}, "x:v": {"arn:aws:iam:"}}, false_},
 	} {
 		one := func(effect string) string {
 			return fmt.Sprintf(`{"Version":"2012-10-17","Statement":{"Effect":%q,"Action":"*","Resource":"*","Condition":%s}}`, effect, c.condition)
 		}
 		r := iam.Request{Action: get, Resource: object, Context: c.context}
-		inAllow, err := iam.Allows([]iam.Policy{mustParse(t, one("Allow"))}, nil, nil, r)
+		inAllow, err := iam.Allows(iam.DialectAWS, []iam.Policy{mustParse(t, one("Allow"))}, nil, nil, r)
 		if want := c.want == true_; err != nil || (inAllow.Verdict == iam.Allowed) != want {
 			t.Errorf("allow if %s over %v: %s, %v", c.condition, c.context, inAllow.Verdict, err)
 		}
-		inDeny, err := iam.Allows([]iam.Policy{mustParse(t, allow("*", "*")), mustParse(t, one("Deny"))}, nil, nil, r)
+		inDeny, err := iam.Allows(iam.DialectAWS, []iam.Policy{mustParse(t, allow("*", "*")), mustParse(t, one("Deny"))}, nil, nil, r)
 		if want := c.want != false_; err != nil || (inDeny.Verdict == iam.ExplicitDeny) != want {
 			t.Errorf("deny if %s over %v: %s, %v", c.condition, c.context, inDeny.Verdict, err)
 		}
@@ -153,21 +177,23 @@ func TestConditions(t *testing.T) {
 }
 
 func TestResourceVariables(t *testing.T) {
-	const not = `{"Version":"2012-10-17","Statement":[{"Effect":%q,"Action":"*","NotResource":"arn:aws:s3:::b/${v}"},{"Effect":"Allow","Action":"x:y","Resource":"*"}]}`
+	const not = `{"Version":"2012-10-17","Statement":[{"Effect":%q,"Action":"*","NotResource":"arn:aws:s3:::b/${x:v}"},{"Effect":"Allow","Action":"x:y","Resource":"*"}]}`
 	for _, c := range []struct {
 		policy string
 		v      []string // nil is missing
 		want   iam.Verdict
 	}{
-		{allow("*", "arn:aws:s3:::b/${v}"), []string{"k"}, iam.Allowed},
-		{allow("*", "arn:aws:s3:::b/${v}"), []string{"*"}, iam.ImplicitDeny},
-		{allow("*", "arn:aws:s3:::b/${v}*"), []string{""}, iam.Allowed},
-		{allow("*", "arn:aws:s3:::b/${v}*"), nil, iam.ImplicitDeny},
-		{allow("*", "arn:aws:s3:::b/${v, 'k'}"), nil, iam.Allowed},
-		{allow("*", "arn:aws:s3:::b/${v, 'k'}"), []string{"k", "l"}, iam.ImplicitDeny},
-		{allow("*", "arn:aws:${v}:::b/k"), []string{"s3"}, iam.ImplicitDeny},
-		{strings.Replace(allow("*", "arn:aws:s3:::b/${v}"), "2012", "2008", 1), []string{"k"}, iam.ImplicitDeny},
-		{fmt.Sprintf(not, "Allow"), nil, iam.Allowed},
+		{allow("*", "arn:aws:s3:::b/${x:v}"), []string{"k"}, iam.Allowed},
+		{allow("*", "arn:aws:s3:::b/${x:v}"), []string{"*"}, iam.ImplicitDeny},
+		{allow("*", "arn:aws:s3:::b/${x:v}*"), []string{""}, iam.ImplicitDeny}, // an empty value may be none
+		{allow("*", "arn:aws:s3:::b/${x:v}*"), nil, iam.ImplicitDeny},
+		{allow("*", "arn:aws:s3:::b/${x:v, 'k'}"), nil, iam.Allowed},
+		{allow("*", "arn:aws:s3:::b/${x:v, 'k'}"), []string{"k", "l"}, iam.ImplicitDeny},
+		{allow("*", "arn:aws:s3::${x:v}:b/k"), []string{"1"}, iam.ImplicitDeny},
+		{strings.Replace(allow("*", "arn:aws:s3:::b/${x:v}"), "2012", "2008", 1), []string{"k"}, iam.ImplicitDeny},
+		{fmt.Sprintf(not, "Allow"), nil, iam.ImplicitDeny}, // the statement may be invalid
+		{fmt.Sprintf(not, "Allow"), []string{""}, iam.ImplicitDeny},
+		{fmt.Sprintf(not, "Deny"), nil, iam.ExplicitDeny},
 		{fmt.Sprintf(not, "Allow"), []string{"k"}, iam.ImplicitDeny},
 		{fmt.Sprintf(not, "Allow"), []string{"l"}, iam.Allowed},
 		{fmt.Sprintf(not, "Allow"), []string{"l", "m"}, iam.ImplicitDeny},
@@ -175,9 +201,9 @@ func TestResourceVariables(t *testing.T) {
 	} {
 		r := iam.Request{Action: get, Resource: object}
 		if c.v != nil {
-			r.Context = map[string][]string{"v": c.v}
+			r.Context = map[string][]string{"x:v": c.v}
 		}
-		d, err := iam.Allows([]iam.Policy{mustParse(t, c.policy)}, nil, nil, r)
+		d, err := iam.Allows(iam.DialectAWS, []iam.Policy{mustParse(t, c.policy)}, nil, nil, r)
 		if err != nil || d.Verdict != c.want {
 			t.Errorf("%s with v = %q: %s, %v, want %s", c.policy, c.v, d.Verdict, err, c.want)
 		}
@@ -202,7 +228,7 @@ func TestLayers(t *testing.T) {
 		"deny":        {[]iam.Policy{all, deny}, &none, nil, iam.Decision{Verdict: iam.ExplicitDeny, Statements: []iam.Ref{ref("identity[1]", "No", "Deny")}}},
 		"denies":      {[]iam.Policy{all}, &deny, &deny, iam.Decision{Verdict: iam.ExplicitDeny, Statements: []iam.Ref{ref("boundary", "No", "Deny"), ref("session", "No", "Deny")}}},
 	} {
-		d, err := iam.Allows(c.identity, c.session, c.boundary, iam.Request{Action: get, Resource: object})
+		d, err := iam.Allows(iam.DialectAWS, c.identity, c.session, c.boundary, iam.Request{Action: get, Resource: object})
 		if err != nil || !reflect.DeepEqual(d, c.want) {
 			t.Errorf("%s: %+v, %v, want %+v", name, d, err, c.want)
 		}
@@ -213,7 +239,7 @@ func TestLayers(t *testing.T) {
 }
 
 func TestMalformed(t *testing.T) {
-	p := mustParse(t, `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"k":"true"}}}}`)
+	p := mustParse(t, `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"x:k":"true"}}}}`)
 	for name, r := range map[string]iam.Request{
 		"no action":     {Resource: object},
 		"no service":    {Action: "GetObject", Resource: object},
@@ -221,21 +247,21 @@ func TestMalformed(t *testing.T) {
 		"no resource":   {Action: get},
 		"two spellings": {Action: get, Resource: object, Context: map[string][]string{"aws:k": nil, "AWS:K": nil}},
 	} {
-		if d, err := iam.Allows([]iam.Policy{p}, nil, nil, r); !errors.Is(err, iam.ErrRequest) || d.Verdict != iam.ImplicitDeny {
+		if d, err := iam.Allows(iam.DialectAWS, []iam.Policy{p}, nil, nil, r); !errors.Is(err, iam.ErrRequest) || d.Verdict != iam.ImplicitDeny {
 			t.Errorf("%s: %+v, %v", name, d, err)
 		}
 	}
 	principal := mustParse(t, `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}}`)
 	for name, bad := range map[string]iam.Policy{"empty": {}, "principal": principal, "operator": {Statements: []iam.Statement{{
-		Effect: iam.Allow, Action: []string{"*"}, Resource: []string{"*"}, Condition: map[string]map[string][]string{"StringIs": {"k": {"v"}}}}}}} {
-		if _, err := iam.Allows([]iam.Policy{p}, &bad, nil, iam.Request{Action: get, Resource: object}); !errors.Is(err, iam.ErrPolicy) {
+		Effect: iam.Allow, Action: []string{"*"}, Resource: []string{"*"}, Condition: map[string]map[string][]string{"StringIs": {"x:k": {"v"}}}}}}} {
+		if _, err := iam.Allows(iam.DialectAWS, []iam.Policy{p}, &bad, nil, iam.Request{Action: get, Resource: object}); !errors.Is(err, iam.ErrPolicy) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
 func TestDecisionAsJSON(t *testing.T) {
-	d, err := iam.Allows([]iam.Policy{mustParse(t, allow("*", "*"))}, nil, nil, iam.Request{Action: get, Resource: object})
+	d, err := iam.Allows(iam.DialectAWS, []iam.Policy{mustParse(t, allow("*", "*"))}, nil, nil, iam.Request{Action: get, Resource: object})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +296,7 @@ func FuzzAllows(f *testing.F) {
 			p.Statements[i].Principal, p.Statements[i].NotPrincipal = nil, nil
 		}
 		r := iam.Request{Action: action, Resource: resource, Context: map[string][]string{key: strings.Split(values, ",")}}
-		e, err := iam.Compile([]iam.Policy{p}, nil, nil)
+		e, err := iam.Compile(iam.DialectAWS, []iam.Policy{p}, nil, nil)
 		if err != nil {
 			if p.Validate() == nil {
 				t.Fatalf("valid, and does not compile: %v", err)
@@ -284,7 +310,7 @@ func FuzzAllows(f *testing.F) {
 		if again, err2 := e.Allows(r); !reflect.DeepEqual(d, again) || (err == nil) != (err2 == nil) {
 			t.Fatalf("%v, then %v", d, again)
 		}
-		if under, err2 := iam.Allows([]iam.Policy{p}, nil, &deny, r); err == nil && (err2 != nil || under.Verdict != iam.ExplicitDeny) {
+		if under, err2 := iam.Allows(iam.DialectAWS, []iam.Policy{p}, nil, &deny, r); err == nil && (err2 != nil || under.Verdict != iam.ExplicitDeny) {
 			t.Fatalf("under a Deny: %v, %v", under, err2)
 		}
 	})

@@ -19,7 +19,7 @@ func ExampleCovers() {
 		policyOf(allowOn("s3:GetObject", "arn:aws:s3:::reports/2026/*")),
 		policyOf(allowOn("s3:GetObject", "arn:aws:s3:::report*/2026/*")),
 	} {
-		c, err := iam.Covers([]iam.Policy{ceiling}, []iam.Policy{asked})
+		c, err := iam.Covers(iam.DialectAWS, []iam.Policy{ceiling}, []iam.Policy{asked})
 		if err != nil {
 			fmt.Println(err)
 			return
@@ -38,7 +38,7 @@ func ExampleCovers() {
 func ExampleDiff() {
 	before := policyOf(allowOn("s3:GetObject", "arn:aws:s3:::reports/*"))
 	after := policyOf(allowOn("s3:GetObject", "arn:aws:s3:::reports/2026/*"), allowOn("s3:DeleteObject", "arn:aws:s3:::reports/tmp/*"))
-	d, err := iam.Diff([]iam.Policy{before}, []iam.Policy{after})
+	d, err := iam.Diff(iam.DialectAWS, []iam.Policy{before}, []iam.Policy{after})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -56,7 +56,7 @@ func ExampleDiff() {
 
 func ExampleShrink() {
 	p := policyOf(allowOn("s3:GetObject", "arn:aws:s3:::reports/*"), allowOn("s3:PutObject", "arn:aws:s3:::reports/*"))
-	p, report, err := iam.Shrink(p, 150)
+	p, report, err := iam.Shrink(iam.DialectAWS, p, 150)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -76,12 +76,12 @@ func ExampleShrink() {
 }
 
 func ExampleAssess() {
-	r := iam.Assess(policyOf(allowOn("iam:PassRole", "*"), allowOn("lambda:CreateFunction", "*"), allowOn("lambda:InvokeFunction", "*")))
+	r := iam.Assess(iam.DialectAWS, policyOf(allowOn("iam:PassRole", "*"), allowOn("lambda:CreateFunction", "*"), allowOn("lambda:InvokeFunction", "*")))
 	fmt.Println(r.Blast)
 	for _, w := range r.Ways {
-		fmt.Println(w.Actions, w.Why)
+		fmt.Printf("%s: %s\n", w, w.Why)
 	}
 	// Output:
 	// 3 known actions (0 list, 0 read, 3 write, 0 tagging, 0 permissions) of 2 services on every resource of the account
-	// [iam:PassRole lambda:CreateFunction lambda:InvokeFunction] starts a function of its code with another role and calls it
+	// iam:PassRole + lambda:CreateFunction: runs code with a role
 }

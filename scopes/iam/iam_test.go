@@ -49,9 +49,15 @@ func TestBind(t *testing.T) {
 			`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T11:00:00Z"}}},` +
 				`{"Effect":"Deny","NotAction":["s3:GetObject","s3:ListBucket"],"Resource":"*"},` +
 				`{"Effect":"Deny","Action":"*","NotResource":"arn:aws:s3:::b/<&>*"}]}`},
-		{"s3", iam.Limits{NotAfter: deadline(), Dialect: iam.DialectS3},
+		{"minio", iam.Limits{NotAfter: deadline(), Dialect: iam.DialectMinIO},
 			`{"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T11:00:00Z"}}},` +
-				`{"Effect":"Deny","Action":"s3:*","NotResource":"arn:aws:s3:::b/<&>*"}]}`},
+				`{"Effect":"Deny","Action":"s3:*","NotResource":"arn:aws:s3:::b/<&>*"},` +
+				`{"Effect":"Deny","Action":"admin:*","Resource":"*"},{"Effect":"Deny","Action":"kms:*","Resource":"*"}]}`},
+		{"versitygw network", iam.Limits{NotAfter: deadline(), Dialect: iam.DialectVersityGW, SourceCIDRs: []string{"203.0.113.0/24"}},
+			`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T11:00:00Z"}}},` +
+				`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"NotIpAddress":{"aws:SourceIp":"203.0.113.0/24"}}},` +
+				`{"Effect":"Deny","NotAction":["s3:GetObject","s3:ListBucket"],"Resource":"*"},` +
+				`{"Effect":"Deny","Action":"*","NotResource":"arn:aws:s3:::b/<&>*"}]}`},
 		{"aws network", iam.Limits{NotAfter: deadline(), Dialect: iam.DialectAWS, SourceCIDRs: []string{"203.0.113.0/24"}},
 			`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"2026-11-23T11:00:00Z"}}},` +
 				`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"Bool":{"aws:ViaAWSService":"false"},"NotIpAddress":{"aws:SourceIp":"203.0.113.0/24"}}},` +
@@ -90,7 +96,7 @@ func TestBindRefuses(t *testing.T) {
 		"no dialect":   {read(), iam.Limits{NotAfter: deadline()}},
 		"bad network":  {read(), iam.Limits{NotAfter: deadline(), Dialect: iam.DialectAWS, SourceCIDRs: []string{"0.0.0.0"}}},
 		"complement":   {not, good},
-		"foreign":      {sqs, iam.Limits{NotAfter: deadline(), Dialect: iam.DialectS3}},
+		"foreign":      {sqs, iam.Limits{NotAfter: deadline(), Dialect: iam.DialectMinIO}},
 	} {
 		if _, err := iam.Bind(c.p, c.l); !errors.Is(err, iam.ErrPolicy) {
 			t.Errorf("%s: %v", name, err)

@@ -51,6 +51,9 @@ func Parse(b []byte) (Policy, error) {
 func message(err error) string { return strings.Replace(err.Error(), ErrPolicy.Error()+": ", "", 1) }
 
 func (r *reader) document() (Policy, error) {
+	if bytes.HasPrefix(r.text, []byte("\uFEFF")) {
+		return Policy{}, r.errorAt(0, "the text begins with a byte order mark; save it as UTF-8 without one")
+	}
 	if i := firstInvalid(r.text); i >= 0 {
 		return Policy{}, r.errorAt(i, "the text is not UTF-8")
 	}

@@ -7,9 +7,12 @@
 //     Parse reads that text back to the same policy.
 //   - Parse guesses nothing: what IAM's grammar does not have, and a key that is there twice, is a *SyntaxError.
 //   - A policy that Validate passes evaluates; only a malformed request is an error then.
-//   - Where AWS's documents leave an evaluation open, a request fails: the doc of each such place says so in a NOTE.
+//   - What AWS refuses is refused, and an ARN is what AWS makes of it: one constructor reads it, by what the policy is for.
+//   - What AWS's pages leave open is unsure, a third answer that fails a request: in an Allow it does not allow, in a Deny
+//     it denies. The doc of each such place names its page in a NOTE, and testdata/iam/vectors/unsure.jsonl has it.
 //   - Covers never says Yes where some request is in one set and not in the other, and never No without a request that
-//     Allows has confirmed on both sides. What it cannot tell, or not in bounded time, is Unknown and has its reason.
+//     Allows has confirmed on both sides. What it cannot tell, or AWS's pages leave open, or not in bounded time, is
+//     Unknown and has its reason.
 //   - An action that AWS has yet to add is in a wildcard's set: comparing and shrinking count it.
 //   - Shrink takes a step only where Covers proves that the set stays the same; it makes no wildcard.
 //   - Bind only narrows: it adds Deny statements and never touches an Allow.

@@ -3,6 +3,8 @@ package iam
 import (
 	"fmt"
 	"slices"
+
+	"github.com/valetkey/valetkey/scopes/jcs"
 )
 
 // Canonical returns the policy in its one form: values sorted and unique, operators as AWS spells them, Version said,
@@ -68,28 +70,18 @@ func (p Policy) Marshal() ([]byte, error) {
 	return p.print()
 }
 
+// textRoom is how long the text of most policies is at the most: what STS takes.
+const textRoom = MaxSize
+
 // print is Marshal for a policy that has been checked.
-func (p Policy) print() ([]byte, error) {
-	c := p.Canonical()
-	w := writer{text: make([]byte, 0, 512)}
-	w.raw(`{"Version":`)
-	w.word(c.Version)
-	if c.ID != "" {
-		w.raw(`,"Id":`)
-		w.word(c.ID)
-	}
-	w.raw(`,"Statement":[`)
-	for i, s := range c.Statements {
-		if i > 0 {
-			w.raw(",")
-		}
-		w.statement(s)
-	}
-	w.raw("]}")
+func (p *Policy) print() ([]byte, error) {
+	var room [textRoom]byte
+	var w writer
+	text := w.policy(room[:0], p)
 	if w.err != nil {
 		return nil, fmt.Errorf("marshalling IAM policy: %w", w.err)
 	}
-	return w.text, nil
+	return slices.Clone(text), nil
 }
 
 // MarshalJSON is Marshal, so that a policy inside a larger document has the same content.
@@ -111,9 +103,36 @@ func Size(p Policy) int {
 	if p.ValidateSession() != nil {
 		return 0
 	}
-	b, err := p.print()
-	if err != nil {
+	return p.length()
+}
+
+// length is the length of what print prints, or 0 where that is an error.
+func (p *Policy) length() int {
+	var room [textRoom]byte
+	var w writer
+	text := w.policy(room[:0], p)
+	if w.err != nil {
 		return 0
 	}
-	return len(b)
+	return len(text)
+}
+
+// AppendSessionJCS appends a session policy as RFC 8785 JSON: what is signed and hashed, with the content of Marshal's
+// text. It refuses what ValidateSession refuses.
+func (p Policy) AppendSessionJCS(to []byte) ([]byte, error) {
+	if err := p.ValidateSession(); err != nil {
+		return nil, err
+	}
+	w := writer{jcs: true}
+	if out := w.policy(to, &p); !w.odd {
+		return out, nil
+	}
+	text, err := p.print()
+	if err != nil {
+		return nil, err
+	}
+	if text, err = jcs.Canonicalize(text); err != nil {
+		return nil, fmt.Errorf("marshalling IAM policy: %w", err)
+	}
+	return append(to, text...), nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -66,7 +67,7 @@ func (r *reader) object(open json.Token, what string, fold bool, member func(nam
 	if open != json.Delim('{') {
 		return r.errorf("%s is not an object", what)
 	}
-	seen := map[string]bool{}
+	var seen names
 	for {
 		t, err := r.next()
 		if err != nil {
@@ -80,10 +81,9 @@ func (r *reader) object(open json.Token, what string, fold bool, member func(nam
 		if fold {
 			folded = strings.ToLower(name)
 		}
-		if seen[folded] {
+		if !seen.add(folded) {
 			return r.errorf("%q is there twice in %s", name, what)
 		}
-		seen[folded] = true
 		r.member = r.at
 		if t, err = r.next(); err != nil {
 			return err
@@ -92,6 +92,30 @@ func (r *reader) object(open json.Token, what string, fold bool, member func(nam
 			return err
 		}
 	}
+}
+
+// names are those that an object has had. Most objects have few, which need no map.
+type names struct {
+	few  [8]string
+	n    int // in few
+	many map[string]bool
+}
+
+// add notes a name, and tells whether it is new.
+func (s *names) add(name string) bool {
+	if slices.Contains(s.few[:s.n], name) || s.many[name] {
+		return false
+	}
+	if s.n < len(s.few) {
+		s.few[s.n] = name
+		s.n++
+		return true
+	}
+	if s.many == nil {
+		s.many = make(map[string]bool)
+	}
+	s.many[name] = true
+	return true
 }
 
 // word takes one string.
@@ -140,7 +164,7 @@ func (r *reader) list(t json.Token, what string, scalars bool, out *[]string) er
 			return err
 		}
 	}
-	if len(*out) == 0 {
+	if len(*out) == 0 && !scalars { // a condition without values is for the policy's kind to judge
 		return r.errorAt(start, "%q has no values", what)
 	}
 	return nil
@@ -166,6 +190,9 @@ func kindOf(t json.Token) string {
 
 // firstInvalid returns where the text stops to be UTF-8, or -1.
 func firstInvalid(b []byte) int {
+	if utf8.Valid(b) {
+		return -1
+	}
 	for i := 0; i < len(b); {
 		r, n := utf8.DecodeRune(b[i:])
 		if r == utf8.RuneError && n == 1 {

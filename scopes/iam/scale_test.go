@@ -105,7 +105,7 @@ func TestCoversAtScale(t *testing.T) {
 		{"power over itself", power, power, iam.Yes},
 		{"medium over itself", medium(t), medium(t), iam.Yes}, {"admin over medium", admin, medium(t), iam.Yes},
 	} {
-		got, err := iam.Covers([]iam.Policy{c.a}, []iam.Policy{c.b})
+		got, err := iam.Covers(iam.DialectAWS, []iam.Policy{c.a}, []iam.Policy{c.b})
 		if err != nil || got.Answer != c.want {
 			t.Errorf("%s: %v %v", c.name, got, err)
 			continue
@@ -128,7 +128,7 @@ func BenchmarkCovers(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := iam.Covers([]iam.Policy{c.a}, []iam.Policy{c.b}); err != nil {
+				if _, err := iam.Covers(iam.DialectAWS, []iam.Policy{c.a}, []iam.Policy{c.b}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -147,7 +147,7 @@ func BenchmarkCoversGrowth(b *testing.B) {
 		}
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			for b.Loop() {
-				got, err := iam.Covers([]iam.Policy{p}, []iam.Policy{p})
+				got, err := iam.Covers(iam.DialectAWS, []iam.Policy{p}, []iam.Policy{p})
 				if err != nil || got.Answer != iam.Yes {
 					b.Fatal(got, err)
 				}

@@ -2,7 +2,6 @@ package iam
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/valetkey/valetkey/scopes/actions"
 )
@@ -20,18 +19,15 @@ func servicesOf(statements []statement) []string {
 			return actions.Services()
 		}
 		for j := range s.actions {
-			service, _, ok := strings.Cut(strings.ToLower(s.actions[j].source), ":")
-			if !ok || strings.ContainsAny(service, "*?") {
+			service, ok := s.actions[j].service()
+			if !ok {
 				return actions.Services()
 			}
-			out = append(out, service)
+			if len(out) == 0 || out[len(out)-1] != service {
+				out = append(out, service)
+			}
 		}
 	}
 	slices.Sort(out)
-	return slices.DeleteFunc(slices.Compact(out), func(s string) bool { return len(actions.OfService(s)) == 0 })
-}
-
-// takes tells whether the statement's action element has an action.
-func (s *statement) takes(action string) bool {
-	return (matchAny(s.actions, action, nil) == yes) != s.notAction
+	return slices.DeleteFunc(slices.Compact(out), func(s string) bool { return !actions.HasService(s) })
 }

@@ -1,8 +1,10 @@
 package iam
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // ErrTooLong says that a policy does not fit, however it is written. It wraps ErrPolicy.
@@ -10,29 +12,30 @@ var ErrTooLong = fmt.Errorf("%w: too long", ErrPolicy)
 
 // Report is what Shrink did and what the result costs, in characters of the canonical text.
 type Report struct {
-	Before, After int
-	Steps         []Step
-	Parts         []Part   // of the result: what each element costs, the dearest first
-	Help          []string // where it does not fit: what would make it fit
+	Before int      `json:"before"`
+	After  int      `json:"after"`
+	Steps  []Step   `json:"steps"`
+	Parts  []Part   `json:"parts"` // of the result: what each element costs, the dearest first
+	Help   []string `json:"help"`  // where it does not fit: what would make it fit
 }
 
 // Step is one rewriting.
 type Step struct {
-	What  string // "merged statements 1 and 3, which differ in their actions"
-	Saved int
+	What  string `json:"what"` // "merged statements 1 and 3, which differ in their actions"
+	Saved int    `json:"saved"`
 
 	// Catalogue tells that the step leans on the action catalogue: the text after it takes in pairs of an action and a
 	// resource that the text before does not, and by the catalogue no request has such a pair. All other steps keep
 	// the set of requests whatever AWS has or adds.
-	Catalogue bool
+	Catalogue bool `json:"catalogue"`
 }
 
 // Part is one element of a statement.
 type Part struct {
-	Statement  int    // from 0
-	Element    string // "Action", "Resource", "Condition", "Sid", and so on
-	Characters int
-	Values     int
+	Statement  int    `json:"statement"` // from 0
+	Element    string `json:"element"`   // "Action", "Resource", "Condition", "Sid", and so on
+	Characters int    `json:"characters"`
+	Values     int    `json:"values"`
 }
 
 // Shrink rewrites a policy until its canonical text has at most limit characters, and no further. In this order:
@@ -48,11 +51,14 @@ type Part struct {
 //
 // Where that is not enough the error is ErrTooLong and names the dearest parts and what would help; the Report has
 // them all, and the policy returned is the shortest one found. A policy to bind goes to ShrinkBound.
-func Shrink(p Policy, limit int) (Policy, Report, error) {
+func Shrink(d Dialect, p Policy, limit int) (Policy, Report, error) {
 	if err := p.ValidateSession(); err != nil {
+		if errors.Is(err, ErrEmpty) && len(p.Statements) > 0 && p.Validate() == nil {
+			err = fmt.Errorf("%w by itself, so that there is nothing to keep: it has Denies alone, which shorten what other policies allow", ErrEmpty)
+		}
 		return Policy{}, Report{}, fmt.Errorf("shrinking policy: %w", err)
 	}
-	return shrink(p, limit, Size)
+	return shrink(d, p, limit, Size)
 }
 
 // ShrinkBound is Shrink until what Bind makes of the policy has at most MaxSize characters. It returns the policy to
@@ -61,7 +67,7 @@ func ShrinkBound(p Policy, l Limits) (Policy, Report, error) {
 	if _, err := Bind(p, l); err != nil {
 		return Policy{}, Report{}, fmt.Errorf("shrinking policy: %w", err)
 	}
-	return shrink(p, MaxSize, func(p Policy) int {
+	return shrink(l.Dialect, p, MaxSize, func(p Policy) int {
 		bound, err := Bind(p, l)
 		if err != nil {
 			return 0
@@ -71,9 +77,9 @@ func ShrinkBound(p Policy, l Limits) (Policy, Report, error) {
 }
 
 // shrink shrinks until measure says at most limit; 0 is no policy.
-func shrink(p Policy, limit int, measure func(Policy) int) (Policy, Report, error) {
-	s := &shrinker{p: p.Clone(), size: measure(p), limit: limit, measure: measure, left: shrinkSteps}
-	s.report.Before = s.size
+func shrink(d Dialect, p Policy, limit int, measure func(Policy) int) (Policy, Report, error) {
+	s := &shrinker{dialect: d, p: p.Clone(), size: measure(p), limit: limit, measure: measure, left: shrinkSteps, deadline: within(shrinkTime, nil)}
+	s.report = Report{Before: s.size, Steps: []Step{}, Help: []string{}}
 	for before := s.size + 1; s.size < before; {
 		before = s.size
 		for _, pass := range []func() bool{s.dropValues, s.mergeOnePlace, s.dropStatements, s.dropNames, s.mergeApart} {
@@ -98,12 +104,14 @@ func shrink(p Policy, limit int, measure func(Policy) int) (Policy, Report, erro
 
 // shrinker is a policy on its way.
 type shrinker struct {
+	dialect Dialect
 	p       Policy
 	size    int
 	limit   int
 	measure func(Policy) int
 	left    int // steps for proofs
-	report  Report
+	deadline
+	report Report
 }
 
 // take makes a candidate the policy, if it is shorter and allows the same.
@@ -118,10 +126,11 @@ func (s *shrinker) take(c Policy, step Step, same func(before, after Policy) boo
 	return true
 }
 
-// The steps that one proof may take, about a tenth of a second, and all of them.
+// The steps that one proof may take, about a tenth of a second; the steps that all of them may; and the time.
 const (
 	proofSteps  = 2_000_000
 	shrinkSteps = 100_000_000
+	shrinkTime  = 10 * time.Second
 )
 
 // equal tells whether two policies are proven to allow the same.
@@ -131,15 +140,15 @@ func (s *shrinker) equal(a, b Policy) bool {
 
 // covered tells whether b is proven to allow nothing that a does not.
 func (s *shrinker) covered(a, b []Policy) bool {
-	ea, err := Compile(a, nil, nil)
+	ea, err := Compile(s.dialect, a, nil, nil)
 	if err != nil {
 		return false
 	}
-	eb, err := Compile(b, nil, nil)
+	eb, err := Compile(s.dialect, b, nil, nil)
 	if err != nil {
 		return false
 	}
-	steps := budget{left: min(proofSteps, s.left)}
+	steps := budget{left: min(proofSteps, s.left), deadline: s.deadline}
 	before := steps.left
 	c := decide(ea, eb, limits{steps: before, plain: true}, &steps)
 	s.left -= before - steps.left
@@ -219,10 +228,10 @@ type value struct {
 func newValue(text string, action, variables bool) (v value, err error) {
 	if action {
 		v.pattern = actionPattern(text)
-	} else if v.pattern, err = resourcePattern(text, variables); err != nil {
+	} else if v.pattern, err = resourcePattern(text, variables, kindSession); err != nil {
 		return v, err
 	}
-	v.track, _ = newTrack(v.pattern, false)
+	v.track, _ = newTrack(&v.pattern, foldNone)
 	for _, s := range v.track {
 		switch s.kind {
 		case stepChar:
@@ -237,10 +246,10 @@ func newValue(text string, action, variables bool) (v value, err error) {
 
 // within tells whether w takes in all that v does. A variable is taken in as any text, and takes in itself alone.
 func (v *value) within(w *value) bool {
-	if w.pattern.vars {
+	if w.pattern.vars || w.pattern.open || v.pattern.open {
 		return v.pattern.source == w.pattern.source
 	}
-	if w.pattern.match(v.sample, nil) != yes {
+	if a, _ := w.pattern.match(v.sample, nil); !a.sure() {
 		return false // nearly always, and at no cost
 	}
 	p := newProduct([]language{{v.track}, {w.track}}, &budget{left: explainSteps})

@@ -135,8 +135,12 @@ func (s *shrinker) dropNames() bool {
 	return s.take(c, Step{What: "dropped the Id and the Sids"}, func(_, _ Policy) bool { return true })
 }
 
-// mergeApart merges the first two Allows whose actions cannot take each other's resources.
+// mergeApart merges the first two Allows whose actions cannot take each other's resources, by AWS's own catalogue and so
+// for AWS alone: on another server an action on buckets may well take "bucket/*".
 func (s *shrinker) mergeApart() bool {
+	if s.dialect != DialectAWS {
+		return false
+	}
 	_, date := actions.Snapshot()
 	return s.pairs(func(i, j int) bool {
 		a, b := s.p.Statements[i], s.p.Statements[j]

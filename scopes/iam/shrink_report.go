@@ -9,7 +9,7 @@ import (
 
 // parts measures the elements of every statement, the dearest first.
 func parts(p Policy) []Part {
-	var out []Part
+	out := []Part{}
 	for i, s := range p.Statements {
 		add := func(name string, values int, without func(*Statement)) {
 			if values == 0 {
@@ -96,10 +96,4 @@ func prefixes(resources []string) map[string]int {
 }
 
 // textLength is Size for a policy that may lack something.
-func textLength(p Policy) int {
-	b, err := p.print()
-	if err != nil {
-		return 0
-	}
-	return len(b)
-}
+func textLength(p Policy) int { return p.length() }

@@ -63,26 +63,45 @@ func (d decimal) compare(e decimal) int {
 }
 
 // dateLayouts are the W3C's profile of ISO 8601 (https://www.w3.org/TR/NOTE-datetime), without the bare year.
-var dateLayouts = [...]string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateOnly, "2006-01"} // read-only
+var dateLayouts = [...]string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateOnly, monthOnly} // read-only
+
+const monthOnly = "2006-01"
 
 // maxEpochDigits keeps seconds within what any calendar needs, some 30,000 years.
 const maxEpochDigits = 12
 
-// parseDate reads a date of IAM: the W3C's ISO 8601, or seconds since 1970, with or without a fraction.
-//
-// NOTE: AWS allows both forms and so leaves "2026" open; digits alone are seconds here.
-func parseDate(s string) (time.Time, bool) {
-	if len(s) > 4 && s[4] == '-' {
+// span is a date of IAM: an instant, or a day or a month that may be meant whole.
+type span struct{ from, to time.Time }
+
+// unclear tells whether t stands to the date differently if the date is meant whole.
+func (s span) unclear(t time.Time) bool {
+	return s.to.After(s.from) && !t.Before(s.from) && t.Before(s.to)
+}
+
+// yearDigits are as many as a year has.
+const yearDigits = 4
+
+// parseDate reads a date of IAM: the W3C's ISO 8601, or seconds since 1970, with or without a fraction. Four digits are
+// neither: AWS allows both forms, and they could be a year.
+func parseDate(s string) (span, bool) {
+	if len(s) > yearDigits && s[yearDigits] == '-' {
 		for _, layout := range dateLayouts {
 			if t, err := time.Parse(layout, s); err == nil {
-				return t, true
+				d := span{t, t}
+				switch layout {
+				case time.DateOnly:
+					d.to = t.AddDate(0, 0, 1)
+				case monthOnly:
+					d.to = t.AddDate(0, 1, 0)
+				}
+				return d, true
 			}
 		}
-		return time.Time{}, false
+		return span{}, false
 	}
 	d, ok := parseDecimal(s)
-	if !ok || len(d.whole) > maxEpochDigits {
-		return time.Time{}, false
+	if !ok || len(d.whole) > maxEpochDigits || (len(s) == yearDigits && digits(s)) {
+		return span{}, false
 	}
 	var seconds, nanos int64
 	for i := range len(d.whole) {
@@ -97,38 +116,88 @@ func parseDate(s string) (time.Time, bool) {
 	if d.negative {
 		seconds, nanos = -seconds, -nanos
 	}
-	return time.Unix(seconds, nanos), true
+	t := time.Unix(seconds, nanos)
+	return span{t, t}, true
 }
 
-// parseNetwork reads a CIDR block, or one address, which is a block of its own.
-func parseNetwork(s string) (netip.Prefix, bool) {
+// network is a CIDR block of a policy, or one address.
+type network struct {
+	sure netip.Prefix // an address in it is in the network however AWS reads it
+	wide netip.Prefix // an address outside it is not
+}
+
+// parseNetwork reads a CIDR block, or one address. With host bits, nothing is in it for sure but its own base address is
+// unsaid too; an IPv6 address without a prefix may be its /32.
+func parseNetwork(s string) (network, bool) {
 	if p, err := netip.ParsePrefix(s); err == nil {
-		return p.Masked(), true
+		n := network{sure: p, wide: p.Masked()}
+		if p != n.wide || p.Addr().Is4In6() {
+			n.sure = netip.Prefix{}
+		}
+		return n, true
 	}
-	a, ok := parseAddress(s)
-	if !ok {
-		return netip.Prefix{}, false
-	}
-	return netip.PrefixFrom(a, a.BitLen()), true
-}
-
-// parseAddress reads one address; an IPv4 one in IPv6 notation is IPv4.
-func parseAddress(s string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" {
-		return netip.Addr{}, false
+		return network{}, false
 	}
-	return a.Unmap(), true
+	whole := netip.PrefixFrom(a, a.BitLen())
+	switch {
+	case a.Is4In6():
+		return network{wide: whole}, true
+	case a.Is6():
+		return network{sure: whole, wide: netip.PrefixFrom(a, 32).Masked()}, true
+	}
+	return network{sure: whole, wide: whole}, true
 }
 
-func parseBool(s string) (value, ok bool) {
+// contains tells whether an address of a request is in the network. IPv4 in IPv6 notation, on either side, may be
+// either.
+func (n network) contains(a netip.Addr, env *environment) answer {
+	one := func(a netip.Addr) answer {
+		switch {
+		case n.sure.IsValid() && n.sure.Contains(a):
+			return yes
+		case n.wide.Contains(a), n.wide.Addr().Is4In6() && a.Is4() && n.wide.Contains(netip.AddrFrom16(a.As16())):
+			return unsure
+		}
+		return no
+	}
+	if !a.Is4In6() {
+		return one(a)
+	}
+	asIt, asIPv4 := one(a), one(a.Unmap())
+	switch {
+	case asIt == asIPv4, env.about() == no:
+		return asIt
+	case env.about() == yes:
+		return asIPv4
+	}
+	return unsure
+}
+
+// boolean is true or false as a text says it.
+type boolean struct {
+	value bool
+	plain bool // in lower case, which AWS's pages use alone
+}
+
+// certain returns the answer, or unsure where it rests on a spelling that AWS's pages do not have. No spelling makes a
+// yes of a no.
+func (b boolean) certain(a answer) answer {
+	if !b.plain {
+		return a.and(unsure)
+	}
+	return a
+}
+
+func parseBool(s string) (b boolean, ok bool) {
 	switch {
 	case strings.EqualFold(s, "true"):
-		return true, true
+		return boolean{true, s == "true"}, true
 	case strings.EqualFold(s, "false"):
-		return false, true
+		return boolean{false, s == "false"}, true
 	}
-	return false, false
+	return boolean{}, false
 }
 
 func parseBinary(s string) (string, bool) {

@@ -9,15 +9,25 @@ import (
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html).
 type variable struct {
 	key        string // a context key
-	fallback   string // taken where the request has no value; it stands for itself
+	fallback   string // taken where the request has no value
 	hasDefault bool
+	several    bool // a request may have several values of the key
 }
 
-// tokens splits a text. With variables (Version 2012-10-17), "${key}" is a variable and "${*}", "${?}", "${$}" are the
+// variableName tells of a condition key: its service, or another issuer of keys, and a name. AWS has no variable without
+// ("${Bucket}" and "${AWS::AccountId}" are CloudFormation's, "${var.x}" is Terraform's), and no space in one
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html, "Unsupported space in
+// variable").
+func variableName(key string) bool {
+	issuer, name, ok := strings.Cut(key, ":")
+	return ok && issuer != "" && madeOf(issuer, "._/-") && name != "" && name[0] != ':' &&
+		!strings.ContainsAny(name, " \t\r\n${}*?'\"")
+}
+
+// tokens splits a text and appends it to out. With variables (Version 2012-10-17), "${key}" is a variable and "${*}", "${?}", "${$}" are the
 // characters themselves; without (2008-10-17), all of that is text like any other. With wild, "*" and "?" are
 // wildcards.
-func tokens(text string, variables, wild bool) ([]token, error) {
-	var out []token
+func tokens(out []token, text string, variables, wild bool) ([]token, error) {
 	for {
 		start := -1
 		if variables {
@@ -46,10 +56,12 @@ func readVariable(s string) (v variable, n int, err error) {
 	if end < 0 {
 		return v, 0, fmt.Errorf(`%w: a "${" has no "}"; write "${$}{" for the text itself`, ErrPolicy)
 	}
-	v.key = strings.TrimSpace(s[:end])
-	if v.key == "" || strings.ContainsAny(v.key, "${*?'\"") {
-		return v, 0, fmt.Errorf("%w: %q is no name of a policy variable", ErrPolicy, v.key)
+	v.key = s[:end]
+	if !variableName(v.key) {
+		return v, 0, fmt.Errorf("%w: %q is no name of a policy variable, such as aws:username; it has a service and a name, and no space",
+			ErrPolicy, v.key)
 	}
+	v.several = multivalued(v.key)
 	if s[end] == '}' {
 		return v, end + 1, nil
 	}
@@ -67,9 +79,6 @@ func readVariable(s string) (v variable, n int, err error) {
 	}
 	v.fallback, v.hasDefault = s[at:at+quote], true
 	at += quote + 1
-	for at < len(s) && s[at] == ' ' {
-		at++
-	}
 	if at == len(s) || s[at] != '}' {
 		return v, 0, fmt.Errorf(`%w: no "}" after the default of ${%s}`, ErrPolicy, v.key)
 	}
@@ -90,6 +99,9 @@ func literal(out []token, text string) []token {
 
 // appendText appends a text without variables; with wild, "*" and "?" are wildcards, and a run of "*" is one.
 func appendText(out []token, text string, wild bool) []token {
+	if out == nil {
+		out = make([]token, 0, tokensEach)
+	}
 	for wild && text != "" {
 		i := strings.IndexAny(text, "*?")
 		if i < 0 {
@@ -107,26 +119,55 @@ func appendText(out []token, text string, wild bool) []token {
 	return literal(out, text)
 }
 
-// substitute appends ts to out with each variable as its literal value. It answers no where a variable has no value,
-// which then equals nothing ("Policy variables with no value" on the page above), and unsure where one has several.
-func (e *environment) substitute(out, ts []token) ([]token, answer) {
-	for _, t := range ts {
+// resolution is what became of a pattern's variables, the worst of them.
+type resolution uint8
+
+const (
+	resolved   resolution = iota
+	ambiguous             // AWS's pages do not say what the value stands for
+	unresolved            // AWS may have no value for it, and may then take the whole statement for invalid
+	valueless             // the request has no value, and there is no default: likewise, and the pattern equals nothing
+)
+
+// substitute appends the tokens to out with each variable as its literal value. Where one is valueless, the pattern
+// equals nothing (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html, "Policy variables
+// with no value"). Where one is ambiguous or unresolved, "*" stands for it, and what then matches is unsure.
+//
+// NOTE: On no page is what these stand for. Unresolved are a key of several values, which that page says is no variable;
+// an empty value without a default, such as a tag's, since the page on multivalued keys calls it a null data set; and a
+// variable before the fifth colon of a resource. Ambiguous are an empty value beside a default, and a value or a default
+// with "*", "?" or "${" of its own.
+func (e *environment) substitute(out []token, p *pattern) ([]token, resolution) {
+	worst := resolved
+	for _, t := range p.tokens {
 		if t.kind != tokenVariable {
 			out = append(out, t)
 			continue
 		}
 		vs, _ := e.lookup(t.v.key)
-		switch {
-		case len(vs) == 1:
-			t.text = vs[0]
-		case len(vs) > 1:
-			return out, unsure
-		case t.v.hasDefault:
-			t.text = t.v.fallback
-		default:
-			return out, no
+		text, r := t.v.fallback, resolved
+		if len(vs) == 1 {
+			text = vs[0]
 		}
-		out = append(out, token{text: t.text})
+		switch {
+		case len(vs) == 0 && !t.v.hasDefault:
+			return out, valueless
+		case p.early || t.v.several || len(vs) > 1 || (text == "" && !t.v.hasDefault):
+			r = unresolved
+		case !plainValue(text):
+			r = ambiguous
+		}
+		worst = max(worst, r)
+		if r != resolved {
+			out = append(out, token{kind: tokenMany})
+			continue
+		}
+		out = append(out, token{text: text})
 	}
-	return out, yes
+	return out, worst
+}
+
+// plainValue tells whether a value can stand for itself alone.
+func plainValue(s string) bool {
+	return s != "" && !strings.ContainsAny(s, "*?") && !strings.Contains(s, "${")
 }

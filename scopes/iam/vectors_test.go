@@ -61,6 +61,9 @@ func TestVectors(t *testing.T) {
 			if err != nil || d.Verdict != *c.Verdict {
 				t.Errorf("got %s, %v, want %s: %s (%s)\nstatements %v", d.Verdict, err, *c.Verdict, c.Why, c.Page, d.Statements)
 			}
+			if strings.HasPrefix(name, "unsure/") && len(d.Doubts) == 0 {
+				t.Errorf("%s without a doubt", d.Verdict)
+			}
 			if (d.Verdict == iam.ImplicitDeny) != (len(d.Statements) == 0) || (d.Verdict == iam.ImplicitDeny) != (d.Layer != "") {
 				t.Errorf("%s with statements %v and layer %q", d.Verdict, d.Statements, d.Layer)
 			}
@@ -70,7 +73,7 @@ func TestVectors(t *testing.T) {
 }
 
 func TestParseCaseRefuses(t *testing.T) {
-	for _, line := range []string{``, `{"verdict":"maybe"}`, `{"nmae":"x"}`, `{"context":{"k":1}}`, `{} {}`, `{}}`, `{}]`, `{"identity":[{}]}`} {
+	for _, line := range []string{``, `{"verdict":"maybe"}`, `{"nmae":"x"}`, `{"context":{"x:k":1}}`, `{} {}`, `{}}`, `{}]`, `{"identity":[{}]}`} {
 		if _, err := iam.ParseCase([]byte(line)); err == nil {
 			t.Errorf("%s is a case", line)
 		}

@@ -54,9 +54,20 @@ func words(acts, notActs, resources, notResources []string, condition map[string
 	glue := " when "
 	for _, op := range slices.Sorted(maps.Keys(condition)) {
 		for _, key := range slices.Sorted(maps.Keys(condition[op])) {
-			b.WriteString(glue + key + " " + op + " " + strings.Join(condition[op][key], ", "))
+			b.WriteString(glue + key + " " + op + " " + strings.Join(visible(condition[op][key]), ", "))
 			glue = " and "
 		}
 	}
 	return b.String()
+}
+
+// visible writes an empty text as "".
+func visible(list []string) []string {
+	out := slices.Clone(list)
+	for i, s := range out {
+		if s == "" {
+			out[i] = `""`
+		}
+	}
+	return out
 }

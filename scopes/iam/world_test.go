@@ -1,13 +1,15 @@
 package iam_test
 
 import (
+	"maps"
+	"strings"
 	"testing"
 
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
-// world is a small set of requests, all of which a test can ask about: every resource of at most five characters out
-// of three, two actions, and every state of two keys that their few values can give.
+// world is a small set of requests, all of which a test can ask about: ARNs whose Region, account and resource are few
+// and short, with colons in the resource; two actions; and every state of two keys that their few values can give.
 type world struct {
 	resources []string
 	actions   []string
@@ -40,35 +42,54 @@ func newSet(n int, has func(i int) bool) set {
 
 func newWorld(t testing.TB) *world {
 	w := &world{actions: []string{"s:a", "s:b", "t:a"}}
-	level := []string{""}
-	for range 5 {
-		var next []string
-		for _, s := range level {
-			for _, c := range "ab:" {
-				next = append(next, s+string(c))
+	w.resources = []string{"*", "arn:aws:t:::a"}
+	for _, region := range []string{"", "a", "b"} {
+		for _, account := range []string{"", "a", "b"} {
+			for _, name := range words("ab:", 3) {
+				w.resources = append(w.resources, "arn:aws:s:"+region+":"+account+":"+name)
 			}
 		}
-		w.resources = append(w.resources, next...)
-		level = next
 	}
-	lists := [][]string{nil, {}, {"v"}, {"w"}, {"v", "w"}}
+	lists := [][]string{nil, {"v"}, {"w"}}
 	numbers := [][]string{nil, {"1"}, {"1.5"}, {"2"}, {"3"}, {"x"}}
 	for _, k := range lists {
 		for _, n := range numbers {
 			ctx := map[string][]string{}
 			if k != nil {
-				ctx["k"] = k
+				ctx["x:k"] = k
 			}
 			if n != nil {
 				ctx["aws:MultiFactorAuthAge"] = n
 			}
 			w.contexts = append(w.contexts, ctx)
+			for _, many := range [][]string{{}, {"v"}, {"v", "w"}} {
+				with := maps.Clone(ctx)
+				with["aws:TagKeys"] = many
+				w.contexts = append(w.contexts, with)
+			}
 		}
 	}
 	w.addActions(t)
 	w.addResources(t)
 	w.addConditions(t)
 	return w
+}
+
+// words returns every text of at most n characters of an alphabet, but the empty one.
+func words(alphabet string, n int) []string {
+	var out []string
+	level := []string{""}
+	for range n {
+		var next []string
+		for _, s := range level {
+			for _, c := range alphabet {
+				next = append(next, s+string(c))
+			}
+		}
+		out = append(out, next...)
+		level = next
+	}
+	return out
 }
 
 // match asks Allows about one statement alone, in its two effects.
@@ -94,7 +115,7 @@ func (w *world) match(t testing.TB, change func(*iam.Statement), n int, request 
 
 func compiled(t testing.TB, p ...iam.Policy) *iam.Evaluator {
 	t.Helper()
-	e, err := iam.Compile(p, nil, nil)
+	e, err := iam.Compile(iam.DialectAWS, p, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +123,7 @@ func compiled(t testing.TB, p ...iam.Policy) *iam.Evaluator {
 }
 
 func (w *world) addActions(t testing.TB) {
-	lists := [][]string{{"*"}, {"s:*"}, {"s:a"}, {"*:a"}, {"?:b"}, {"S:A", "t:*"}, {"*a*"}}
+	lists := [][]string{{"*"}, {"s:*"}, {"s:a"}, {"s:?"}, {"S:b*"}, {"S:A", "t:*"}, {"s:*a*"}}
 	for _, l := range lists {
 		for _, not := range []bool{false, true} {
 			w.actionParts = append(w.actionParts, w.match(t, func(s *iam.Statement) {
@@ -110,23 +131,24 @@ func (w *world) addActions(t testing.TB) {
 				if not {
 					s.Action, s.NotAction = nil, l
 				}
-			}, len(w.actions), func(i int) iam.Request { return iam.Request{Action: w.actions[i], Resource: "a"} }))
+			}, len(w.actions), func(i int) iam.Request { return iam.Request{Action: w.actions[i], Resource: "arn:aws:s:::a"} }))
 		}
 	}
 }
 
 func (w *world) addResources(t testing.TB) {
-	var patterns []string
-	level := []string{""}
-	for range 3 {
-		var next []string
-		for _, s := range level {
-			for _, c := range "ab:*?" {
-				next = append(next, s+string(c))
+	patterns := []string{"*", "arn:aws:s", "arn:*", "arn:aws:*:*:a", "arn:aws:t:*"}
+	for i, region := range words("ab*?", 2) {
+		account := words("ab*?", 2)[(i*11+2)%20]
+		patterns = append(patterns, "arn:aws:s:"+region, "arn:aws:s:"+region+":"+account, "arn:aws:s::"+region)
+		for j, name := range words("ab:*?", 2) {
+			switch (i*30 + j) % 5 {
+			case 0:
+				patterns = append(patterns, "arn:aws:s:"+region+":"+account+":"+name)
+			case 1:
+				patterns = append(patterns, "arn:aws:s:*:"+region+":"+name)
 			}
 		}
-		patterns = append(patterns, next...)
-		level = next
 	}
 	add := func(l []string, not bool) {
 		w.resourceParts = append(w.resourceParts, w.match(t, func(s *iam.Statement) {
@@ -151,23 +173,28 @@ func (w *world) addConditions(t testing.TB) {
 	conds := []map[string]map[string][]string{nil, nil, nil}
 	for _, op := range []string{"StringEquals", "StringNotEquals", "StringEqualsIfExists", "StringNotEqualsIfExists", "ForAllValues:StringEquals",
 		"ForAnyValue:StringEquals", "ForAllValues:StringNotEquals", "ForAnyValue:StringNotEquals", "ForAnyValue:StringEqualsIfExists"} {
-		conds = append(conds, map[string]map[string][]string{op: {"k": {"v"}}})
+		conds = append(conds, map[string]map[string][]string{op: {"x:k": {"v"}}})
+		if strings.HasPrefix(op, "For") {
+			conds = append(conds, map[string]map[string][]string{op: {"aws:TagKeys": {"v"}}})
+		}
 	}
 	for _, op := range []string{"NumericEquals", "NumericNotEquals", "NumericLessThan", "NumericLessThanEquals", "NumericGreaterThan",
 		"NumericGreaterThanEquals", "NumericLessThanIfExists", "NumericNotEqualsIfExists"} {
 		conds = append(conds, map[string]map[string][]string{op: {"aws:MultiFactorAuthAge": {"2"}}})
 	}
 	conds = append(conds,
-		map[string]map[string][]string{"Null": {"k": {"true"}}},
-		map[string]map[string][]string{"Null": {"K": {"false"}}},
-		map[string]map[string][]string{"StringLike": {"k": {"*"}}},
+		map[string]map[string][]string{"Null": {"x:k": {"true"}}},
+		map[string]map[string][]string{"Null": {"x:K": {"false"}}},
+		map[string]map[string][]string{"StringLike": {"x:k": {"*"}}},
 		map[string]map[string][]string{"NumericLessThan": {"aws:MultiFactorAuthAge": {"1.5"}}},
-		map[string]map[string][]string{"ForAllValues:StringLike": {"k": {"v*"}}, "NumericGreaterThan": {"aws:MultiFactorAuthAge": {"1"}}},
-		map[string]map[string][]string{"ForAnyValue:StringLike": {"k": {"v*"}}, "Null": {"k": {"false"}}},
-		map[string]map[string][]string{"StringEquals": {"k": {"v"}}, "NumericEquals": {"aws:MultiFactorAuthAge": {"1", "2"}}},
+		map[string]map[string][]string{"ForAllValues:StringLike": {"x:k": {"v*"}}, "NumericGreaterThan": {"aws:MultiFactorAuthAge": {"1"}}},
+		map[string]map[string][]string{"ForAnyValue:StringLike": {"x:k": {"v*"}}, "Null": {"x:k": {"false"}}},
+		map[string]map[string][]string{"StringEquals": {"x:k": {"v"}}, "NumericEquals": {"aws:MultiFactorAuthAge": {"1", "2"}}},
 	)
 	for _, c := range conds {
 		w.conditionParts = append(w.conditionParts, w.match(t, func(s *iam.Statement) { s.Condition = c }, len(w.contexts),
-			func(i int) iam.Request { return iam.Request{Action: "s:a", Resource: "a", Context: w.contexts[i]} }))
+			func(i int) iam.Request {
+				return iam.Request{Action: "s:a", Resource: "arn:aws:s:::a", Context: w.contexts[i]}
+			}))
 	}
 }

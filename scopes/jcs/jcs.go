@@ -23,7 +23,12 @@ func Marshal(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	out := jsontext.Value(raw.Bytes())
+	return Canonicalize(raw.Bytes())
+}
+
+// Canonicalize returns the canonical form of a JSON text, whose bytes it takes over.
+func Canonicalize(text []byte) ([]byte, error) {
+	out := jsontext.Value(text)
 	if err := out.Canonicalize(); err != nil {
 		return nil, fmt.Errorf("canonicalising JSON: %w", err)
 	}

@@ -2,8 +2,6 @@ package review
 
 import (
 	"github.com/valetkey/valetkey/scopes"
-	"github.com/valetkey/valetkey/scopes/actions"
-	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
 // Kind says what a change is about.
@@ -21,7 +19,7 @@ const (
 // Change is one thing that one side gives and the other does not.
 type Change struct {
 	Kind Kind        `json:"kind"`
-	Tier scopes.Tier `json:"-"`
+	Tier scopes.Tier `json:"tier"`
 	What string      `json:"what"` // in the words of the side that has it
 	// Known tells whether it is proven; then Witness is an example that makes it: a request to the provider, or a value
 	// that only one side takes. Otherwise Why says what could not be told, and there may be no change at all.
@@ -43,19 +41,22 @@ const (
 
 // ScopeDelta is what changed about one scope.
 type ScopeDelta struct {
-	Scope         string
-	Status        Status
-	Before, After scopes.Tier // TierUnspecified where the side does not have the scope
-	Gained, Lost  []Change    // the widest tier first
-	Notes         []string    // what changed and gives nobody more: descriptions, names of parameters, default lives
-	Description   string      // of the new side, or of the old one where the scope is removed
+	Scope       string      `json:"scope"`
+	Status      Status      `json:"status"`
+	Before      scopes.Tier `json:"tier_before,omitempty"` // TierUnspecified where the side does not have the scope
+	After       scopes.Tier `json:"tier_after,omitempty"`
+	Description string      `json:"description"` // of the new side, or of the old one where the scope is removed
+	Gained      []Change    `json:"gained"`      // the widest tier first; empty, not nil, as Lost
+	Lost        []Change    `json:"lost"`
+	Notes       []string    `json:"notes,omitempty"` // what changed and gives nobody more: descriptions, names of parameters, default lives
 }
 
 // Delta is what changed between two catalogs.
 type Delta struct {
-	Before, After string       // the catalogs' versions
-	Scopes        []ScopeDelta // those that changed, sorted by name
-	Same          int          // how many did not
+	Before string       `json:"before"` // the catalogs' versions
+	After  string       `json:"after"`
+	Same   int          `json:"unchanged"` // how many scopes did not change
+	Scopes []ScopeDelta `json:"scopes"`    // those that did, sorted by name
 }
 
 // Gains counts what was gained.
@@ -78,28 +79,10 @@ func (d Delta) Tier() scopes.Tier {
 	return t
 }
 
-func ofClass(c actions.Class) scopes.Tier {
-	switch c {
-	case actions.ClassRead:
-		return scopes.TierRead
-	case actions.ClassWrite:
-		return scopes.TierWrite
-	case actions.ClassDestructive:
-		return scopes.TierDestructive
-	case actions.ClassAdmin, actions.ClassUnspecified:
+// ofClass takes what is of no class for the worst.
+func ofClass(c scopes.Tier) scopes.Tier {
+	if c == scopes.TierUnspecified {
+		return scopes.TierAdmin
 	}
-	return scopes.TierAdmin
-}
-
-func ofVault(t vaultacl.Tier) scopes.Tier {
-	switch t {
-	case vaultacl.TierNone, vaultacl.TierRead:
-		return scopes.TierRead
-	case vaultacl.TierWrite:
-		return scopes.TierWrite
-	case vaultacl.TierDestructive:
-		return scopes.TierDestructive
-	case vaultacl.TierAdmin:
-	}
-	return scopes.TierAdmin
+	return c
 }

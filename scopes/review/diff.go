@@ -7,12 +7,13 @@ import (
 	"slices"
 
 	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/iam"
 )
 
 // Diff tells what the second catalog gives and the first does not, and the reverse, scope by scope. Scopes are held
 // together by their names: one that was renamed is removed and added.
 func Diff(before, after *scopes.Catalog) Delta {
-	d := Delta{Before: before.Version(), After: after.Version()}
+	d := Delta{Before: before.Version(), After: after.Version(), Scopes: []ScopeDelta{}}
 	names := map[string]bool{}
 	for _, c := range []*scopes.Catalog{before, after} {
 		for _, s := range c.Scopes() {
@@ -34,11 +35,56 @@ func Diff(before, after *scopes.Catalog) Delta {
 			come.Status, come.Before, come.Lost = Changed, a.Tier(), gone.Lost
 			d.Scopes = append(d.Scopes, come)
 		default:
-			p := pair{before: before, after: after, a: a, b: b}
-			d.Scopes = append(d.Scopes, p.compare())
+			d.Scopes = append(d.Scopes, compare(before, after, a, b))
 		}
 	}
+	for i := range d.Scopes {
+		s := &d.Scopes[i]
+		s.Gained, s.Lost = append([]Change{}, s.Gained...), append([]Change{}, s.Lost...)
+	}
 	return d
+}
+
+// compare tells one scope of both from the other, for every enforcer that both could have.
+func compare(before, after *scopes.Catalog, a, b *scopes.Scope) ScopeDelta {
+	dialects := slices.DeleteFunc(dialectsOf(b), func(d iam.Dialect) bool { return !slices.Contains(dialectsOf(a), d) })
+	if len(dialects) == 0 {
+		p := pair{before: before, after: after, a: a, b: b}
+		p.begin()
+		p.note("no server could enforce it before and after")
+		p.apart()
+		return p.out
+	}
+	var out ScopeDelta
+	for i, d := range dialects {
+		p := pair{before: before, after: after, a: a, b: b, dialect: d}
+		if found := p.compare(); i == 0 {
+			out = found
+		} else {
+			out.Gained, out.Lost = more(out.Gained, found.Gained, d), more(out.Lost, found.Lost, d)
+		}
+	}
+	return out
+}
+
+// more adds the changes that one more dialect shows.
+func more(have, found []Change, d iam.Dialect) []Change {
+	for _, c := range found {
+		if !slices.ContainsFunc(have, func(h Change) bool { return h.Kind == c.Kind && h.What == c.What }) {
+			c.What += fmt.Sprintf(" (as %s reads it)", d)
+			have = append(have, c)
+		}
+	}
+	sorted(have)
+	return have
+}
+
+// dialectsOf are by whom the scope could be enforced; the empty one stands for Vault.
+func dialectsOf(s *scopes.Scope) []iam.Dialect {
+	if s.Provider() != scopes.ProviderAWS {
+		return []iam.Dialect{""}
+	}
+	return s.Dialects()
 }
 
 // whole is a scope that only one side has.
@@ -73,7 +119,7 @@ func example(c *scopes.Catalog, s *scopes.Scope) (valuation, scopes.Request, err
 	}
 	var r scopes.Request
 	for _, v := range valuations(candidates, count(candidates)) { // an ARN may be one that no action of the scope takes
-		if r, err = c.Resolve(v.query(s.Name())); err == nil {
+		if r, err = c.Resolve(v.query(s.Name(), dialectsOf(s)[0])); err == nil {
 			return v, r, nil
 		}
 	}

@@ -43,7 +43,7 @@ func drawScope(t *rapid.T, name string) string {
 // answers lists what each request of some values gives.
 func answers(c *scopes.Catalog, bucket, prefix string) []iam.Policy {
 	s, _ := c.Scope("x")
-	q := scopes.Query{Scope: "x", Params: map[string][]string{}}
+	q := scopes.Query{Dialect: iam.DialectAWS, Scope: "x", Params: map[string][]string{}}
 	for _, p := range s.Params() {
 		q.Params[p.Name] = []string{map[string]string{"bucket": bucket, "prefix": prefix}[p.Name]}
 	}
@@ -82,7 +82,7 @@ func TestDiffMissesNothing(t *testing.T) {
 			r.Resource += "/" + rapid.SampledFrom(prefixes).Draw(t, "key") + "x"
 		}
 		may := func(ps []iam.Policy) bool {
-			got, err := iam.Allows(ps, nil, nil, r)
+			got, err := iam.Allows(iam.DialectAWS, ps, nil, nil, r)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/valetkey/valetkey/scopes/plaintext"
 )
 
 // maxStates bounds the search of beyond.
@@ -91,7 +93,7 @@ func letters(programs ...*syntax.Prog) []rune {
 	var out []rune
 	for i, r := range cuts[:len(cuts)-1] {
 		for ; r < cuts[i+1] && r <= unicode.MaxRune; r++ {
-			if r == ' ' || unicode.IsGraphic(r) && !unicode.IsSpace(r) && !strings.ContainsRune(`*?${}\"`, r) && r != unicode.ReplacementChar {
+			if plaintext.Visible(r) && !strings.ContainsRune(`*?${}\"`, r) {
 				out = append(out, r)
 				break
 			}
@@ -156,7 +158,7 @@ func step(p *syntax.Prog, at []uint32, r rune) []uint32 {
 	return closure(p, next, false)
 }
 
-// matched tells whether a text may end here.
+// matched tells whether a text that is not empty may end here: nothing that has to begin a text holds at its end.
 func matched(p *syntax.Prog, at []uint32) bool {
 	seen := map[uint32]bool{}
 	for at = slices.Clone(at); len(at) > 0; {
@@ -169,7 +171,11 @@ func matched(p *syntax.Prog, at []uint32) bool {
 		switch i := p.Inst[pc]; i.Op {
 		case syntax.InstMatch:
 			return true
-		case syntax.InstEmptyWidth, syntax.InstCapture, syntax.InstNop:
+		case syntax.InstEmptyWidth:
+			if syntax.EmptyOp(i.Arg)&syntax.EmptyBeginText == 0 { //nolint:gosec // a flag
+				at = append(at, i.Out)
+			}
+		case syntax.InstCapture, syntax.InstNop:
 			at = append(at, i.Out)
 		case syntax.InstAlt, syntax.InstAltMatch:
 			at = append(at, i.Out, i.Arg)

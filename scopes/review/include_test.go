@@ -23,6 +23,9 @@ func TestBeyond(t *testing.T) {
 		{`x\by`, "x", "", false},
 		{".*", `[^*]*`, "", true}, // no value has a "*"
 		{"a{1,3}", "a{1,2}", "aaa", true},
+		{"a$^", "b", "", true}, // it matches nothing
+		{"a", "a$^", "a", true},
+		{"a|b", "a|(?:b$)^", "b", true},
 	} {
 		text, ok := beyond(k.wide, k.narrow)
 		if ok != k.ok || (text == "") != (k.text == "") || len(text) != len(k.text) {

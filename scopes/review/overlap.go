@@ -13,16 +13,14 @@ import (
 // covered looks for scopes that make this one needless. One of a higher tier does not: to have less is what this one is
 // for. What cannot be told is no finding.
 func (l *linter) covered() {
-	mine := l.scope.Ceiling()
 	for _, other := range l.catalog.Scopes() {
 		if other == l.scope || other.Provider() != l.scope.Provider() || other.Role() != l.scope.Role() || other.Tier() != l.scope.Tier() {
 			continue
 		}
-		theirs := other.Ceiling()
-		if !covers(theirs, mine) {
+		if !covers(other, l.scope) {
 			continue
 		}
-		switch both := covers(mine, theirs); {
+		switch both := covers(l.scope, other); {
 		case both && other.Name() < l.scope.Name():
 			l.found(RuleSame, "keep one of the two, or say in a comment what policies tell them apart by",
 				"at its widest it gives exactly what %s gives", other.Name())
@@ -33,18 +31,25 @@ func (l *linter) covered() {
 	}
 }
 
-func covers(wide, narrow scopes.Ceiling) bool {
-	if wide.AWS != nil && narrow.AWS != nil {
-		c, err := iam.Covers([]iam.Policy{*wide.AWS}, []iam.Policy{*narrow.AWS})
-		return err == nil && c.Answer == iam.Yes
-	}
-	if wide.AWS != nil || narrow.AWS != nil {
-		return false
+// covers tells whether the ceiling of one scope covers that of another of the same provider, for every enforcer that the
+// narrow one could have.
+func covers(wide, narrow *scopes.Scope) bool {
+	if wide.Provider() == scopes.ProviderAWS {
+		for _, d := range narrow.Dialects() {
+			w, n := wide.CeilingFor(d).AWS, narrow.CeilingFor(d).AWS
+			if w == nil {
+				return false
+			}
+			if c, err := iam.Covers(d, []iam.Policy{*w}, []iam.Policy{*n}); err != nil || c.Answer != iam.Yes {
+				return false
+			}
+		}
+		return true
 	}
 	policy := func(c scopes.Ceiling) []vaultacl.Policy {
 		return []vaultacl.Policy{vaultacl.FromRules("ceiling", c.Vault)}
 	}
-	return vaultacl.Covers(policy(wide), policy(narrow)).Answer == vaultacl.Yes
+	return vaultacl.Covers(policy(wide.Ceiling()), policy(narrow.Ceiling())).Answer == vaultacl.Yes
 }
 
 var word = regexp.MustCompile(`[a-z]{3,}`)

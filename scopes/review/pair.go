@@ -7,20 +7,26 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/iam"
 )
 
 // pair is one scope in two catalogs.
 type pair struct {
 	before, after *scopes.Catalog
 	a, b          *scopes.Scope
+	dialect       iam.Dialect       // empty for Vault
 	names         map[string]string // the parameter of b -> that of a which it continues
 	out           ScopeDelta
 }
 
-func (p *pair) compare() ScopeDelta {
+func (p *pair) begin() {
 	p.out = ScopeDelta{
 		Scope: p.b.Name(), Status: Changed, Before: p.a.Tier(), After: p.b.Tier(), Description: p.b.Description(),
 	}
+}
+
+func (p *pair) compare() ScopeDelta {
+	p.begin()
 	p.match()
 	p.permissions()
 	p.parameters()
@@ -153,8 +159,8 @@ func (p *pair) sweep(shared, freeA, freeB map[string][]string) {
 		for name, value := range v {
 			old[p.names[name]] = value
 		}
-		as, errA := resolve(p.before, p.a.Name(), old, freeA)
-		bs, errB := resolve(p.after, p.b.Name(), v, freeB)
+		as, errA := resolve(p.before, p.a.Name(), p.dialect, old, freeA)
+		bs, errB := resolve(p.after, p.b.Name(), p.dialect, v, freeB)
 		if len(as) == 0 && len(bs) == 0 {
 			why = strings.TrimSpace(fmt.Sprintln(errA, errB))
 			continue
@@ -252,14 +258,14 @@ type resolved struct {
 }
 
 // resolve asks a scope at fixed values, and at some values of what is left free.
-func resolve(c *scopes.Catalog, scope string, fixed valuation, free map[string][]string) ([]resolved, error) {
+func resolve(c *scopes.Catalog, scope string, d iam.Dialect, fixed valuation, free map[string][]string) ([]resolved, error) {
 	var out []resolved
 	var last error
 	for _, v := range valuations(free, count(free)) {
 		for name, value := range fixed {
 			v[name] = value
 		}
-		r, err := c.Resolve(v.query(scope))
+		r, err := c.Resolve(v.query(scope, d))
 		if err != nil {
 			last = err
 			continue

@@ -9,7 +9,7 @@ import (
 // matches returns texts that an RE2 expression matches as a whole: a short one, and one where repetitions repeat. It
 // returns none for what it cannot follow, such as \b.
 func matches(pattern string) []string {
-	re, err := syntax.Parse(`(?:`+pattern+`)`, syntax.Perl)
+	re, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
 		return nil
 	}

@@ -2,8 +2,6 @@ package review
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/valetkey/valetkey/scopes"
 	"github.com/valetkey/valetkey/scopes/iam"
@@ -13,7 +11,7 @@ import (
 // comparePermissions tells what the second permissions give and the first do not, and the reverse. Nil is nothing.
 func comparePermissions(before, after *scopes.Permissions) (gained, lost []Change, err error) {
 	if isAWS(before) || isAWS(after) {
-		d, err := iam.Diff(policies(before), policies(after))
+		d, err := iam.Diff(dialectOf(before, after), policies(before), policies(after))
 		if err != nil {
 			return nil, nil, fmt.Errorf("comparing permissions: %w", err)
 		}
@@ -32,6 +30,14 @@ func comparePermissions(before, after *scopes.Permissions) (gained, lost []Chang
 
 func isAWS(p *scopes.Permissions) bool   { return p != nil && p.AWS != nil }
 func isVault(p *scopes.Permissions) bool { return p != nil && p.AWS == nil }
+
+// dialectOf is the one dialect of both, of which one may be nil.
+func dialectOf(before, after *scopes.Permissions) iam.Dialect {
+	if isAWS(before) {
+		return before.Dialect
+	}
+	return after.Dialect
+}
 
 func policies(p *scopes.Permissions) []iam.Policy {
 	if !isAWS(p) {
@@ -59,29 +65,13 @@ func VaultPolicy(p scopes.Permissions) vaultacl.Policy {
 func awsChanges(in []iam.Change) []Change {
 	var out []Change
 	for _, c := range in {
-		words := c
-		words.Known, words.Why = false, "" // the witness has a place of its own
 		n := Change{
-			Kind: KindPermission, Tier: ofClass(c.Tier), What: strings.TrimSuffix(words.String(), "; perhaps: "), Known: c.Known, Why: c.Why,
+			Kind: KindPermission, Tier: ofClass(c.Tier), What: c.What(), Known: c.Known, Why: c.Why,
 		}
 		if c.Known {
-			n.Witness = RequestText(c.Witness)
+			n.Witness = c.Witness.String()
 		}
 		out = append(out, n)
-	}
-	return out
-}
-
-// RequestText says a request to AWS on one line.
-func RequestText(r iam.Request) string {
-	out := r.Action + " on " + r.Resource
-	var keys []string
-	for k, vs := range r.Context {
-		keys = append(keys, k+"="+strings.Join(vs, ","))
-	}
-	slices.Sort(keys)
-	if len(keys) > 0 {
-		out += " with " + strings.Join(keys, " ")
 	}
 	return out
 }
@@ -89,16 +79,8 @@ func RequestText(r iam.Request) string {
 func vaultChanges(in []vaultacl.Change) []Change {
 	var out []Change
 	for _, c := range in {
-		var ops []string
-		for _, op := range c.Operations {
-			ops = append(ops, string(op))
-		}
-		what := strings.Join(ops, ", ") + " on " + c.Path
-		if c.Sudo {
-			what += ", also where sudo is needed"
-		}
 		out = append(out, Change{
-			Kind: KindPermission, Tier: ofVault(c.Tier), What: what, Known: c.Known, Witness: c.Witness.String(), Why: c.Why,
+			Kind: KindPermission, Tier: max(c.Tier, scopes.TierRead), What: c.What(), Known: c.Known, Witness: c.Witness.String(), Why: c.Why,
 		})
 	}
 	return out

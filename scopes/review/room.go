@@ -12,7 +12,8 @@ import (
 
 const maxSize = iam.MaxSize
 
-// longestSize measures with long parameters. The error wraps scopes.ErrTooLarge where the policy does not fit.
+// longestSize measures with long parameters, for the enforcer that it is longest for. The error wraps scopes.ErrTooLarge
+// where the policy does not fit one.
 func longestSize(c *scopes.Catalog, s *scopes.Scope) (int, error) {
 	_, short, err := example(c, s) // for parameters whose long values are not taken together
 	if err != nil {
@@ -34,15 +35,20 @@ func longestSize(c *scopes.Catalog, s *scopes.Scope) (int, error) {
 		}
 		before := q.Params[p.Name]
 		q.Params[p.Name] = long
-		if _, err := c.Resolve(q); err != nil && !errors.Is(err, scopes.ErrTooLarge) {
+		if _, err := c.ResolveAll(q); err != nil && !errors.Is(err, scopes.ErrTooLarge) {
 			q.Params[p.Name] = before
 		}
 	}
-	r, err := c.Resolve(q)
-	if err != nil {
-		return 0, err
+	rs, err := c.ResolveAll(q)
+	longest := 0
+	for i := range rs {
+		var size int
+		if p := rs[i].Permissions(); err == nil {
+			size, err = s.BoundSize(p.Dialect, *p.AWS)
+		}
+		longest = max(longest, size)
 	}
-	return s.BoundSize(*r.Permissions().AWS)
+	return longest, err
 }
 
 // longest returns long values of a parameter that a caller may well have, the longest first: names of AWS at their

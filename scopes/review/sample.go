@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/scopes"
+	"github.com/valetkey/valetkey/scopes/iam"
 )
 
 // maxSamples is how many values of one parameter are looked at. Two that differ are enough to tell a hole from a
@@ -69,8 +70,8 @@ func accepted(s *scopes.Scope, name string, values []string) []string {
 // valuation is one value for each parameter.
 type valuation map[string]string
 
-func (v valuation) query(scope string) scopes.Query {
-	q := scopes.Query{Scope: scope, Params: map[string][]string{}}
+func (v valuation) query(scope string, d iam.Dialect) scopes.Query {
+	q := scopes.Query{Scope: scope, Dialect: d, Params: map[string][]string{}}
 	for name, value := range v {
 		q.Params[name] = []string{value}
 	}

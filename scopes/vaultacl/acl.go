@@ -54,10 +54,17 @@ func Compile(policies []Policy) *ACL {
 	return a
 }
 
+// String is the rule's place: "app.hcl:12".
+func (r Ref) String() string { return fmt.Sprintf("%s:%d", r.Policy, r.Line) }
+
 // ref names rule j of the policy, which is the i-th of its set.
 func (p Policy) ref(i, j int) Ref {
-	r := p.Paths[j]
-	return Ref{Policy: cmp.Or(p.Name, fmt.Sprintf("policy[%d]", i)), Index: j, Path: cmp.Or(r.source, r.Path), Line: r.Pos.Line}
+	r := &p.Paths[j]
+	name := p.Name
+	if name == "" {
+		name = fmt.Sprintf("policy[%d]", i)
+	}
+	return Ref{Policy: name, Index: j, Path: cmp.Or(r.source, r.Path), Line: r.Pos.Line}
 }
 
 func (a *ACL) add(r PathRule, ref Ref) {

@@ -2,8 +2,12 @@ package vaultacl
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/valetkey/valetkey/scopes/verdict"
 )
 
 // Operation is what a request does to a path.
@@ -40,6 +44,9 @@ type Request struct {
 	WrapTTL time.Duration
 	// Sudo is set where Vault protects the path: the request then needs sudo on top.
 	Sudo bool
+	// Given is what is supposed of the caller: the values of templates, by selector, such as "identity.entity.id". A
+	// selector that is not in it has no value for that caller. An ACL does not look at it; see Fill.
+	Given map[string]string
 }
 
 // String returns the request on one line, as people would say it.
@@ -55,47 +62,58 @@ func (r Request) String() string {
 	if r.Sudo {
 		b.WriteString(" where sudo is needed")
 	}
+	glue := " for a caller with "
+	for _, k := range slices.Sorted(maps.Keys(r.Given)) {
+		b.WriteString(glue + k + "=" + r.Given[k])
+		glue = " "
+	}
 	return b.String()
 }
 
 // Verdict is the answer to a request. The zero value is a no.
-type Verdict int
+type Verdict = verdict.Verdict
 
 // The verdicts.
 const (
-	ImplicitDeny Verdict = iota // no rule matches, or the one that decides does not give it
-	Allowed
-	ExplicitDeny // the rule that decides says deny
+	ImplicitDeny = verdict.ImplicitDeny // no rule matches, or the one that decides does not give it
+	Allowed      = verdict.Allowed
+	ExplicitDeny = verdict.ExplicitDeny // the rule that decides says deny
 )
-
-// String returns "implicit_deny", "allow" or "explicit_deny".
-func (v Verdict) String() string {
-	switch v {
-	case Allowed:
-		return "allow"
-	case ExplicitDeny:
-		return "explicit_deny"
-	case ImplicitDeny:
-	}
-	return "implicit_deny"
-}
 
 // Decision is the answer to a request and what it rests on.
 type Decision struct {
-	Verdict Verdict
-	// Path is the path that decided, and Rules are the rules that were merged for it; empty when none matches.
-	Path  string
-	Rules []Ref
+	Verdict Verdict `json:"verdict"`
+	// Path is the path that decided, and Rules are the rules that were merged for it; empty, not nil, when none matches.
+	Path  string `json:"path,omitempty"`
+	Rules []Ref  `json:"rules"`
 	// Sudo tells whether the deciding rule gives sudo.
-	Sudo bool
+	Sudo bool `json:"sudo,omitempty"`
 	// MFA tells that Vault Enterprise would ask for another factor.
-	MFA bool
+	MFA bool `json:"mfa,omitempty"`
 	// Why is one sentence for people.
-	Why string
+	Why string `json:"why"`
 }
 
-// Allows says whether a token with these policies may make the request.
-func Allows(policies []Policy, r Request) Decision { return Compile(policies).Allows(r) }
+// String says on one line what was decided, and by what.
+func (d Decision) String() string {
+	out := fmt.Sprintf("%s: %s", d.Verdict, d.Why)
+	if len(d.Rules) > 0 {
+		out += " (" + strings.Trim(fmt.Sprint(d.Rules), "[]") + ")"
+	}
+	return out
+}
+
+// Allows says whether a token with these policies may make the request, for the caller that the request supposes.
+func Allows(policies []Policy, r Request) Decision {
+	d := Compile(Fill(policies, r.Given)).Allows(r)
+	for _, value := range r.Given {
+		if strings.ContainsAny(value, "+*") {
+			d.Why += `; Vault 1.21 reads the "+" and "*" of a template's value as the policy's own, newer versions deny`
+			break
+		}
+	}
+	return d
+}
 
 // CapabilitiesAt returns what sys/capabilities answers for a path, sorted; "deny" alone when there is nothing. Vault
 // looks the path up as a list does, so for "a/" it may name the rule for "a", which a read of "a/" would not find.
@@ -115,7 +133,7 @@ func (a *ACL) Capabilities(path string) []string {
 func (a *ACL) Allows(r Request) Decision {
 	m := a.decide(r.Operation == OpList, r.Path)
 	if m == nil {
-		return Decision{Why: "no rule matches the path"}
+		return Decision{Rules: []Ref{}, Why: "no rule matches the path"}
 	}
 	d := Decision{Path: m.path, Rules: m.refs, Sudo: m.caps&capSudo != 0, MFA: len(m.mfa) > 0}
 	switch why := m.refuses(r); {

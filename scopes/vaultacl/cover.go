@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+
+	"github.com/valetkey/valetkey/scopes/verdict"
 )
 
 // Budget is how many paths Covers and Diff visit before they give up.
@@ -14,37 +17,22 @@ const Budget = 200_000
 var errBudget = errors.New("over the budget")
 
 // Answer is yes, no, or that neither could be shown. The zero value is Unknown.
-type Answer int
+type Answer = verdict.Answer
 
 // The answers.
 const (
-	Unknown Answer = iota
-	Yes
-	No
+	Unknown = verdict.Unknown
+	Yes     = verdict.Yes
+	No      = verdict.No
 )
-
-// String returns "unknown", "yes" or "no".
-func (a Answer) String() string {
-	switch a {
-	case Yes:
-		return "yes"
-	case No:
-		return "no"
-	case Unknown:
-	}
-	return "unknown"
-}
 
 // Coverage is the answer of Covers.
 type Coverage struct {
-	Answer Answer
+	Answer Answer `json:"answer"`
 	// Witness, of a No, is a request that Allows confirms: narrow allows it, wide does not.
-	Witness *Request
-	// Given is what the witness supposes of the caller: the values of the templates, by selector. A selector that is
-	// not in it has no value for that caller. Empty where there are no templates.
-	Given map[string]string
+	Witness *Request `json:"witness,omitempty"`
 	// Why, of an Unknown, is the construct or the budget that stopped it.
-	Why string
+	Why string `json:"why,omitempty"`
 }
 
 // Covers tells whether each request that narrow allows is allowed by wide too. Each is the policies of one token, so
@@ -53,8 +41,8 @@ type Coverage struct {
 // or not any engine protects the path.
 //
 // Templates are taken to be filled for the same caller on both sides, in every way that a caller could have it. An
-// entity's or a group's id is a UUID. Other values, such as a name, can be any text with slashes and wildcards of their
-// own, so a Yes about them is given only for equal policies.
+// entity's or a group's id is a UUID. Other values, such as a name, can be any text, empty or with slashes and wildcards
+// of their own, so a Yes about them is given only for equal policies, and where wide has all that begins like such a path.
 func Covers(wide, narrow []Policy) Coverage { return CoversWithin(Budget, wide, narrow) }
 
 // CoversWithin is Covers with a budget of its own, in paths.
@@ -80,10 +68,10 @@ func CoversWithin(budget int, wide, narrow []Policy) Coverage {
 		return out
 	case err != nil:
 		return Coverage{Why: fmt.Sprintf("more than %d kinds of paths: %v", budget, err)}
-	case doubt != "" || why != "":
-		return Coverage{Why: cmp.Or(doubt, why)}
+	case doubt == "" && why == "", coversBound(budget, wide, narrow):
+		return out
 	}
-	return out
+	return Coverage{Why: cmp.Or(doubt, why)}
 }
 
 // comparison is one operation on one path, and what decides about it on either side.
@@ -98,11 +86,20 @@ type comparison struct {
 
 // refuted makes the No of a counterexample, once the evaluator has confirmed it on both sides.
 func (c comparison) refuted(r Request) Coverage {
-	r.Path = c.path
+	r = c.asked(r)
 	if c.narrowACL.Allows(r).Verdict != Allowed || c.wideACL.Allows(r).Verdict == Allowed {
 		return Coverage{Why: fmt.Sprintf("a counterexample does not hold, which is an error of this package: %s", r)}
 	}
-	return Coverage{Answer: No, Witness: &r, Given: c.given}
+	return Coverage{Answer: No, Witness: &r}
+}
+
+// asked is a request of the comparison's path and caller.
+func (c comparison) asked(r Request) Request {
+	r.Path = c.path
+	if len(c.given) > 0 {
+		r.Given = c.given
+	}
+	return r
 }
 
 // compare calls f for each operation and each pair of rules that decide about it together, at one path of theirs, for
@@ -148,6 +145,11 @@ func compare(budget int, wide, narrow []Policy, f func(comparison) error) (why s
 
 // samePolicies tells whether two sets say the same in the same words, whatever they are called.
 func samePolicies(a, b []Policy) bool {
+	if !slices.EqualFunc(a, b, func(x, y Policy) bool {
+		return slices.EqualFunc(x.Paths, y.Paths, func(x, y PathRule) bool { return x.Path == y.Path })
+	}) {
+		return false // nearly always, and at no cost
+	}
 	plain := func(set []Policy) []Policy {
 		out := make([]Policy, len(set))
 		for i, p := range set {

@@ -5,38 +5,53 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Delta is what changes from one set of policies to another.
 type Delta struct {
 	// Gained is what the second allows and the first does not; Lost is the reverse. The widest tier comes first.
-	Gained, Lost []Change
+	Gained []Change `json:"gained"` // empty, not nil, as Lost
+	Lost   []Change `json:"lost"`
 	// Complete is false where something may be missing; Why says what.
-	Complete bool
-	Why      string
+	Complete bool   `json:"complete"`
+	Why      string `json:"why,omitempty"`
 }
+
+// Empty tells whether the two sets allow the same.
+func (d Delta) Empty() bool { return len(d.Gained) == 0 && len(d.Lost) == 0 && d.Complete }
 
 // Change is access that one side has and the other has not, as far as one path decides about it.
 type Change struct {
 	// Path is the path that decides on the side that has the access, and Rules are that side's rules for it.
-	Path  string
-	Rules []Ref
+	Path  string `json:"path"`
+	Rules []Ref  `json:"rules"`
 	// Operations are those for which it differs, sorted. Sudo: it also differs where sudo is needed, or only there.
-	Operations []Operation
-	Sudo       bool
-	// Witness is a request of the widest tier among them, which Allows confirms; Given is what it supposes of the
-	// caller, as in Coverage.
-	Witness Request
-	Given   map[string]string
-	// Known is false if only a doubt was found, which Why names: there may be no change at all, and Witness may pass on
-	// both sides.
-	Known bool
-	Why   string
+	Operations []Operation `json:"operations"`
+	Sudo       bool        `json:"sudo,omitempty"`
 	// Tier is the harm that the operations can do anywhere under Path, with the reason.
-	Tier    Tier
-	TierWhy string
+	Tier    Tier   `json:"tier"`
+	TierWhy string `json:"reason,omitempty"`
+	// Witness is a request of the widest tier among them, which Allows confirms. Known is false if only a doubt was
+	// found, which Why names: there may be no change at all, and Witness may pass on both sides.
+	Known   bool    `json:"known"`
+	Witness Request `json:"witness"`
+	Why     string  `json:"why,omitempty"`
 
 	witnessTier Tier
+}
+
+// What is the change in words, without its evidence: "delete, read on secret/data/+/*".
+func (c Change) What() string {
+	ops := make([]string, len(c.Operations))
+	for i, op := range c.Operations {
+		ops[i] = string(op)
+	}
+	out := strings.Join(ops, ", ") + " on " + c.Path
+	if c.Sudo {
+		out += ", also where sudo is needed"
+	}
+	return out
 }
 
 // Diff says what changes from a to b. See Covers for what a request is and how templates are filled.
@@ -44,7 +59,7 @@ func Diff(a, b []Policy) Delta { return DiffWithin(Budget, a, b) }
 
 // DiffWithin is Diff with a budget of its own, in paths and for each direction.
 func DiffWithin(budget int, a, b []Policy) Delta {
-	d := Delta{Complete: true}
+	d := Delta{Gained: []Change{}, Lost: []Change{}, Complete: true}
 	if samePolicies(a, b) {
 		return d
 	}
@@ -67,6 +82,7 @@ func (d Delta) Tier() Tier {
 
 // gains lists what b allows and a does not.
 func gains(budget int, a, b []Policy) (out []Change, why string) {
+	out = []Change{}
 	type key struct {
 		policy string
 		index  int
@@ -78,8 +94,7 @@ func gains(budget int, a, b []Policy) (out []Change, why string) {
 		if f.answer == Yes {
 			return nil
 		}
-		r, cause := f.request, f.why
-		r.Path = c.path
+		cause := f.why
 		if f.answer == No {
 			if checked := c.refuted(f.request); checked.Answer != No {
 				f.answer, cause = Unknown, checked.Why
@@ -92,7 +107,7 @@ func gains(budget int, a, b []Policy) (out []Change, why string) {
 			ch = &Change{Path: first.Path, Rules: c.narrow.refs, Known: k.known, Why: cause}
 			byRule[k] = ch
 		}
-		ch.add(r, c.given)
+		ch.add(c.asked(f.request))
 		return nil
 	})
 	if errors.Is(err, errBudget) {
@@ -110,7 +125,7 @@ func gains(budget int, a, b []Policy) (out []Change, why string) {
 }
 
 // add takes an operation into the change, and its request as the witness if it is of a wider tier.
-func (c *Change) add(r Request, given map[string]string) {
+func (c *Change) add(r Request) {
 	if !slices.Contains(c.Operations, r.Operation) {
 		c.Operations = append(c.Operations, r.Operation)
 	}
@@ -120,7 +135,7 @@ func (c *Change) add(r Request, given map[string]string) {
 		words = append(words, "sudo")
 	}
 	if t, _ := TierOf(r.Path, words); t > c.witnessTier {
-		c.witnessTier, c.Witness, c.Given = t, r, given
+		c.witnessTier, c.Witness = t, r
 	}
 }
 

@@ -4,7 +4,7 @@
 // Laws:
 //   - Parse reads what Vault 1.21 reads and refuses the rest, with a line and a column. A few constructs that Vault
 //     takes are refused too, since nothing here could answer for them: control groups, objects and lists as parameter
-//     values, "${", and a key that is there twice.
+//     values, and a key that is there twice.
 //   - Parse(Marshal(p)) = p, but for positions.
 //   - Allows and Capabilities answer as Vault does: one path decides, the most specific one, and the rules that several
 //     policies have for it are merged. Adding a policy can therefore take access away, and not only by "deny".

@@ -96,7 +96,10 @@ func (m *merged) least(op Operation) (Request, bool) {
 // some returns a value that the rule takes for a parameter. An empty list passes every list of values, allowed or
 // denied, so if that does not pass, nothing does.
 func (m *merged) some(name string) (any, bool) {
-	values := []any{"x"}
+	if m.refusesParameter(name, "x") == "" {
+		return "x", true
+	}
+	var values []any
 	for _, v := range m.allowed[name] {
 		if s, ok := v.(string); ok {
 			values = append(values, instance(s, "x"))

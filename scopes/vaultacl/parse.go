@@ -1,6 +1,7 @@
 package vaultacl
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,6 +28,9 @@ func Parse(text []byte) (p Policy, err error) {
 	}()
 	if len(text) > maxText {
 		return Policy{}, &SyntaxError{1, 1, fmt.Sprintf("%d bytes are over the limit of %d", len(text), maxText)}
+	}
+	if bytes.HasPrefix(text, []byte("\uFEFF")) {
+		return Policy{}, &SyntaxError{1, 1, "the text begins with a byte order mark; save it as UTF-8 without one"}
 	}
 	if !utf8.Valid(text) {
 		return Policy{}, &SyntaxError{1, 1, "not UTF-8"}
@@ -123,13 +127,13 @@ func pathRule(item *ast.ObjectItem) (PathRule, error) {
 	return r, nil
 }
 
-// checkPath returns the path as Vault keeps it.
+// checkPath returns the path as Vault keeps it: without its first slash. Before a template the slash stays, since Vault
+// takes it off after filling: the value may bring another. A path that begins with more slashes matches nothing.
 func checkPath(pos token.Pos, path string) (string, error) {
-	path = strings.TrimPrefix(path, "/")
-	switch {
-	case strings.HasPrefix(path, "/"):
-		return "", at(pos, "path %q begins with two slashes and matches nothing", "/"+path)
-	case strings.Contains(path, "+*"):
+	if !strings.HasPrefix(strings.TrimLeft(path, "/"), "{{") {
+		path = strings.TrimPrefix(path, "/")
+	}
+	if strings.Contains(path, "+*") {
 		return "", at(pos, `path %q: "+*" is forbidden; write "+" for one segment, or "*" for any suffix`, path)
 	}
 	path, err := canonicalTemplates(path)
@@ -198,8 +202,6 @@ func str(t token.Token) (string, error) {
 		return "", at(t.Pos, "a string that does not end, or an unknown escape: %s", t.Text)
 	case !utf8.ValidString(s):
 		return "", at(t.Pos, "a string that is not UTF-8")
-	case strings.Contains(s, "${"):
-		return "", at(t.Pos, `"${" has a meaning of its own in HCL`)
 	}
 	return s, nil
 }

@@ -2,7 +2,6 @@ package vaultacl
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -138,7 +137,7 @@ func capSet(words []string) caps {
 func FromRules(name string, rules []Rule) Policy {
 	p := Policy{Name: name}
 	for _, r := range Canonical(rules) {
-		p.Paths = append(p.Paths, PathRule{Path: r.Path, Capabilities: slices.Clone(r.Capabilities)})
+		p.Paths = append(p.Paths, PathRule{Path: r.Path, Capabilities: r.Capabilities})
 	}
 	return p
 }

@@ -29,9 +29,13 @@ func (p Policy) Marshal() ([]byte, error) {
 }
 
 func (r PathRule) print(b *strings.Builder) error {
-	fmt.Fprintf(b, "path %q {\n", r.Path)
+	path := r.Path
+	if rest := strings.TrimLeft(path, "/"); rest != path && !strings.HasPrefix(rest, "{{") {
+		path = "/" + path // one is taken off again
+	}
+	fmt.Fprintf(b, "path %s {\n", quote(path))
 	if r.Comment != "" {
-		fmt.Fprintf(b, "  comment = %q\n", r.Comment)
+		fmt.Fprintf(b, "  comment = %s\n", quote(r.Comment))
 	}
 	fmt.Fprintf(b, "  capabilities = %s\n", quoted(r.Capabilities))
 	for _, m := range []struct {
@@ -43,7 +47,7 @@ func (r PathRule) print(b *strings.Builder) error {
 		}
 		fmt.Fprintf(b, "  %s = {\n", m.key)
 		for _, name := range slices.Sorted(maps.Keys(m.values)) {
-			fmt.Fprintf(b, "    %q = [", name)
+			fmt.Fprintf(b, "    %s = [", quote(name))
 			for i, v := range m.values[name] {
 				text, err := valueText(v)
 				if err != nil {
@@ -78,10 +82,13 @@ func (r PathRule) print(b *strings.Builder) error {
 	return nil
 }
 
+// quote writes a string. HCL takes what is between "${" and "}" as it stands, escapes and all, so the "$" is escaped.
+func quote(s string) string { return strings.ReplaceAll(strconv.Quote(s), "${", `\u0024{`) }
+
 func quoted(list []string) string {
 	out := make([]string, len(list))
 	for i, s := range list {
-		out[i] = strconv.Quote(s)
+		out[i] = quote(s)
 	}
 	return "[" + strings.Join(out, ", ") + "]"
 }
@@ -89,7 +96,7 @@ func quoted(list []string) string {
 func valueText(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
-		return strconv.Quote(v), nil
+		return quote(v), nil
 	case bool:
 		return strconv.FormatBool(v), nil
 	case Number:

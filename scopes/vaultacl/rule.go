@@ -19,16 +19,19 @@ type Rule struct {
 
 // Capabilities returns what a rule may name, sorted. "deny" is not among them: a rule set only allows, and "subscribe"
 // has no request that this project could bind.
-func Capabilities() []string {
-	return []string{"create", "delete", "list", "patch", "read", "sudo", "update"}
-}
+func Capabilities() []string { return slices.Clone(capabilities) }
+
+var capabilities = []string{"create", "delete", "list", "patch", "read", "sudo", "update"} // read-only
 
 // Validate says what is wrong with the rules.
 func Validate(rules []Rule) error {
 	if len(rules) == 0 {
 		return fmt.Errorf("%w: it allows nothing", ErrPolicy)
 	}
-	seen := map[string]bool{}
+	var seen map[string]bool
+	if len(rules) > 1 {
+		seen = make(map[string]bool, len(rules))
+	}
 	for _, r := range rules {
 		if err := validatePath(r.Path); err != nil {
 			return err
@@ -36,12 +39,14 @@ func Validate(rules []Rule) error {
 		if seen[r.Path] {
 			return fmt.Errorf("%w: path %q is there twice", ErrPolicy, r.Path)
 		}
-		seen[r.Path] = true
+		if seen != nil {
+			seen[r.Path] = true
+		}
 		if len(r.Capabilities) == 0 {
 			return fmt.Errorf("%w: path %q has no capabilities", ErrPolicy, r.Path)
 		}
 		for _, c := range r.Capabilities {
-			if !slices.Contains(Capabilities(), c) {
+			if !slices.Contains(capabilities, c) {
 				return fmt.Errorf("%w: path %q: unknown capability %q", ErrPolicy, r.Path, c)
 			}
 		}
@@ -67,7 +72,7 @@ func validatePath(path string) error {
 			return fmt.Errorf("%w: path %q has a character that is not allowed: %q", ErrPolicy, path, c)
 		}
 	}
-	for _, seg := range strings.Split(path, "/") {
+	for seg := range strings.SplitSeq(path, "/") {
 		if seg == "." || seg == ".." {
 			return fmt.Errorf("%w: path %q has a %q segment", ErrPolicy, path, seg)
 		}
@@ -89,6 +94,29 @@ func Canonical(rules []Rule) []Rule {
 	}
 	slices.SortFunc(out, func(a, b Rule) int { return strings.Compare(a.Path, b.Path) })
 	return out
+}
+
+// AppendJCS appends the rules in their canonical form as RFC 8785 JSON. It refuses what Validate refuses, and so meets no
+// character that JSON escapes.
+func AppendJCS(to []byte, rules []Rule) ([]byte, error) {
+	if err := Validate(rules); err != nil {
+		return nil, err
+	}
+	to = append(to, '[')
+	for i, r := range Canonical(rules) {
+		if i > 0 {
+			to = append(to, ',')
+		}
+		to = append(to, `{"capabilities":[`...)
+		for j, c := range r.Capabilities {
+			if j > 0 {
+				to = append(to, ',')
+			}
+			to = append(append(append(to, '"'), c...), '"')
+		}
+		to = append(append(append(to, `],"path":"`...), r.Path...), `"}`...)
+	}
+	return append(to, ']'), nil
 }
 
 // Print returns the rules as HCL in their canonical form, or "" for rules that Validate refuses: a caller that skips

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/hcl"
 
+	"github.com/valetkey/valetkey/scopes/jcs"
 	"github.com/valetkey/valetkey/scopes/vaultacl"
 )
 
@@ -15,6 +16,31 @@ func TestPrint(t *testing.T) {
 	want := "path \"kv/+/a\" {\n  capabilities = [\"update\"]\n}\npath \"secret/data/b/*\" {\n  capabilities = [\"list\", \"read\"]\n}\n"
 	if got != want {
 		t.Errorf("got %s", got)
+	}
+}
+
+// Rules in every character that a path may have are what encoding/json and RFC 8785 make of them; all others are refused.
+func TestAppendJCS(t *testing.T) {
+	taken := 0
+	for c := range rune(0x180) {
+		rules := []vaultacl.Rule{{"b/x" + string(c) + "y", []string{"read", "list", "read"}}, {"a/*", []string{"update"}}}
+		got, err := vaultacl.AppendJCS([]byte("x"), rules)
+		if refused := vaultacl.Validate(rules); (refused == nil) != (err == nil) {
+			t.Fatalf("%q: %v, and Validate says %v", c, err, refused)
+		}
+		if err != nil {
+			continue
+		}
+		taken++
+		if want, err := jcs.Marshal(vaultacl.Canonical(rules)); err != nil || string(got) != "x"+string(want) {
+			t.Errorf("%q: got  %s\nwant x%s, %v", c, got, want, err)
+		}
+	}
+	if taken < 70 {
+		t.Errorf("only %d characters are taken", taken)
+	}
+	if got, err := vaultacl.AppendJCS(nil, nil); err == nil {
+		t.Errorf("no rules print %s", got)
 	}
 }
 

@@ -53,7 +53,11 @@ func selectors(sets ...[]Policy) []string {
 	var out []string
 	for _, set := range sets {
 		for _, p := range set {
-			for _, r := range p.Paths {
+			for i := range p.Paths {
+				r := &p.Paths[i]
+				if !strings.Contains(r.Path, "{{") {
+					continue // as nearly all
+				}
 				if _, sels, err := splitTemplates(r.Path); err == nil {
 					out = append(out, sels...)
 				}
@@ -83,20 +87,35 @@ func fixedID(selector string) (string, bool) {
 	return id, ok && cut && field == "id"
 }
 
-// Fill returns the policies as Vault reads them for one caller: with values for their selectors, such as
-// "identity.entity.id". A path that lacks a value is as if it were not there.
+// Fill returns the policies as Vault 1.21 reads them for one caller: with values for their selectors, such as
+// "identity.entity.id". A path that lacks a value is as if it were not there. A value's own "/", "+" and "*" count as if
+// they stood in the policy, where newer versions of Vault deny; and a "+*" that comes about leaves no rule at all, since
+// Vault then fails to read the token's policies.
 func Fill(policies []Policy, values map[string]string) []Policy {
 	out := make([]Policy, len(policies))
+	broken := false
 	for i, p := range policies {
 		out[i] = Policy{Name: p.Name, Paths: slices.Clone(p.Paths)}
 		for j := range out[i].Paths {
 			r := &out[i].Paths[j]
+			if !strings.Contains(r.Path, "{{") {
+				continue
+			}
 			parts, sels, err := splitTemplates(r.Path)
 			if err != nil || len(sels) == 0 {
 				continue
 			}
 			path, ok := join(parts, sels, values)
+			if strings.Trim(parts[0], "/") == "" {
+				path = strings.TrimPrefix(path, "/") // see checkPath
+			}
+			broken = broken || ok && strings.Contains(path, "+*")
 			r.source, r.Path, r.absent = r.Path, path, !ok
+		}
+	}
+	for i := range out {
+		for j := range out[i].Paths {
+			out[i].Paths[j].absent = broken || out[i].Paths[j].absent
 		}
 	}
 	return out

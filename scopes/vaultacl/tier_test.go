@@ -33,6 +33,41 @@ func TestTierOf(t *testing.T) {
 		{"sys/policies/acl/x", "update", vaultacl.TierAdmin, "a change under sys"},
 		{"+/data/a", "read", vaultacl.TierAdmin, "a wildcard for the mount reaches sys"},
 		{"a", "read sudo", vaultacl.TierAdmin, "sudo"},
+		// Engines that make credentials under words of their own, by a read.
+		{"identity/oidc/token/r", "read", vaultacl.TierWrite, "reading under token makes credentials"},
+		{"identity/oidc/provider/p/authorize", "read", vaultacl.TierWrite, "reading under authorize makes credentials"},
+		{"gcp/token/r", "read", vaultacl.TierWrite, "reading under token makes credentials"},
+		{"gcp/roleset/r/key", "read", vaultacl.TierWrite, "reading under key makes credentials"},
+		{"gcp/static-account/a/token", "read", vaultacl.TierWrite, "reading under token makes credentials"},
+		{"ldap/static-cred/r", "read", vaultacl.TierWrite, "reading under static-cred makes credentials"},
+		{"totp/code/k", "read", vaultacl.TierWrite, "reading under code makes credentials"},
+		{"secret/data/ci/token", "read", vaultacl.TierRead, ""}, // a name of a user's
+		// Keys themselves.
+		{"transit/export/encryption-key/k", "read", vaultacl.TierDestructive, "reading under export hands out keys"},
+		{"transit/backup/k", "read", vaultacl.TierDestructive, "reading under backup hands out keys"},
+		{"transit/byok-export/to/k", "read", vaultacl.TierDestructive, "reading under byok-export hands out keys"},
+		{"sys/storage/raft/snapshot", "read", vaultacl.TierDestructive, "reading it hands out secrets"},
+		{"transit/restore/k", "update", vaultacl.TierDestructive, "a change under restore"},
+		{"sys/stor*", "read", vaultacl.TierDestructive, "reading it hands out secrets"},
+		{"sys/+/raft/snapshot", "read", vaultacl.TierDestructive, "reading it hands out secrets"},
+		{"identity/oidc/*", "read", vaultacl.TierDestructive, "reading it hands out secrets"},
+		{"identity/entity/*", "read", vaultacl.TierWrite, "the wildcard can reach a path that makes credentials"},
+		{"identity/oidc/client/c", "read", vaultacl.TierDestructive, "reading it hands out secrets"},
+		// What decides over credentials; a role may have any name.
+		{"database/roles/data", "update", vaultacl.TierAdmin, "a change under roles"},
+		{"aws/roles/metadata", "update", vaultacl.TierAdmin, "a change under roles"},
+		{"database/config/data", "create", vaultacl.TierAdmin, "a change under config"},
+		{"data/roles/r", "update", vaultacl.TierAdmin, "a change under roles"},
+		{"secret/data/roles/r", "update", vaultacl.TierWrite, "update"},
+		{"gcp/roleset/r", "update", vaultacl.TierAdmin, "a change under roleset"},
+		{"gcp/impersonated-account/a", "create", vaultacl.TierAdmin, "a change under impersonated-account"},
+		{"pki/sign-verbatim/r", "update", vaultacl.TierAdmin, "a change under sign-verbatim"},
+		{"pki/root/sign-intermediate", "update", vaultacl.TierAdmin, "a change under root"},
+		{"pki/issuers/import/bundle", "update", vaultacl.TierAdmin, "a change under issuers"},
+		{"pki/issue/web", "update", vaultacl.TierWrite, "update"},
+		{"pki/revoke", "update", vaultacl.TierDestructive, "a change under revoke"},
+		{"ldap/library/l", "update", vaultacl.TierAdmin, "a change under library"},
+		{"ldap/library/l/check-out", "update", vaultacl.TierWrite, "update"},
 	} {
 		got, why := vaultacl.TierOf(c.path, strings.Fields(c.caps))
 		if c.why != "" {
@@ -44,17 +79,24 @@ func TestTierOf(t *testing.T) {
 	}
 }
 
-func TestTierIn(t *testing.T) {
+func TestAssess(t *testing.T) {
 	set := policy(t, `
 path "secret/data/{{identity.entity.id}}" { policy = "read" }
 path "secret/data/x" { policy = "deny" }
 path "{{identity.entity.name}}/x" { capabilities = ["list"] }`)
-	tier, reasons := vaultacl.TierIn(set)
-	if tier != vaultacl.TierAdmin || len(reasons) != 2 || reasons[0].Tier != vaultacl.TierWrite && reasons[0].Tier != vaultacl.TierRead || reasons[1].Rule.Index != 2 {
-		t.Errorf("%v %+v", tier, reasons)
+	risk := vaultacl.Assess(set)
+	if reasons := risk.Reasons; risk.Tier != vaultacl.TierAdmin || len(reasons) != 2 || reasons[0].Tier != vaultacl.TierWrite && reasons[0].Tier != vaultacl.TierRead || reasons[1].Index != 2 {
+		t.Errorf("%+v", risk)
 	}
-	if tier, reasons := vaultacl.TierIn(nil); tier != vaultacl.TierNone || reasons != nil {
-		t.Errorf("nothing has tier %v %v", tier, reasons)
+	part := policy(t, `path "database/ro{{identity.entity.name}}/r" { capabilities = ["update"] }`)
+	if tier := vaultacl.Assess(part).Tier; tier != vaultacl.TierAdmin {
+		t.Errorf("a word that Vault fills in in part is %v", tier)
+	}
+	if tier := vaultacl.Assess(policy(t, `path "/{{identity.entity.name}}/x" { capabilities = ["read"] }`)).Tier; tier != vaultacl.TierAdmin {
+		t.Errorf("a mount that Vault fills in behind a slash is %v", tier)
+	}
+	if risk := vaultacl.Assess(nil); risk.Tier != vaultacl.TierNone || risk.Reasons == nil || len(risk.Reasons) != 0 {
+		t.Errorf("nothing has %+v", risk)
 	}
 }
 
@@ -110,10 +152,29 @@ func TestFromRules(t *testing.T) {
 	if vaultacl.Covers(back, meant).Answer != vaultacl.Yes || vaultacl.Covers(meant, back).Answer != vaultacl.Yes {
 		t.Errorf("%+v is not %+v", back, meant)
 	}
-	if d := vaultacl.Diff(nil, meant); d.Tier() != vaultacl.TierAdmin || len(d.Gained) != 2 {
+	if d := vaultacl.Diff(nil, meant); d.Empty() || !vaultacl.Diff(meant, meant).Empty() || d.Tier() != vaultacl.TierAdmin || len(d.Gained) != 2 {
 		t.Errorf("%+v", d)
 	}
 	if d := vaultacl.DiffWithin(1, nil, meant); d.Complete || d.Why == "" {
 		t.Errorf("complete within one path: %+v", d)
+	}
+}
+
+// A "*" that does not end a path is a star, and a "+" beside other characters is a plus.
+func TestTierOfLiteralWildcards(t *testing.T) {
+	for path, want := range map[string]vaultacl.Tier{
+		"*/data/a": vaultacl.TierRead, "*/data/*": vaultacl.TierRead, "a+/data/x": vaultacl.TierRead, "*": vaultacl.TierAdmin, "+/data/x": vaultacl.TierAdmin,
+		"s*": vaultacl.TierAdmin, "*/sth/*": vaultacl.TierWrite,
+	} {
+		if got, why := vaultacl.TierOf(path, []string{"read"}); got != want {
+			t.Errorf("%s: %s (%s), want %s", path, got, why, want)
+		}
+	}
+}
+
+func TestByteOrderMark(t *testing.T) {
+	_, err := vaultacl.Parse([]byte("\uFEFFpath \"a\" { capabilities = [\"read\"] }"))
+	if err == nil || !strings.Contains(err.Error(), "byte order mark") {
+		t.Errorf("%v", err)
 	}
 }

@@ -90,7 +90,7 @@ func (w *walker) walk(prefix string, depth int, open, settled []int) error {
 		var next, ended []int
 		done := slices.Clone(settled)
 		for _, i := range open {
-			p := w.patterns[i]
+			p := &w.patterns[i]
 			ok, all := p.part(depth, seg)
 			switch {
 			case !ok:
@@ -115,11 +115,12 @@ func (w *walker) walk(prefix string, depth int, open, settled []int) error {
 		if err := w.visit(path); err != nil {
 			return err
 		}
-		w.slashed = append(w.slashed, path+"/")
+		slashed := path + "/"
+		w.slashed = append(w.slashed, slashed)
 		if len(next) == 0 && len(ended) == 0 {
 			continue // below, all is as here
 		}
-		if err := w.walk(path+"/", depth+1, next, done); err != nil {
+		if err := w.walk(slashed, depth+1, next, done); err != nil {
 			return err
 		}
 	}
@@ -141,9 +142,10 @@ func kindOf(depth int, sets ...[]int) string {
 // segments returns one segment of every kind that the open patterns can tell apart: each that a pattern names, each
 // that only begins as a pattern's last part does, and one that none knows.
 func (w *walker) segments(depth int, open []int) []string {
-	var out []string
+	out := make([]string, 1, len(open)+1)
+	out[0] = w.fresh
 	for _, i := range open {
-		p := w.patterns[i]
+		p := &w.patterns[i]
 		switch part := p.parts[depth]; {
 		case p.glob && depth == len(p.parts)-1:
 			if part != "" {
@@ -156,8 +158,9 @@ func (w *walker) segments(depth int, open []int) []string {
 		}
 	}
 	// The odd ones last: for people, they are the worse examples.
-	slices.SortFunc(out, func(a, b string) int { return cmp.Or(cmp.Compare(oddness(a), oddness(b)), cmp.Compare(a, b)) })
-	return append([]string{w.fresh}, slices.Compact(out)...)
+	named := out[1:]
+	slices.SortFunc(named, func(a, b string) int { return cmp.Or(cmp.Compare(oddness(a), oddness(b)), cmp.Compare(a, b)) })
+	return out[:1+len(slices.Compact(named))]
 }
 
 func oddness(segment string) int {

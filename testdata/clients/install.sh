@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: install.sh [awscli|openssh]; without a name, all of them.
+# Usage: install.sh [awscli|openssh|shells]; without a name, all of them.
 # Installs the clients that the sidecar's tests run, none of them ours, and links
 # them into clients/ of the servers' cache folder: awscli, boto3, rclone, psql and
 # curl from the distribution (Debian 12), the AWS SDK for JavaScript from npm, s5cmd and
@@ -29,13 +29,14 @@ packages() {
   fi
 }
 
-# awscli: Debian's, or where that is not, the one in PATH.
+# awscli: Debian's, or where that is not, the one in PATH, if it is of version 2: version 1 cannot export a credential.
 awscli() {
   local aws
-  aws=$(command -v /usr/bin/aws || command -v aws) || {
+  aws=$(command -v /usr/bin/aws || command -v aws) || aws=""
+  if [ -z "$aws" ] || [[ $("$aws" --version 2>&1) != aws-cli/2* ]]; then
     packages awscli
     aws=/usr/bin/aws
-  }
+  fi
   "$aws" --version > /dev/null 2>&1 || {
     echo "clients: $aws does not run" >&2
     exit 1
@@ -46,6 +47,15 @@ awscli() {
 # openssh: ssh-keygen, which people's approvals are signed with. It is run by its name.
 openssh() {
   command -v ssh-keygen > /dev/null || packages openssh-client
+}
+
+# shells: those that credentials are quoted for. They are run by their names.
+shells() {
+  local name missing=()
+  for name in bash dash zsh fish tcsh; do
+    command -v "$name" > /dev/null || missing+=("$name")
+  done
+  packages "${missing[@]}"
 }
 
 # distribution: programs by package. Debian's own, whatever else is in PATH.
@@ -104,14 +114,16 @@ module() {
 case "$*" in
 "")
   distribution
+  shells
   javascript
   module s5cmd github.com/peak/s5cmd/v2
   module kubectl k8s.io/kubernetes/cmd/kubectl
   ;;
 awscli) awscli ;;
 openssh) openssh ;;
+shells) shells ;;
 *)
-  echo "usage: install.sh [awscli|openssh]" >&2
+  echo "usage: install.sh [awscli|openssh|shells]" >&2
   exit 2
   ;;
 esac

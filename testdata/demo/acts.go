@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-
-	"github.com/valetkey/valetkey/broker/brokertest/servers"
 )
 
 const (
@@ -27,8 +25,9 @@ const (
 // player carries what one act leaves to the next.
 type player struct {
 	*stage
-	minio    servers.MinIOServer
-	vault    *vault
+	full     bool // on MinIO and Vault
+	by       enforcer
+	vault    *vault // nil but in full
 	operator bucket
 	objects  map[string]string // key -> content, to restore from
 	state    map[string]string // key -> ETag, as the bucket has to be
@@ -39,16 +38,16 @@ type player struct {
 	secrets   []string // that must be nowhere in files
 }
 
-// production fills the bucket, and Vault.
+// production fills the bucket, and Vault where there is one.
 func (p *player) production(ctx context.Context) (err error) {
-	p.minio = servers.MinIO(p.stage)
-	if p.vault, p.secrets, err = openVault(ctx, p.stage); err != nil {
-		return fmt.Errorf("filling Vault: %w", err)
+	open := p.openDev
+	if p.full {
+		open = p.openFull
 	}
-	p.secrets = append(p.secrets, p.minio.SecretKey)
-	p.operator = openBucket(p.minio.Endpoint, production, aws.Credentials{
-		AccessKeyID: p.minio.AccessKey, SecretAccessKey: p.minio.SecretKey,
-	})
+	if err := open(ctx); err != nil {
+		return err
+	}
+	p.operator = openBucket(p.by.endpoint, production, p.by.operator)
 	p.objects = map[string]string{report: "region,sum\nnorth,1200\nsouth,NaN\n"}
 	for _, folder := range []string{"customers", "invoices", "orders", "reports"} {
 		for i := range perFolder {
@@ -61,8 +60,10 @@ func (p *player) production(ctx context.Context) (err error) {
 	if err := p.restore(ctx); err != nil {
 		return err
 	}
-	p.ok("%d objects at %s: %s", len(p.state), p.minio.Endpoint, summary(p.state))
-	p.ok("2 teams' secrets at %s: %s, %s", p.vault.addr, ownSecret, othersSecret)
+	p.ok("%d objects at %s: %s", len(p.state), p.by.endpoint, summary(p.state))
+	if p.full {
+		p.ok("2 teams' secrets at %s: %s, %s", p.vault.addr, ownSecret, othersSecret)
+	}
 	return nil
 }
 
@@ -106,11 +107,16 @@ func (p *player) incident(ctx context.Context) error {
 
 // prefix gives the same agent what its task needs.
 func (p *player) prefix(ctx context.Context) (err error) {
-	if p.broker, err = startBroker(ctx, p.stage, p.minio, p.vault); err != nil {
-		return err
+	if p.full {
+		if p.broker, err = startBroker(ctx, p.stage, p.by, p.vault); err != nil {
+			return err
+		}
+		p.say("valetkeyd dev is up. It alone holds MinIO's key and a Vault token; the agent holds a")
+		p.say("SPIFFE identity, spiffe://example.org/agent/alice/dev.")
+	} else {
+		p.say("valetkeyd dev holds no key either: it comes to STS by its own SPIFFE identity. The agent holds")
+		p.say("one too, spiffe://example.org/agent/alice/dev, and nothing else.")
 	}
-	p.say("valetkeyd dev is up. It alone holds MinIO's key and a Vault token; the agent holds a")
-	p.say("SPIFFE identity, spiffe://example.org/agent/alice/dev.")
 	why := "fix the NaN in " + report
 	p.say("$ valetkey task open -e production %q", why)
 	a, err := p.broker.valetkey(ctx, "task", "open", "-e", "production", why)
@@ -128,7 +134,7 @@ func (p *player) prefix(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	agent := openBucket(p.minio.Endpoint, production, cred)
+	agent := openBucket(p.by.endpoint, production, cred)
 	if err := p.fix(ctx, agent); err != nil {
 		return err
 	}
@@ -172,10 +178,10 @@ func (p *player) refusals(ctx context.Context, agent bucket) error {
 		{"reading invoices/0001.json", reading},
 		{"writing invoices/0001.json", agent.put(ctx, "invoices/0001.json", "{}")},
 	} {
-		if err := refusedByMinIO(try.what, try.err, "AccessDenied"); err != nil {
+		if err := p.by.refused(try.what, try.err, "AccessDenied"); err != nil {
 			return err
 		}
-		p.ok("refused by MinIO itself (403 AccessDenied): %s", try.what)
+		p.ok("refused by %s itself (403 AccessDenied): %s", p.by.name, try.what)
 	}
 	return p.intact(ctx)
 }
@@ -251,33 +257,55 @@ func (p *player) rebuild(ctx context.Context) error {
 	return p.intact(ctx)
 }
 
-// stolen copies a credential and uses the copy past its deadline.
+// stolen copies a credential and uses the copy past its deadline: as it is, and with a header
+// that lies about the time, which MinIO believes. Against that there is the lease's end.
 func (p *player) stolen(ctx context.Context) error {
 	cred, err := p.request(ctx, "--ttl", shortTTL.String())
 	if err != nil {
 		return err
 	}
-	thief := openBucket(p.minio.Endpoint, production, cred)
+	thief := openBucket(p.by.endpoint, production, cred)
 	if _, err := thief.get(ctx, report); err != nil {
 		return fmt.Errorf("the copy before its deadline: %w", err)
 	}
 	p.ok("before the deadline the copy works: that is why lives are short")
+	why := "no caller is believed"
+	if p.full {
+		why = "the broker has revoked its lease"
+	}
+	for _, try := range []struct {
+		copy bucket
+		says string
+	}{
+		{thief, "%.1f s after the deadline " + p.by.name + " refuses it (403)"},
+		{thief.lying("CurrentTime", "2019-01-01T00:00:00Z"), "%.1f s after it also where a header lies to " + p.by.name + " about the time: " + why},
+	} {
+		after, err := p.refusedAfter(ctx, try.copy, cred.Expires)
+		if err != nil {
+			return err
+		}
+		p.ok(try.says, after.Seconds())
+	}
+	return nil
+}
+
+// refusedAfter waits until a copy is refused, and says how long after its deadline that was.
+func (p *player) refusedAfter(ctx context.Context, thief bucket, deadline time.Time) (time.Duration, error) {
 	var refused error
-	err = eventually(ctx, shortTTL+5*time.Second, "the copy is refused", func() (bool, error) {
+	err := eventually(ctx, shortTTL+10*time.Second, "the copy is refused", func() (bool, error) {
 		_, refused = thief.get(ctx, report)
 		return refused != nil, nil
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	// By the deadline in its policy, or, a moment later, since the broker has revoked it.
-	if err := refusedByMinIO("the copy", refused, "AccessDenied", "InvalidAccessKeyId"); err != nil {
-		return err
+	// By the deadline in its policy, or since the broker has revoked it.
+	if err := p.by.refused("the copy", refused, "AccessDenied", "InvalidAccessKeyId"); err != nil {
+		return 0, err
 	}
-	after := time.Since(cred.Expires)
+	after := time.Since(deadline)
 	if after < 0 {
-		return fmt.Errorf("the copy was refused %s before its deadline", -after)
+		return 0, fmt.Errorf("the copy was refused %s before its deadline", -after)
 	}
-	p.ok("%.1f s after the deadline MinIO refuses it (403), whoever holds it", after.Seconds())
-	return nil
+	return after, nil
 }

@@ -15,8 +15,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/valetkey/valetkey/broker/brokertest/servers"
 )
 
 // startLimit covers a cold binary on a busy machine.
@@ -32,8 +30,8 @@ type daemon struct {
 }
 
 // startBroker starts "valetkeyd dev" and waits for its word on what to type next.
-// MinIO's root key and the token for Vault go to the broker alone.
-func startBroker(ctx context.Context, s *stage, minio servers.MinIOServer, v *vault) (*daemon, error) {
+// In full, MinIO's root key and the token for Vault go to the broker alone; else it gets no key at all.
+func startBroker(ctx context.Context, s *stage, by enforcer, v *vault) (*daemon, error) {
 	base := s.TempDir()
 	d := &daemon{dir: filepath.Join(base, "dev"), log: filepath.Join(base, "valetkeyd.log")}
 	log, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY, 0o600)
@@ -41,13 +39,14 @@ func startBroker(ctx context.Context, s *stage, minio servers.MinIOServer, v *va
 		return nil, fmt.Errorf("making the broker's log: %w", err)
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), "valetkeyd", "dev", "--dir", d.dir, //nolint:gosec // the binary under demonstration
-		"--listen", "127.0.0.1:0", "--ledger", "127.0.0.1:0", "--s3-endpoint", minio.Endpoint,
-		"--vault-addr", v.addr, "--vault-token-file", v.tokenFile)
-	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + base, "AWS_EC2_METADATA_DISABLED=true",
-		"AWS_ACCESS_KEY_ID=" + minio.AccessKey, "AWS_SECRET_ACCESS_KEY=" + minio.SecretKey,
+	args := []string{"dev", "--dir", d.dir, "--listen", "127.0.0.1:0", "--ledger", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0"}
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + base, "AWS_EC2_METADATA_DISABLED=true"}
+	if v != nil {
+		args = append(args, "--s3-endpoint", by.endpoint, "--vault-addr", v.addr, "--vault-token-file", v.tokenFile)
+		env = append(env, "AWS_ACCESS_KEY_ID="+by.operator.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+by.operator.SecretAccessKey)
 	}
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "valetkeyd", args...) //nolint:gosec // the binary under demonstration
+	cmd.Env = env
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -137,7 +136,7 @@ func (d *daemon) with(env []string) *daemon {
 
 // valetkey runs the command line as the agent does.
 func (d *daemon) valetkey(ctx context.Context, args ...string) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "valetkey", args...) //nolint:gosec // the binary under demonstration
 	cmd.Env = d.env

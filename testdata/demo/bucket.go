@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // bucket is one bucket as one set of credentials sees it.
@@ -29,6 +30,13 @@ func openBucket(endpoint, name string, c aws.Credentials) bucket {
 		BaseEndpoint: aws.String(endpoint), Region: "us-east-1", UsePathStyle: true,
 		RetryMaxAttempts: 1, // a refusal is an answer here
 		Credentials:      credentials.StaticCredentialsProvider{Value: c},
+	})}
+}
+
+// lying is the bucket with a header of the caller's on each call, which is signed like the others.
+func (b bucket) lying(header, value string) bucket {
+	return bucket{b.name, s3.New(b.s3.Options(), func(o *s3.Options) {
+		o.APIOptions = append(o.APIOptions, smithyhttp.AddHeaderValue(header, value))
 	})}
 }
 
@@ -99,17 +107,17 @@ func recreate(ctx context.Context, b bucket) error {
 	return b.create(ctx)
 }
 
-// refusedByMinIO is nil where err is MinIO's own refusal, by one of the codes, its
+// refused is nil where err is the server's own refusal, by one of the codes, its
 // status and the name in its answer; anything else is no refusal.
-func refusedByMinIO(what string, err error, codes ...string) error {
+func (e enforcer) refused(what string, err error, codes ...string) error {
 	if err == nil {
 		return fmt.Errorf("%s was allowed", what)
 	}
 	var api smithy.APIError
 	var resp *awshttp.ResponseError
 	if !errors.As(err, &api) || !errors.As(err, &resp) || !slices.Contains(codes, api.ErrorCode()) ||
-		resp.HTTPStatusCode() != http.StatusForbidden || resp.Response.Header.Get("Server") != "MinIO" {
-		return fmt.Errorf("%s was not refused by MinIO, but failed: %w", what, err)
+		resp.HTTPStatusCode() != http.StatusForbidden || resp.Response.Header.Get("Server") != e.server {
+		return fmt.Errorf("%s was not refused by %s, but failed: %w", what, e.name, err)
 	}
 	return nil
 }

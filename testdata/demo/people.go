@@ -107,7 +107,7 @@ func (p *player) approved(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := recreate(ctx, openBucket(p.minio.Endpoint, scratch, cred)); err != nil {
+	if err := recreate(ctx, openBucket(p.by.endpoint, scratch, cred)); err != nil {
 		return fmt.Errorf("what was approved: %w", err)
 	}
 	left, err := operator.list(ctx, "")
@@ -115,9 +115,9 @@ func (p *player) approved(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("%d objects are left in %q", len(left), scratch), err)
 	}
 	p.ok("the agent empties, deletes and recreates %q", scratch)
-	if err := refusedByMinIO("the same in production", recreate(ctx, openBucket(p.minio.Endpoint, production, cred)), "AccessDenied"); err != nil {
+	if err := p.by.refused("the same in production", recreate(ctx, openBucket(p.by.endpoint, production, cred)), "AccessDenied"); err != nil {
 		return err
 	}
-	p.ok("refused by MinIO itself (403 AccessDenied): the same in %q", production)
+	p.ok("refused by %s itself (403 AccessDenied): the same in %q", p.by.name, production)
 	return p.intact(ctx)
 }

@@ -25,15 +25,21 @@ const (
 
 // tools runs programs that know nothing of valetkey.
 func (p *player) tools(ctx context.Context) error {
-	before, err := p.vault.minted(ctx)
-	if err != nil {
-		return err
-	}
+	var before []string
 	t, err := newToolbox(p)
 	if err != nil {
 		return err
 	}
-	for _, act := range []func(context.Context) error{t.aws, t.kv, t.take} {
+	acts := []func(context.Context) error{t.aws, t.take}
+	if p.full {
+		if before, err = p.vault.minted(ctx); err != nil {
+			return err
+		}
+		acts = []func(context.Context) error{t.aws, t.kv, t.take}
+	} else {
+		p.say("The same with vault is in \"make demo-full\": there is no Vault here.")
+	}
+	for _, act := range acts {
 		if err := act(ctx); err != nil {
 			return err
 		}
@@ -53,7 +59,11 @@ type toolbox struct {
 func newToolbox(p *player) (*toolbox, error) {
 	t := &toolbox{player: p, home: p.TempDir(), tmp: p.TempDir()}
 	path := os.Getenv("PATH")
-	for _, tool := range []string{"vault", "clients/aws"} {
+	tools := []string{"clients/aws"}
+	if p.full {
+		tools = append(tools, "vault")
+	}
+	for _, tool := range tools {
 		file, err := servers.Binary(tool)
 		if err != nil {
 			return nil, err
@@ -84,7 +94,7 @@ func quoted(command []string) string {
 
 // s3 is the real aws. Its versions before 2.13 read no endpoint from the environment.
 func (t *toolbox) s3(ctx context.Context, args ...string) (answer, error) {
-	return t.exec(ctx, readScope, append([]string{"aws", "--endpoint-url", t.minio.Endpoint, "s3"}, args...)...)
+	return t.exec(ctx, readScope, append([]string{"aws", "--endpoint-url", t.by.endpoint, "s3"}, args...)...)
 }
 
 func (t *toolbox) aws(ctx context.Context) error {
@@ -113,7 +123,7 @@ func (t *toolbox) aws(ctx context.Context) error {
 	if a.code == 0 || !strings.Contains(a.stdout+a.stderr, "(AccessDenied) when calling the DeleteObject operation") {
 		return fmt.Errorf("aws s3 rm left with exit code %d, and not for AccessDenied", a.code)
 	}
-	t.ok("refused by MinIO itself (AccessDenied): deleting %s", report)
+	t.ok("refused by %s itself (AccessDenied): deleting %s", t.by.name, report)
 	return t.intact(ctx)
 }
 
@@ -142,7 +152,11 @@ func (t *toolbox) kv(ctx context.Context) error {
 
 // take lets a command print all that it was given.
 func (t *toolbox) take(ctx context.Context) error {
-	a, err := t.exec(ctx, readScope+" "+vaultScope, "sh", "-c", "env; aws configure export-credentials")
+	scopes := readScope
+	if t.full {
+		scopes += " " + vaultScope
+	}
+	a, err := t.exec(ctx, scopes, "sh", "-c", "env; aws configure export-credentials")
 	if err != nil {
 		return err
 	}
@@ -167,7 +181,11 @@ func (t *toolbox) given(ctx context.Context, env string) error {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		given[name] = value
 	}
-	for _, name := range []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI", "VAULT_ADDR"} {
+	names := []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI"}
+	if t.full {
+		names = append(names, "VAULT_ADDR")
+	}
+	for _, name := range names {
 		u, err := url.Parse(given[name])
 		if err != nil || u.Hostname() != "127.0.0.1" {
 			return errors.Join(fmt.Errorf("%s is no address on loopback", name), err)
@@ -180,13 +198,19 @@ func (t *toolbox) given(ctx context.Context, env string) error {
 			return errors.New("the environment of the command holds a secret")
 		}
 	}
-	if err := t.vault.refuses(ctx, given["VAULT_TOKEN"]); err != nil || given["VAULT_TOKEN"] == "" {
-		return errors.Join(errors.New("VAULT_TOKEN is not of the proxy alone"), err)
+	if t.full {
+		if err := t.vault.refuses(ctx, given["VAULT_TOKEN"]); err != nil || given["VAULT_TOKEN"] == "" {
+			return errors.Join(errors.New("VAULT_TOKEN is not of the proxy alone"), err)
+		}
 	}
 	if !strings.HasPrefix(given["AWS_CONFIG_FILE"], t.tmp+"/") { // it is looked for there afterwards
 		return fmt.Errorf("the task's files are not below %s", t.tmp)
 	}
-	t.ok("the environment holds two addresses on loopback and what opens them: no key, and no token that Vault takes")
+	if t.full {
+		t.ok("the environment holds two addresses on loopback and what opens them: no key, and no token that Vault takes")
+	} else {
+		t.ok("the environment holds an address on loopback and what opens it, and no key")
+	}
 	return nil
 }
 
@@ -204,26 +228,32 @@ func (t *toolbox) nothingLeft(ctx context.Context, before []string) error {
 	if _, err := searched(t.home, t.secrets); err != nil {
 		return err
 	}
-	t.ok("afterwards the addresses are closed, the tasks' files are removed, and no file of the user's holds a secret")
-	err := eventually(ctx, 10*time.Second, "Vault holds nothing of the tasks", func() (bool, error) {
-		now, err := t.vault.minted(ctx)
-		return slices.Equal(now, before), err
-	})
-	if err != nil {
-		return err
+	t.ok("afterwards nothing listens there, the tasks' files are removed, and no file of the user's holds a secret")
+	if t.full {
+		err := eventually(ctx, 10*time.Second, "Vault holds nothing of the tasks", func() (bool, error) {
+			now, err := t.vault.minted(ctx)
+			return slices.Equal(now, before), err
+		})
+		if err != nil {
+			return err
+		}
 	}
-	thief := openBucket(t.minio.Endpoint, production, t.taken)
+	thief := openBucket(t.by.endpoint, production, t.taken)
 	var refused error
-	err = eventually(ctx, 10*time.Second, "MinIO refuses the key", func() (bool, error) {
+	err := eventually(ctx, 10*time.Second, "the key is refused", func() (bool, error) {
 		_, refused = thief.get(ctx, report)
 		return refused != nil, nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := refusedByMinIO("the key that aws exported", refused, "InvalidAccessKeyId", "AccessDenied"); err != nil {
+	if err := t.by.refused("the key that aws exported", refused, "InvalidAccessKeyId", "AccessDenied"); err != nil {
 		return err
 	}
-	t.ok("the tasks are closed: Vault has no token and no policy of them, MinIO refuses the key that aws exported (403)")
+	if t.full {
+		t.ok("the tasks are closed: Vault has no token and no policy of them, MinIO refuses the key that aws exported (403)")
+	} else {
+		t.ok("the tasks are closed: %s refuses the key that aws exported (403), since the broker has revoked its session", t.by.name)
+	}
 	return nil
 }

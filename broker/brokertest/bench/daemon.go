@@ -177,25 +177,5 @@ func resident(pid int) (float64, error) {
 	return 0, fmt.Errorf("process %d has no VmRSS", pid)
 }
 
-// childNamed finds a server that the servers package started for us.
-func childNamed(name string) (int, error) {
-	dirs, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return 0, err
-	}
-	for _, path := range dirs {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has just ended
-		}
-		var pid, parent int
-		var comm, state string
-		if _, err := fmt.Sscanf(string(raw), "%d %s %s %d", &pid, &comm, &state, &parent); err == nil && parent == os.Getpid() && comm == "("+name+")" {
-			return pid, nil
-		}
-	}
-	return 0, fmt.Errorf("no child is called %q", name)
-}
-
 // settle waits until a start's garbage is gone, as far as it goes by itself.
 const settle = 2 * time.Second

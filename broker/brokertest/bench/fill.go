@@ -2,10 +2,12 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
 
+	"github.com/valetkey/valetkey/broker/internal/grant"
 	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/store"
 	"github.com/valetkey/valetkey/broker/store/sqlite"
@@ -31,10 +33,9 @@ func (t *bench) fill(dir string, h history) {
 	t.must(err)
 	db, err := sqlite.Open(t.ctx, sqlite.Config{Path: filepath.Join(dir, "valetkey.db"), Seal: key.Seal})
 	t.must(err)
-	l := ledger.New(db, time.Now)
 	began, told := time.Now(), time.Now()
 	for done := 0; done < h.grants; done += fillBatch {
-		_, err := l.Commit(t.ctx, func(tx *ledger.Tx) error {
+		_, err := db.Update(t.ctx, func(tx store.Tx) error {
 			for i := range fillBatch {
 				if err := past(tx, done+i, h.live); err != nil {
 					return err
@@ -53,43 +54,48 @@ func (t *bench) fill(dir string, h history) {
 }
 
 // past writes one grant of the past: of one of 1,000 agents, minted from once.
-func past(tx *ledger.Tx, i int, live bool) error {
+func past(tx store.Tx, i int, live bool) error {
+	now := time.Now().UTC()
 	agent := fmt.Sprintf("spiffe://%s/agent/user%d/s", trustDomain, i%1000)
-	ends := tx.Now().Add(-time.Hour)
+	ends := now.Add(-time.Hour)
 	state, issued := store.GrantExpired, store.IssuanceIssued
 	if live {
-		ends, state = tx.Now().Add(time.Hour), store.GrantActive
+		ends, state = now.Add(time.Hour), store.GrantActive
 	}
 	// Ids that sort by time, as the broker's do.
 	id := fmt.Sprintf("%010d%s", i, rand.Text()[:16])
-	task := store.Task{ID: "task_" + id, Agent: agent, Purpose: "measure", Environment: "staging", OpenedAt: tx.Now()}
+	task := store.Task{ID: "task_" + id, Agent: agent, Purpose: "measure", Environment: "staging", OpenedAt: now}
 	if !live {
 		task.ClosedAt = ends
-	}
-	if err := tx.PutTask(task); err != nil {
-		return err
 	}
 	g := store.Grant{
 		ID: "grant_" + id, TaskID: task.ID, Agent: agent, Scope: scopeName, ScopeVersion: "sha256:" + id, Params: query().Params,
 		Tier: "read", Digest: id + id, State: state, TTL: 15 * time.Minute, RequestedAt: ends.Add(-15 * time.Minute), ExpiresAt: ends,
 	}
-	if err := tx.PutGrant(g); err != nil {
-		return err
-	}
+	handle := fmt.Appendf(nil, `{"provider":"aws","role":"s3","session_name":%q,"not_after":%q}`, id, ends.Format(time.RFC3339))
+	iss := store.Issuance{ID: "iss_" + id, GrantID: g.ID, Agent: agent, State: issued, Handle: handle, NotAfter: ends, At: now}
 	record := ledger.Record{
-		Agent: agent, Task: task.ID, Grant: g.ID, EnvelopeDigest: g.Digest, Decision: "allow", Tier: "read",
+		V: 1, Time: now,
+		Issuance: iss.ID,
+		Agent:    agent, Task: task.ID, Grant: g.ID, EnvelopeDigest: g.Digest, Decision: "allow", Tier: "read",
 		Scope: scopeName + "@" + g.ScopeVersion, Params: g.Params, Service: "aws/s3",
 	}
-	for _, kind := range []string{ledger.TaskOpened, ledger.GrantCleared, ledger.IssuanceIntended, ledger.IssuanceIssued} {
+	for _, kind := range []string{grant.TaskOpened, grant.GrantCleared, grant.IssuanceIntended, grant.IssuanceIssued} {
 		record.Type = kind
-		if _, err := tx.Record(record); err != nil {
+		leaf, err := record.Leaf()
+		if err != nil {
+			return err
+		}
+		if iss.Index, err = tx.Append(leaf); err != nil {
 			return err
 		}
 	}
-	handle := fmt.Appendf(nil, `{"provider":"aws","role":"s3","session_name":%q,"not_after":%q}`, id, ends.Format(time.RFC3339))
-	iss := store.Issuance{ID: "iss_" + id, GrantID: g.ID, Agent: agent, State: issued, Handle: handle, NotAfter: ends, At: tx.Now()}
-	if err := tx.PutIssuance(iss); err != nil {
+	err := errors.Join(tx.PutTask(task), tx.PutGrant(g), tx.PutIssuance(iss))
+	if live {
+		err = errors.Join(err, tx.PutWork(store.Work{ID: iss.ID, GrantID: g.ID, Agent: agent, Handle: handle, Held: true}))
+	}
+	if err != nil {
 		return err
 	}
-	return tx.PutIdempotency(store.Idempotency{Agent: agent, Key: rand.Text(), Content: g.Digest, Result: g.ID, At: tx.Now()})
+	return tx.PutIdempotency(store.Idempotency{Agent: agent, Key: rand.Text(), Content: g.Digest, Result: g.ID, At: now})
 }

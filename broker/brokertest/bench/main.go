@@ -181,17 +181,18 @@ func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has fu
 	}, noLatencySTS())
 	d := startDaemon(t, auth, canned, history{})
 	if has("f") {
-		t.memory("idle", d, settle, true)
+		t.memory("idle", d, settle, vault.PID)
 	}
 	if has("a") {
 		t.compare("a", []int{1, 16, 64},
 			way{"gRPC mTLS echo", echoCaller(t, auth)},
 			way{"raw SDK AssumeRole", rawCaller(canned)},
 			way{"**RequestGrant, mint**", grantCaller(t, auth, d)},
-			way{"Vault aws/sts", t.vaultCaller(vault, canned, "canned")},
+			way{"Vault aws/sts, dev mode", t.vaultCaller(vault, canned, "canned")},
+			way{"Vault aws/sts, Raft, TLS, audit", t.asRunCaller(canned)},
 		)
 		if has("f") {
-			t.memory("after (a)", d, 0, true)
+			t.memory("after (a)", d, 0, vault.PID)
 		}
 	}
 	if has("b") {
@@ -199,17 +200,17 @@ func (t *bench) grants(auth *devauthority.Authority, cat *scopes.Catalog, has fu
 		h, err := shim(minio.Endpoint)
 		t.must(err)
 		real := serveUpstream(t, upstream{
-			name: "MinIO", key: minio.AccessKey, secret: minio.SecretKey, dialect: string(iam.DialectS3), policy: t.document(cat, iam.DialectS3),
+			name: "MinIO", key: minio.AccessKey, secret: minio.SecretKey, dialect: string(iam.DialectMinIO), policy: t.document(cat, iam.DialectMinIO),
 		}, h)
 		t.compare("b", []int{1, 16, 64},
 			way{"raw SDK AssumeRole, MinIO", rawCaller(real)},
 			way{"**RequestGrant, mint, MinIO**", grantCaller(t, auth, startDaemon(t, auth, real, history{}))},
-			way{"Vault aws/sts, MinIO", t.vaultCaller(vault, real, "minio")},
+			way{"Vault aws/sts, dev mode, MinIO", t.vaultCaller(vault, real, "minio")},
 		)
 	}
 	if has("f") {
 		live := startDaemon(t, auth, canned, history{grants: manyLive, live: true})
-		t.memory(fmt.Sprintf("with %d live grants", manyLive), live, settle, false)
+		t.memory(fmt.Sprintf("with %d live grants", manyLive), live, settle, 0)
 	}
 	if has("g") {
 		t.grown(auth, canned)
@@ -235,7 +236,9 @@ func (t *bench) grown(auth *devauthority.Authority, u upstream) {
 
 // document is what the daemon sends as session policy, for the others to send too.
 func (t *bench) document(cat *scopes.Catalog, dialect iam.Dialect) string {
-	req, err := cat.Resolve(query())
+	q := query()
+	q.Dialect = dialect
+	req, err := cat.Resolve(q)
 	t.must(err)
 	bound, err := iam.Bind(*req.Permissions().AWS, iam.Limits{NotAfter: time.Now().Add(time.Hour), Dialect: dialect})
 	t.must(err)
@@ -245,11 +248,11 @@ func (t *bench) document(cat *scopes.Catalog, dialect iam.Dialect) string {
 }
 
 func query() scopes.Query {
-	return scopes.Query{Scope: scopeName, Params: map[string][]string{"bucket": {"bench"}, "prefix": {"reports/"}}}
+	return scopes.Query{Dialect: iam.DialectAWS, Scope: scopeName, Params: map[string][]string{"bucket": {"bench"}, "prefix": {"reports/"}}}
 }
 
-// memory is a line of row (f): resident memory of the daemon, and beside it Vault's.
-func (t *bench) memory(when string, d daemon, wait time.Duration, beside bool) {
+// memory is a line of row (f): resident memory of the daemon, and beside it that of a Vault, unless vault is 0.
+func (t *bench) memory(when string, d daemon, wait time.Duration, vault int) {
 	select {
 	case <-time.After(wait):
 	case <-t.ctx.Done():
@@ -257,12 +260,10 @@ func (t *bench) memory(when string, d daemon, wait time.Duration, beside bool) {
 	ours, err := resident(d.pid)
 	t.must(err)
 	fmt.Printf("| f | **valetkeyd** resident, %s: %.0f MiB | | | | |\n", when, ours)
-	if !beside {
+	if vault == 0 {
 		return
 	}
-	pid, err := childNamed("vault")
-	t.must(err)
-	theirs, err := resident(pid)
+	theirs, err := resident(vault)
 	t.must(err)
 	fmt.Printf("| f | Vault resident, %s: %.0f MiB | | | | |\n", when, theirs)
 }

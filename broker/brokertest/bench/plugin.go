@@ -27,7 +27,7 @@ func (t *bench) inVault(auth *devauthority.Authority, cat *scopes.Catalog) {
 	h, err := shim(minio.Endpoint)
 	t.must(err)
 	real := serveUpstream(t, upstream{
-		name: "MinIO", key: minio.AccessKey, secret: minio.SecretKey, dialect: string(iam.DialectS3), policy: t.document(cat, iam.DialectS3),
+		name: "MinIO", key: minio.AccessKey, secret: minio.SecretKey, dialect: string(iam.DialectMinIO), policy: t.document(cat, iam.DialectMinIO),
 	}, h)
 	d := startDaemon(t, auth, real, history{})
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -59,7 +59,7 @@ func (t *bench) pluginCalls(auth *devauthority.Authority, d daemon, v servers.Va
 	t.must(err)
 	self, err := auth.ID("valetkeyd")
 	t.must(err)
-	root := vaultCalls(v.Addr, v.RootToken)
+	root := t.vaultCalls(v, v.RootToken)
 	for _, w := range []struct {
 		path string
 		in   map[string]any
@@ -83,7 +83,7 @@ func (t *bench) pluginCalls(auth *devauthority.Authority, d daemon, v servers.Va
 	}
 	t.must(root(t.ctx, http.MethodPost, "auth/userpass/login/bench", map[string]any{"password": "bench"}, &login))
 	t.must(root(t.ctx, http.MethodPost, "identity/entity/id/"+login.Auth.EntityID, map[string]any{"metadata": map[string]any{"agent": "bench"}}, nil))
-	return vaultCalls(v.Addr, login.Auth.ClientToken)
+	return t.vaultCalls(v, login.Auth.ClientToken)
 }
 
 func credsCaller(call func(ctx context.Context, method, path string, in, out any) error, more map[string]any) func(int) (op, error) {

@@ -16,7 +16,7 @@ import (
 var policyBenchmarks = []struct{ dir, pattern string }{ // read-only
 	{"testdata/iam/oracle", "Prepared|FromText|Oracle"},
 	{"scopes/iam", "Covers|Shrink|Diff|Assess"},
-	{"scopes/actions", "Unpack"},
+	{"scopes/actions", "Load"},
 	{"scopes", "."},
 }
 

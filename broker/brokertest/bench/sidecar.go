@@ -17,7 +17,8 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/broker/identity/devauthority"
-	"github.com/valetkey/valetkey/clients/helper"
+	helper "github.com/valetkey/valetkey/clients/helper/agent"
+	"github.com/valetkey/valetkey/clients/helper/serve"
 )
 
 // manyServed is how many credentials the agent of row (h) holds.
@@ -85,7 +86,7 @@ func (t *bench) startAgent(env []string, n int) agentProcess {
 	})
 	a.pid = cmd.Process.Pid
 	for end := time.Now().Add(time.Minute); ; {
-		if _, err := helper.Ask(t.ctx, filepath.Join(a.dir, "s"), helper.HealthPath); err == nil {
+		if _, err := serve.Ask(t.ctx, filepath.Join(a.dir, "s"), helper.HealthPath); err == nil {
 			return a
 		} else if time.Now().After(end) {
 			t.Fatalf("the agent does not serve: %v", err)
@@ -100,7 +101,7 @@ func (t *bench) startAgent(env []string, n int) agentProcess {
 
 // first is the address and the token of the first scope.
 func (a agentProcess) first() (url, token string) {
-	raw, err := helper.Ask(a.t.ctx, filepath.Join(a.dir, "s"), helper.StatusPath)
+	raw, err := serve.Ask(a.t.ctx, filepath.Join(a.dir, "s"), helper.StatusPath)
 	a.t.must(err)
 	st, err := helper.DecodeStatus(raw)
 	a.t.must(err)

@@ -192,8 +192,14 @@ type output struct{ stdout, stderr string }
 // run runs a command to its end.
 func run(t *testing.T, env []string, path string, args ...string) (output, int) {
 	t.Helper()
+	return runIn(t, append(os.Environ(), env...), path, args...)
+}
+
+// runIn is run with that environment and nothing else.
+func runIn(t *testing.T, env []string, path string, args ...string) (output, int) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), path, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = env
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {

@@ -172,7 +172,7 @@ func TestDiskFillsAndEmpties(t *testing.T) {
 	}
 	must(t, os.Remove(k.outside("filler")))
 	d = k.start(t, l)
-	eventually(t, 30*time.Second, "every end of a credential is carried upstream", func() bool { return l.endsCarried(t, d.log) })
+	eventually(t, 2*time.Minute, "every end of a credential is carried upstream", func() bool { return l.endsCarried(t, d.log) })
 	verify(t, l.site, d.log)
 	raw, log := readLog(t, l.site, d.log)
 	for _, resp := range minted {

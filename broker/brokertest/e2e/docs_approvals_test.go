@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/valetkey/valetkey/clients/logverify/approvals"
 )
 
 var grantID = regexp.MustCompile(`grant_[a-z0-9]{26}`)
@@ -80,6 +82,19 @@ func (p *docs) statement(t *testing.T, text string) {
 		if !strings.Contains(string(raw), `\"`+word+`\":`) {
 			t.Errorf("no statement on the record has %q", word)
 		}
+	}
+}
+
+// people is an allowed_signers file, to the verifier and to OpenSSH.
+func people(t *testing.T, text string) {
+	signers, err := approvals.ParseSigners([]byte(text))
+	if err != nil || len(signers) != 2 {
+		t.Errorf("%v: %v", signers, err)
+	}
+	file := filepath.Join(t.TempDir(), "allowed_signers")
+	must(t, os.WriteFile(file, []byte(text), 0o600))
+	if out, code := run(t, nil, "ssh-keygen", "-Y", "match-principals", "-f", file, "-I", "bob"); code != 0 || !strings.Contains(out.stdout, "bob") {
+		t.Errorf("%s%s", out.stdout, out.stderr)
 	}
 }
 

@@ -129,7 +129,7 @@ wait $command`
 			t.Errorf("no document has this snippet any more: %s", where)
 		}
 	}
-	eventually(t, 10*time.Second, "the summary was written", func() bool {
+	eventually(t, 2*time.Minute, "the summary was written", func() bool {
 		_, err := root.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String("logs"), Key: aws.String("summary/a")})
 		return err == nil
 	})

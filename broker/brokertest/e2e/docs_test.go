@@ -68,7 +68,9 @@ func snippets(t *testing.T, file string) (out []snippet) {
 func TestSnippets(t *testing.T) {
 	all := map[string]string{}
 	var order []string
-	for _, file := range []string{"README.md", "docs/approvals.md", "docs/catalog.md", "docs/policy.md"} {
+	for _, file := range []string{
+		"README.md", "docs/approvals.md", "docs/catalog.md", "docs/cli.md", "docs/config.md", "docs/demo.md", "docs/policy.md", "docs/production.md", "docs/record.md", "docs/revocation.md",
+	} {
 		found := snippets(t, file)
 		if len(found) == 0 {
 			t.Errorf("%s has no snippet", file)
@@ -82,6 +84,7 @@ func TestSnippets(t *testing.T) {
 	}
 	p := newDocs(t, all)
 	readers := p.readers()
+	maps.Copy(readers, p.revocationReaders())
 	for _, where := range slices.Sorted(maps.Keys(readers)) {
 		if _, ok := all[where]; !ok {
 			t.Errorf("no document has this snippet any more: %s", where)

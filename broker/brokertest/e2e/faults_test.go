@@ -46,10 +46,10 @@ func TestDoesNotStart(t *testing.T) {
 			l.write(t, "valetkey.db", strings.Repeat("not a database ", 1000))
 		}, []string{"store unavailable"}},
 		"a stored hash is gone": {func(t *testing.T, l *local) {
-			l.exec(t, "DELETE FROM hash_chunks WHERE chunk = 0")
+			l.exec(t, "UPDATE records SET hashes = x''")
 		}, []string{"stored hash 0 is missing"}},
 		"a stored hash is changed": {func(t *testing.T, l *local) {
-			l.exec(t, "UPDATE hash_chunks SET data = CAST(substr(data, 1, length(data) - 32) || zeroblob(32) AS BLOB) WHERE chunk = (SELECT max(chunk) FROM hash_chunks)")
+			l.exec(t, "UPDATE records SET hashes = CAST(substr(hashes, 1, length(hashes) - 32) || zeroblob(32) AS BLOB) WHERE idx = (SELECT max(idx) FROM records)")
 		}, []string{"ledger verify"}},
 		"an unknown key in the configuration": {func(t *testing.T, l *local) {
 			l.append(t, "valetkeyd.yaml", "surprise: true\n")
@@ -129,7 +129,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 	if os.Getuid() == 0 {
 		attr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
 	}
-	args := []string{"dev", "--dir", dir, "--listen", "127.0.0.1:0", "--ledger", "127.0.0.1:0"}
+	args := []string{"dev", "--dir", dir, "--listen", "127.0.0.1:0", "--ledger", "127.0.0.1:0", "--s3-endpoint", "http://127.0.0.1:1"}
 	d, ready := launchAs(t, attr, program(t, "valetkeyd"), awsEnv(), args...)
 	select {
 	case <-ready:
@@ -204,7 +204,7 @@ func TestFullDisk(t *testing.T) {
 	d = l.start(t)
 	_, err = l.dial(t, d, "alice").Agent.RequestGrant(t.Context(), ask(task))
 	must(t, err)
-	eventually(t, 30*time.Second, "every end of a credential is carried upstream", func() bool { return l.endsCarried(t, d.log) })
+	eventually(t, 2*time.Minute, "every end of a credential is carried upstream", func() bool { return l.endsCarried(t, d.log) })
 	verify(t, l.site, d.log)
 	raw, log := readLog(t, l.site, d.log)
 	for _, resp := range minted {

@@ -50,7 +50,7 @@ func TestKilled(t *testing.T) {
 	for caller, diary := range diaries {
 		diary.repeat(t, l.dial(t, d, caller))
 	}
-	eventually(t, 30*time.Second, "every end of a credential is carried upstream", func() bool { return l.endsCarried(t, d.log) })
+	eventually(t, 2*time.Minute, "every end of a credential is carried upstream", func() bool { return l.endsCarried(t, d.log) })
 	verify(t, l.site, d.log)
 	if code := d.term(t); code != 0 {
 		t.Errorf("after SIGTERM it exits %d", code)
@@ -109,7 +109,7 @@ func (l *local) killServing(t *testing.T, tasks map[string]string, diaries map[s
 func (d *diary) work(t *testing.T, c *valetkey.Client, task string) {
 	for i := 0; ; i++ {
 		req := ask(task)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		resp, err := c.Agent.RequestGrant(ctx, req)
 		cancel()
 		if err != nil {
@@ -128,7 +128,7 @@ func (d *diary) work(t *testing.T, c *valetkey.Client, task string) {
 			continue
 		}
 		id := resp.GetGrant().GetId()
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		_, err = c.Agent.ReleaseGrant(ctx, &valetkeyv1.ReleaseGrantRequest{GrantId: id})
 		cancel()
 		if err != nil {

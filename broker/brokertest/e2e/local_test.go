@@ -19,7 +19,7 @@ import (
 
 // callers are who the local authority gives SVIDs to, by socket.
 var callers = map[string]string{
-	"broker": brokerID, "operator": operatorID, "alice": aliceID, "bob": "spiffe://example.org/agent/bob/s1",
+	"broker": brokerID, "operator": operatorID, "alice": aliceID, "bob": "spiffe://example.org/agent/bob/s1", "bob2": "spiffe://example.org/agent/bob/s2", "plugin": pluginID,
 }
 
 // stsPause is how long the fake STS takes. It is there so that a killed broker
@@ -119,7 +119,7 @@ func rolesAt(endpoint string) string {
     region: us-east-1
     endpoint: ` + endpoint + `
     s3_endpoint: ` + endpoint + `
-    dialect: s3-compatible
+    dialect: minio
     ceiling: catalog/ceilings/s3-role.json
   vault:
     provider: vault

@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/valetkey/valetkey/broker/brokertest/servers"
 )
 
 // binaries is where TestMain built them; the tests only read it.
@@ -51,7 +53,12 @@ func build(dir string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
-	return nil
+	// What dev mode brings is a module of its own; "make servers" has built it.
+	target, err := servers.Binary("valetkey-target")
+	if err != nil {
+		return err
+	}
+	return os.Symlink(target, filepath.Join(dir, "valetkey-target"))
 }
 
 // program is the path of one of ours.

@@ -41,7 +41,7 @@ func TestMCPKilled(t *testing.T) {
 						`trap "" TERM; setsid sleep 1000 & echo $! $$ > "` + pid + `.part"; mv "` + pid + `.part" "` + pid + `"; wait; sleep 1000`},
 				}})
 			}()
-			eventually(t, 20*time.Second, "the command runs", func() bool {
+			eventually(t, 2*time.Minute, "the command runs", func() bool {
 				_, err := os.Stat(pid)
 				return err == nil
 			})
@@ -59,9 +59,9 @@ func TestMCPKilled(t *testing.T) {
 			for _, p := range strings.Fields(string(raw)) {
 				id, err := strconv.Atoi(p)
 				must(t, err)
-				eventually(t, 10*time.Second, "what the command started is gone", func() bool { return over(id) })
+				eventually(t, 2*time.Minute, "what the command started is gone", func() bool { return over(id) })
 			}
-			eventually(t, 10*time.Second, "its folder is gone", func() bool {
+			eventually(t, 2*time.Minute, "its folder is gone", func() bool {
 				_, err := os.Stat(dir)
 				return errors.Is(err, os.ErrNotExist)
 			})

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,32 +19,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/valetkey/valetkey/broker/brokertest"
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 )
 
 // heard is every byte that a client receives, or a program says.
-type heard struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
+type heard struct{ brokertest.Buffer }
 
-func (h *heard) Write(b []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.buf.Write(b)
-}
-
-func (h *heard) has(s string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return bytes.Contains(h.buf.Bytes(), []byte(s))
-}
-
-func (h *heard) String() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.buf.String()
-}
+func (h *heard) has(s string) bool { return strings.Contains(h.String(), s) }
 
 type tapped struct {
 	io.Reader
@@ -78,7 +58,7 @@ func TestMCP(t *testing.T) {
 	}
 	minio := servers.MinIO(t)
 	root := s3Client(minio.Endpoint, minio.AccessKey, minio.SecretKey, "")
-	eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
+	eventually(t, 2*time.Minute, "MinIO takes signed calls", func() bool {
 		_, err := root.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("prod")})
 		return err == nil
 	})
@@ -104,8 +84,8 @@ func TestMCP(t *testing.T) {
 			return mcpOverStdio(t, h, env, mcpArgs(conf.Args, map[string]string{"--dir": dir})...)
 		},
 		"http": func(t *testing.T, h *heard, dir string) *mcp.ClientSession {
-			conf, token := mcpConfig(t, doc["Over HTTP, 2"]), l.path("token")
-			args := strings.Fields(doc["Over HTTP, 1"])
+			conf, token := mcpConfig(t, doc["Over HTTP, 3"]), l.path("token")
+			args := strings.Fields(doc["Over HTTP, 2"])
 			if i := slices.Index(args, "--http"); conf.Type != "http" || i < 0 || conf.URL != "http://"+args[i+1]+"/mcp" {
 				t.Errorf("%s has the configuration %+v of %v", mcpDoc, conf, args)
 			}
@@ -163,7 +143,7 @@ func TestMCP(t *testing.T) {
 				return forbidden(put(t.Context(), s3Client(minio.Endpoint, secret.AccessKeyID, secret.SecretAccessKey, secret.SessionToken), "reports/late"))
 			})
 			must(t, c.Close())
-			eventually(t, 10*time.Second, "the server's folder is gone", func() bool {
+			eventually(t, 2*time.Minute, "the server's folder is gone", func() bool {
 				_, err := os.Stat(dir)
 				return name == "http" || errors.Is(err, os.ErrNotExist)
 			})

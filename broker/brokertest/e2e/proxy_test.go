@@ -159,7 +159,7 @@ func (w *world) token(t *testing.T, id, audience string) string {
 func tokenFrom(t *testing.T, spire *servers.SPIREServer, id, audience string) string {
 	t.Helper()
 	var svid *jwtsvid.SVID
-	eventually(t, 30*time.Second, "SPIRE gives a JWT-SVID of "+id, func() (ok bool) {
+	eventually(t, 2*time.Minute, "SPIRE gives a JWT-SVID of "+id, func() (ok bool) {
 		var err error
 		svid, err = workloadapi.FetchJWTSVID(t.Context(),
 			jwtsvid.Params{Audience: audience, Subject: spiffeid.RequireFromString(id)}, workloadapi.WithAddr(spire.WorkloadAPI()))

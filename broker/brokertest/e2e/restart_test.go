@@ -42,7 +42,7 @@ func TestWatcherOfAKilledBroker(t *testing.T) {
 
 	// The same connection finds the new broker.
 	d = l.start(t)
-	eventually(t, 10*time.Second, "what ended while no broker ran is expired", func() bool {
+	eventually(t, 2*time.Minute, "what ended while no broker ran is expired", func() bool {
 		return next(t, watch(t, c, short)) == valetkeyv1.GrantState_GRANT_STATE_EXPIRED
 	})
 	w = watch(t, c, long)

@@ -16,6 +16,7 @@ import (
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 	"github.com/valetkey/valetkey/broker/identity/devauthority"
 	"github.com/valetkey/valetkey/clients/valetkey"
+	vkaws "github.com/valetkey/valetkey/clients/valetkey/aws"
 )
 
 // TestSDK is a Go program on the SDK: real daemon, real MinIO, the AWS SDK's own
@@ -23,7 +24,7 @@ import (
 func TestSDK(t *testing.T) {
 	minio := servers.MinIO(t)
 	root := s3Client(minio.Endpoint, minio.AccessKey, minio.SecretKey, "")
-	eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
+	eventually(t, 2*time.Minute, "MinIO takes signed calls", func() bool {
 		_, err := root.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("prod")})
 		return err == nil
 	})
@@ -47,7 +48,7 @@ func TestSDK(t *testing.T) {
 	t.Cleanup(func() { must(t, client.Close()) })
 	task, err := client.OpenTask(t.Context(), valetkey.TaskSpec{Purpose: "end to end", Environment: "staging"})
 	must(t, err)
-	provider := task.AWS("s3-prefix-write", valetkey.Params{"bucket": {"prod"}, "prefix": {"reports/"}})
+	provider := vkaws.NewProvider(task.Source("s3-prefix-write", valetkey.Params{"bucket": {"prod"}, "prefix": {"reports/"}}))
 	c := s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(minio.Endpoint), UsePathStyle: true, Credentials: provider})
 
 	must(t, put(t.Context(), c, "reports/one"))
@@ -61,7 +62,7 @@ func TestSDK(t *testing.T) {
 		}
 	}
 	// A program that works on never meets a credential that is over.
-	short := task.AWS("s3-prefix-write", valetkey.Params{"bucket": {"prod"}, "prefix": {"logs/"}}, valetkey.WithTTL(10*time.Second))
+	short := vkaws.NewProvider(task.Source("s3-prefix-write", valetkey.Params{"bucket": {"prod"}, "prefix": {"logs/"}}, valetkey.WithTTL(10*time.Second)))
 	busy := s3.New(s3.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(minio.Endpoint), UsePathStyle: true, RetryMaxAttempts: 1, Credentials: short,
 	})

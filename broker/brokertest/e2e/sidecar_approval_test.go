@@ -55,7 +55,7 @@ func (s *sidecar) waiting(t *testing.T, bucket string, command ...string) (cmd *
 	cmd.Stdout, cmd.Stderr = said, said
 	must(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
-	eventually(t, 20*time.Second, "it says whom it waits for", func() bool {
+	eventually(t, 2*time.Minute, "it says whom it waits for", func() bool {
 		grant = grantID.FindString(said.String())
 		return strings.Contains(said.String(), "valetkey approve "+grant+"\n")
 	})
@@ -145,7 +145,7 @@ func TestSidecarApproval(t *testing.T) {
           templates: [{text: "{{.AWS.AccessKeyID}}", file: id}]
 `)
 		var waits string
-		eventually(t, 20*time.Second, "the status says that it waits", func() bool {
+		eventually(t, 2*time.Minute, "the status says that it waits", func() bool {
 			out, code := run(t, nil, program(t, "valetkey"), "agent", "status", "--socket", a.socket())
 			waits = grantID.FindString(out.stdout)
 			return code == 0 && strings.Contains(out.stdout, "for people: valetkey approve "+waits)
@@ -154,7 +154,7 @@ func TestSidecarApproval(t *testing.T) {
 			t.Error("the probe passes while it waits")
 		}
 		s.approve(t, waits)
-		eventually(t, 20*time.Second, "the agent serves", func() bool { return a.check(t) == 0 })
+		eventually(t, 2*time.Minute, "the agent serves", func() bool { return a.check(t) == 0 })
 		if id := a.read(t, "id"); id == "" || a.scope(t, "tidy", "s3-bucket-rebuild").CredentialID != id {
 			t.Errorf("the file has %q", id)
 		}

@@ -131,7 +131,7 @@ func (s *sidecar) withKubernetes(t *testing.T) *sidecar {
 	w := &world{root: vaultClient(t, s.vault)}
 	w.set(t, "sys/mounts/kube", map[string]any{"type": "kv", "options": map[string]string{"version": "1", "leased_passthrough": "true"}})
 	w.set(t, "kube/creds/deploy", map[string]any{
-		"service_account_name": "deploy", "service_account_namespace": "web", "service_account_token": ofVault, "ttl": "1h",
+		"service_account_name": "deploy", "service_account_namespace": "web", "service_account_token": ofVault, "ttl": "14m30s", // which ends before a grant does: nothing revokes it
 	})
 	must(t, os.WriteFile(filepath.Join(s.dir, "vault-token"), []byte(s.vault.RootToken), 0o600))
 	s.mkdir(t, "dev")

@@ -43,7 +43,7 @@ func TestAgentOnFullDisk(t *testing.T) {
 	a := s.agent(t, first)
 	told := func() {
 		t.Helper()
-		eventually(t, 30*time.Second, "the status says that the disk is full", func() bool {
+		eventually(t, 2*time.Minute, "the status says that the disk is full", func() bool {
 			for _, task := range a.status(t).Tasks {
 				for _, sc := range task.Scopes {
 					if !strings.Contains(sc.OutputError, "no space left on device") {
@@ -116,7 +116,7 @@ func TestAgentOnFullDisk(t *testing.T) {
 	}
 	must(t, os.Remove(k.outside("filler")))
 	a = s.agent(t, first)
-	eventually(t, 10*time.Second, "the next agent takes the line out", func() bool { return text(t, login) == own })
+	eventually(t, 2*time.Minute, "the next agent takes the line out", func() bool { return text(t, login) == own })
 	a.stop(t)
 	k.holds(t, "pgpass")
 	if _, err := os.Stat(a.socket() + ".journal"); !os.IsNotExist(err) {

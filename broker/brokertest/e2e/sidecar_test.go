@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
-	"github.com/valetkey/valetkey/clients/helper"
+	helper "github.com/valetkey/valetkey/clients/helper/agent"
 )
 
 // sidecar is "valetkeyd dev" in front of real servers, and what the command line
@@ -39,7 +39,7 @@ func newSidecar(t *testing.T) *sidecar {
 	s := &sidecar{dir: shortDir(t), minio: servers.MinIO(t)}
 	s.dev = filepath.Join(s.dir, "dev")
 	root := s3Client(s.minio.Endpoint, s.minio.AccessKey, s.minio.SecretKey, "")
-	eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
+	eventually(t, 2*time.Minute, "MinIO takes signed calls", func() bool {
 		_, err := root.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("prod")})
 		return err == nil
 	})
@@ -87,6 +87,9 @@ func (s *sidecar) start(t *testing.T) *sidecar {
 	args := []string{"dev", "--dir", s.dev, "--listen", listen, "--ledger", ledger, "--s3-endpoint", s.minio.Endpoint}
 	if s.vault.Addr != "" {
 		args = append(args, "--vault-addr", s.vault.Addr, "--vault-token-file", filepath.Join(s.dir, "vault-token"))
+	}
+	if s.pg.Addr != "" {
+		args = append(args, "--vault-probe", "database/="+s.pg.Probe(t, s.dir))
 	}
 	s.daemon = start(t, program(t, "valetkeyd"), []string{"AWS_ACCESS_KEY_ID=" + s.minio.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s.minio.SecretKey}, args...)
 	vkey, err := os.ReadFile(filepath.Join(s.dev, "ledger.key.pub"))
@@ -170,7 +173,7 @@ type agent struct {
 func (s *sidecar) agent(t *testing.T, config string) *agent {
 	t.Helper()
 	a := s.launchAgent(t, config)
-	eventually(t, 20*time.Second, "the agent serves", func() bool { return a.check(t) == 0 })
+	eventually(t, 2*time.Minute, "the agent serves", func() bool { return a.check(t) == 0 })
 	return a
 }
 
@@ -257,7 +260,7 @@ func (a *agent) stop(t *testing.T) {
 	must(t, a.cmd.Process.Signal(syscall.SIGTERM))
 	select {
 	case <-a.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the agent does not end after SIGTERM")
 	}
 	if code := a.cmd.ProcessState.ExitCode(); code != 0 {
@@ -268,7 +271,7 @@ func (a *agent) stop(t *testing.T) {
 // fetch asks an address as a program would.
 func fetch(t *testing.T, url string, header ...string) (int, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	must(t, err)

@@ -91,7 +91,7 @@ func (x *terminal) types(t *testing.T, text string) {
 // shows, too: write "ec"ho for echo there.
 func (x *terminal) shows(t *testing.T, text string) {
 	t.Helper()
-	eventually(t, 20*time.Second, "the terminal shows "+text, func() bool {
+	eventually(t, 2*time.Minute, "the terminal shows "+text, func() bool {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		i := strings.Index(x.said.String()[x.seen:], text)
@@ -107,7 +107,7 @@ func (x *terminal) ends(t *testing.T) int {
 	t.Helper()
 	select {
 	case <-x.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("it does not end")
 	}
 	if ws, ok := x.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
@@ -156,7 +156,7 @@ sys.exit(9)
 // with its command.
 func TestExecAtATerminal(t *testing.T) {
 	s := newSidecar(t).start(t)
-	const sleeps = "echo ready; exec sleep 60"
+	const sleeps = "echo ready; exec sleep 1000"
 	for name, c := range map[string]struct {
 		keys string
 		code int
@@ -198,7 +198,7 @@ func TestExecAtATerminal(t *testing.T) {
 	t.Run("a job of a shell", func(t *testing.T) {
 		x := s.terminal(t, []string{"PS1=" + prompt}, "/bin/sh", "-i")
 		x.shows(t, prompt)
-		x.interrupts(t, "valetkey exec -e staging "+readScope+" -- sh -c '"+`echo "rea"dy; exec sleep 60'`)
+		x.interrupts(t, "valetkey exec -e staging "+readScope+" -- sh -c '"+`echo "rea"dy; exec sleep 1000'`)
 		x.types(t, "exit\n")
 		x.ends(t)
 		s.closed(t)
@@ -218,11 +218,32 @@ func (x *terminal) interrupts(t *testing.T, job string) {
 	x.shows(t, "Stopped")
 	x.shows(t, prompt)
 	x.types(t, "fg\n")
-	x.shows(t, "exec sleep 60") // the shell says what goes on
+	x.shows(t, "exec sleep 1000") // the shell says what goes on
 	x.types(t, ctrlC)
 	x.shows(t, prompt)
 	x.types(t, `echo it "was" $?.`+"\n")
 	x.shows(t, "it was 130.")
+	x.shows(t, prompt)
+}
+
+// interruptsThePrompt has a shell say its prompt anew. One that has only just said it may not listen yet, and drops a
+// Ctrl-C: then comes another.
+func (x *terminal) interruptsThePrompt(t *testing.T) {
+	t.Helper()
+	x.mu.Lock()
+	before := x.seen
+	x.mu.Unlock()
+	var typed time.Time
+	eventually(t, 2*time.Minute, "the prompt is there again", func() bool {
+		if strings.Contains(x.screen()[before:], prompt) {
+			return true
+		}
+		if time.Since(typed) > time.Second {
+			x.types(t, ctrlC)
+			typed = time.Now()
+		}
+		return false
+	})
 	x.shows(t, prompt)
 }
 
@@ -236,11 +257,10 @@ func TestShellAtATerminal(t *testing.T) {
 			x := s.terminal(t, []string{"SHELL=" + shell, "PS1=" + prompt}, program(t, "valetkey"), append([]string{"shell", "-e", "staging"}, strings.Fields(readScope)...)...)
 			x.shows(t, "this shell has the task's credentials")
 			x.shows(t, prompt)
-			x.types(t, ctrlC)
-			x.shows(t, prompt)
+			x.interruptsThePrompt(t)
 			x.types(t, `test -n "$AWS_CONTAINER_CREDENTIALS_FULL_URI" && echo it "has".`+"\n")
 			x.shows(t, "it has.")
-			x.interrupts(t, `sh -c 'echo "rea"dy; exec sleep 60'`)
+			x.interrupts(t, `sh -c 'echo "rea"dy; exec sleep 1000'`)
 			x.types(t, "exit 4\n")
 			if code := x.ends(t); code != 4 {
 				t.Errorf("exits %d", code)

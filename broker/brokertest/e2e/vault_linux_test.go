@@ -84,6 +84,7 @@ func newVaultWorld(t *testing.T) *vaultWorld {
 	role := func(name string) string {
 		return "  vault-" + name + ":\n    provider: vault\n    ceiling: catalog/ceilings/vault-role.hcl\n    address: " + w.vault.Addr + "\n    ca_file: " + w.vault.CAFile + "\n    auth: {method: cert, role: " + name + "}\n"
 	}
+	w.mounts = "    mounts: {database/: {revocable: true, probe_command: [" + w.pg.Probe(t, t.TempDir()) + "]}}\n"
 	w.serve(t, "{method: jwt, role: valetkeyd, audience: vault}", "", strings.Replace(role("broker"), "vault-broker", "vault-cert", 1)+role("stranger"))
 	return w
 }

@@ -50,6 +50,8 @@ type world struct {
 	// their paths, as it would on one machine with one user.
 	programs map[string]string
 	broker   *daemon
+	// mounts declares Vault's engines in the configuration; empty for none.
+	mounts string
 }
 
 func newWorld(t *testing.T) *world {
@@ -82,7 +84,7 @@ func newWorldWithoutVault(t *testing.T) *world {
 	}
 	w.s3 = s3Client(w.minio.Endpoint, w.minio.AccessKey, w.minio.SecretKey, "")
 	// MinIO says that it is ready before its users are loaded.
-	eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
+	eventually(t, 2*time.Minute, "MinIO takes signed calls", func() bool {
 		_, err := w.s3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("prod")})
 		return err == nil
 	})
@@ -128,14 +130,14 @@ func (w *world) serve(t *testing.T, auth, identity, roles string) {
     region: us-east-1
     endpoint: `+w.minio.Endpoint+`
     s3_endpoint: `+w.minio.Endpoint+`
-    dialect: s3-compatible
+    dialect: minio
     ceiling: catalog/ceilings/s3-role.json
   vault:
     provider: vault
     ceiling: catalog/ceilings/vault-role.hcl
     address: `+w.vault.Addr+`
     ca_file: "`+w.vault.CAFile+`"
-    auth: `+auth+"\n"+roles)
+    auth: `+auth+"\n"+w.mounts+roles)
 	w.start(t)
 }
 
@@ -194,7 +196,7 @@ func (w *world) trustSVIDs(t *testing.T) {
 	t.Helper()
 	w.spire.Entry("spiffe://example.org/auditor", "unix:path:"+ourselves(t))
 	var bundles *jwtbundle.Set
-	eventually(t, 30*time.Second, "SPIRE gives the trust domain's JWT keys", func() bool {
+	eventually(t, 2*time.Minute, "SPIRE gives the trust domain's JWT keys", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		var err error

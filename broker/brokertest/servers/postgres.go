@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -95,6 +96,27 @@ func another(t TB) *syscall.Credential {
 	}
 	t.Fatalf("finding a user to run PostgreSQL as: there is neither postgres nor nobody")
 	return nil
+}
+
+// Probe is a command, written below dir, that tries an account whose data is on its standard input:
+// exit code 0 where PostgreSQL takes it, 1 where it says that the password is wrong.
+func (s PostgresServer) Probe(t TB, dir string) string {
+	t.Helper()
+	host, port, _ := strings.Cut(s.Addr, ":")
+	file := filepath.Join(dir, "probe-postgres")
+	text := fmt.Sprintf(`#!/bin/sh
+field() { printf %%s "$data" | sed -n 's/.*"'"$1"'":"\([^"]*\)".*/\1/p'; }
+data=$(cat)
+PGPASSWORD=$(field password) PGCONNECT_TIMEOUT=5
+export PGPASSWORD PGCONNECT_TIMEOUT
+said=$(%s -X -w -h %s -p %s -U "$(field username)" -d postgres -c 'select 1' 2>&1) && exit 0
+case $said in *"password authentication failed"*) exit 1 ;; esac
+exit 2
+`, filepath.Join(s.bin, "psql"), host, port)
+	if err := os.WriteFile(file, []byte(text), 0o700); err != nil {
+		t.Fatalf("writing the probe: %v", err)
+	}
+	return file
 }
 
 // Query logs in and runs one statement, and returns what psql prints of it.

@@ -83,6 +83,13 @@ func start(name, dir string, plan launchPlan) (*process, error) {
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = dieWithParent()
 	p.cmd.SysProcAttr.Credential = plan.as
+	if plan.in != nil {
+		in, err := p.cmd.StdinPipe()
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("starting %s: %w", name, err), out.Close())
+		}
+		go func() { _, _ = in.Write(plan.in) }() // a server that reads nothing is not ready
+	}
 	started := make(chan error, 1)
 	go p.run(started)
 	err = <-started
@@ -215,9 +222,11 @@ type launchPlan struct {
 	// as is the user to run it as; nil for our own.
 	as *syscall.Credential
 	// end is what asks the server to end; 0 is SIGTERM.
-	end   syscall.Signal
-	env   []string
-	args  []string
+	end  syscall.Signal
+	env  []string
+	args []string
+	// in is what the server reads first; its standard input then stays open for as long as it lives.
+	in    []byte
 	ready func(context.Context) error
 	// once forbids a second try, where the first used something up.
 	once bool
@@ -230,7 +239,7 @@ func freePorts(n int) (ports []int, err error) {
 		if err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, listener.Close()) }() //nolint:gocritic // n is 1 or 2
+		defer func() { err = errors.Join(err, listener.Close()) }() //nolint:gocritic // n is 1 to 3
 		addr, ok := listener.Addr().(*net.TCPAddr)
 		if !ok {
 			return nil, fmt.Errorf("unexpected address %q", listener.Addr())

@@ -59,7 +59,7 @@ func TestSPIRE(t *testing.T) {
 	for id := range want {
 		s.Entry(id)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	src, err := workloadapi.NewX509Source(ctx,
 		workloadapi.WithClientOptions(workloadapi.WithAddr(s.WorkloadAPI())),

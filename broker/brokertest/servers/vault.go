@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 )
 
-// VaultServer is a running Vault in dev mode: memory storage, unsealed.
+// VaultServer is a running Vault. In dev mode it has memory storage and is unsealed.
 type VaultServer struct {
-	Addr      string // http://127.0.0.1:port, or https of VaultTLS
+	Addr      string // http://127.0.0.1:port, or https where CAFile is set
 	RootToken string
 	// CAFile is what its certificate is verified by; empty for plain HTTP.
 	CAFile string
+	// PID is its process.
+	PID int
 }
 
 // Vault starts a Vault on plain HTTP that lives until t's clean-up. args adds
@@ -62,7 +64,7 @@ func trusting(caFile string) (*http.Client, error) {
 func startVault(t TB, dir, scheme string, ready func(ctx context.Context, url string) error, args ...string) VaultServer {
 	t.Helper()
 	s := VaultServer{RootToken: randomSecret(t)}
-	ports := launch(t, "vault", dir, 1, func(ports []int) launchPlan {
+	p, ports := launchProcess(t, "vault", dir, 1, func(ports []int) launchPlan {
 		return launchPlan{
 			// By environment, so that the token is not in the process list.
 			env: []string{"VAULT_DEV_ROOT_TOKEN_ID=" + s.RootToken, "VAULT_DISABLE_MLOCK=true"},
@@ -74,6 +76,6 @@ func startVault(t TB, dir, scheme string, ready func(ctx context.Context, url st
 			},
 		}
 	})
-	s.Addr = scheme + "://" + loopback(ports[0])
+	s.Addr, s.PID = scheme+"://"+loopback(ports[0]), p.cmd.Process.Pid
 	return s
 }

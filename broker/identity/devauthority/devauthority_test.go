@@ -148,7 +148,7 @@ func TestSecurityHeader(t *testing.T) {
 func TestRenewal(t *testing.T) {
 	a := newAuthority(t, devauthority.Config{SVIDTTL: time.Second})
 	_, path := serve(t, a)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	src, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(workloadapi.WithAddr("unix://"+path)))
 	if err != nil {

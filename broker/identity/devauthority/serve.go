@@ -11,6 +11,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
+
+	"github.com/valetkey/valetkey/broker/listen"
 )
 
 // maxSocketPath is sun_path on Linux less its final zero byte.
@@ -40,9 +42,9 @@ func (a *Authority) Serve(ctx context.Context, socketPath string, id spiffeid.ID
 	if err != nil {
 		return fmt.Errorf("serving Workload API for %q: %w", id, err)
 	}
-	server := grpc.NewServer(
+	server := grpc.NewServer(append(listen.Table().Workload.Options(),
 		grpc.UnaryInterceptor(requireHeaderUnary),
-		grpc.StreamInterceptor(requireHeaderStream))
+		grpc.StreamInterceptor(requireHeaderStream))...)
 	workload.RegisterSpiffeWorkloadAPIServer(server, &workloadServer{authority: a, id: id})
 	a.servers.Go(func() {
 		// Serve's error is that of the listener closed by Stop.
@@ -87,7 +89,7 @@ func listenPrivate(path string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := listen.Unix(path, listen.Table().Workload.Conns)
 	if err != nil {
 		return nil, err
 	}

@@ -41,11 +41,12 @@ type Config struct {
 	ExternalID string
 	// Region of STS, told to the agent too. Empty means us-east-1.
 	Region string
-	// Endpoint is the STS URL; empty means AWS's own. Required for iam.DialectS3.
+	// Endpoint is the STS URL; empty means AWS's own. Required but for iam.DialectAWS.
 	Endpoint string
 	// S3Endpoint is told to the agent; empty means AWS's own.
 	S3Endpoint string
-	// Dialect of the session policy. Required: no server must get the wrong one by omission.
+	// Dialect of the session policy, which an order's permissions have to be proven in. Required: no server must get the
+	// wrong one by omission.
 	Dialect iam.Dialect
 	// MaxSession is the role's MaxSessionDuration; 0 means 1 h, AWS's default.
 	MaxSession time.Duration
@@ -76,13 +77,18 @@ type Config struct {
 // a permissions boundary on the role bounds that.
 type RoleDeny struct {
 	// PolicyName of the inline policy, which is the broker's alone; empty means
-	// DefaultDenyPolicy. Brokers that share a role each need a name of their own: IAM has no
-	// conditional write, so two writers of one policy can lose each other's entries for a while.
+	// DefaultDenyPolicy. Brokers that share a role each need a name of their own.
 	PolicyName string
-	// Cut ends every session of the role when the policy is full (about 180 entries), rather
-	// than leave the one session to its deadline.
+	// Mark is in the policy's Sids and tells one broker's entries from another's, which are never
+	// changed: up to 16 letters and digits, without T. Empty for none.
+	Mark string
+	// Cut ends every session of the role when an operator's revocation finds no room, rather than
+	// leave the one session to its deadline. No agent's release does that.
 	Cut bool
-	// Endpoint is the IAM URL; empty means AWS's own. Required for iam.DialectS3.
+	// AssumeRoleARN is a role that alone may change the agents' role, and that the broker takes on
+	// for that; empty means the broker's own credentials. ExternalID goes with it.
+	AssumeRoleARN, ExternalID string
+	// Endpoint is the IAM URL; empty means AWS's own. Required but for iam.DialectAWS.
 	Endpoint string
 }
 
@@ -92,18 +98,35 @@ const DefaultDenyPolicy = "valetkey-revoked-sessions"
 // policyName is IAM's pattern for a policy's name (API reference, PutRolePolicy).
 var policyName = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
 
+var policyMark = regexp.MustCompile(`^[A-SU-Za-z0-9]{0,16}$`)
+
 func (r RoleDeny) check(c Config) (errs []error) {
 	if r.PolicyName != "" && !policyName.MatchString(r.PolicyName) {
 		errs = append(errs, fmt.Errorf("role deny: illegal policy name %q", r.PolicyName))
 	}
+	if !policyMark.MatchString(r.Mark) {
+		errs = append(errs, fmt.Errorf("role deny: illegal mark %q", r.Mark))
+	}
+	if r.Cut && c.Dialect != iam.DialectAWS {
+		errs = append(errs, errors.New("role deny: a cut needs aws:TokenIssueTime, which not every S3-compatible server keeps"))
+	}
 	if roleName(c.RoleARN) == "" {
 		errs = append(errs, fmt.Errorf("role deny: %q is not the ARN of an IAM role", c.RoleARN))
 	}
-	if c.WebIdentity != nil {
-		errs = append(errs, errors.New("role deny needs AWS credentials; a web identity has none for IAM"))
+	if c.WebIdentity != nil && r.AssumeRoleARN == "" {
+		errs = append(errs, errors.New("role deny needs AWS credentials; a web identity has none for IAM, so it needs a role to assume"))
 	}
-	if c.Dialect == iam.DialectS3 && r.Endpoint == "" {
-		errs = append(errs, errors.New("role deny: the s3-compatible dialect needs an IAM endpoint"))
+	if r.AssumeRoleARN != "" && roleName(r.AssumeRoleARN) == "" {
+		errs = append(errs, fmt.Errorf("role deny: %q is not the ARN of an IAM role", r.AssumeRoleARN))
+	}
+	if r.AssumeRoleARN == c.RoleARN {
+		errs = append(errs, errors.New("role deny: the role to assume is the agents' own"))
+	}
+	if r.ExternalID != "" && r.AssumeRoleARN == "" {
+		errs = append(errs, errors.New("role deny: an external id without a role to assume"))
+	}
+	if c.Dialect.S3() && r.Endpoint == "" {
+		errs = append(errs, fmt.Errorf("role deny: dialect %q needs an IAM endpoint", c.Dialect))
 	}
 	if r.Endpoint != "" && !isURL(r.Endpoint) {
 		errs = append(errs, errors.New("role deny: endpoint is not an http or https URL"))
@@ -140,13 +163,14 @@ type WebIdentity struct {
 type Minter struct {
 	cfg  Config
 	sts  *sts.Client
+	sdk  aws.Config
 	cred aws.CredentialsProvider // nil with WebIdentity
 	http aws.HTTPClient
 	up   *upstream.Upstream
 	deny *denier // nil without RoleDeny
 }
 
-var _ mint.Minter = (*Minter)(nil)
+var _ mint.Urgent = (*Minter)(nil)
 
 // New checks the configuration, and loads the SDK's own (environment, shared files). It
 // calls no server.
@@ -186,14 +210,15 @@ func New(ctx context.Context, cfg Config) (*Minter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuring AWS role %q: loading SDK configuration: %w", cfg.Role, err)
 	}
-	m := &Minter{cfg: cfg, http: sdk.HTTPClient}
+	m := &Minter{cfg: cfg, sdk: sdk, http: sdk.HTTPClient}
+	m.sts = sts.NewFromConfig(sdk, func(o *sts.Options) {
+		if cfg.Endpoint != "" {
+			o.BaseEndpoint = aws.String(cfg.Endpoint)
+		}
+	})
 	if cfg.RoleDeny != nil {
-		m.deny = newDenier(cfg, sdk)
+		m.deny = newDenier(cfg, sdk, m.sts)
 	}
-	if cfg.Endpoint != "" {
-		sdk.BaseEndpoint = aws.String(cfg.Endpoint)
-	}
-	m.sts = sts.NewFromConfig(sdk)
 	if cfg.WebIdentity == nil {
 		m.cred = sdk.Credentials
 	}
@@ -216,11 +241,11 @@ func (c Config) check() error {
 	if c.Permits == nil {
 		errs = append(errs, errors.New("a permit verifier is required"))
 	}
-	if c.Dialect != iam.DialectAWS && c.Dialect != iam.DialectS3 {
-		errs = append(errs, fmt.Errorf("unknown dialect %q", c.Dialect))
+	if _, err := iam.ParseDialect(string(c.Dialect)); err != nil {
+		errs = append(errs, err)
 	}
-	if c.Dialect == iam.DialectS3 && c.Endpoint == "" {
-		errs = append(errs, errors.New("the s3-compatible dialect needs an endpoint"))
+	if c.Dialect.S3() && c.Endpoint == "" {
+		errs = append(errs, fmt.Errorf("dialect %q needs an endpoint", c.Dialect))
 	}
 	if c.Endpoint != "" && !isURL(c.Endpoint) {
 		errs = append(errs, errors.New("endpoint is not an http or https URL"))

@@ -28,19 +28,24 @@ const (
 //     lost answer or another writer costs a repeat and nothing else.
 //  3. A policy with foreign content is not written; a role with another ARN is not touched.
 //  4. No try outlives the session: after its deadline there is nothing left to deny.
-//  5. One read, change and write at a time. Who waits meanwhile goes into the next write
+//  5. Operators' revocations go first, and into room that no release takes (operatorRoom). An agent
+//     that ends more than its share loses its own sessions before anybody else's does not fit.
+//  6. One read, change and write at a time. Who waits meanwhile goes into the next write
 //     together, since IAM throttles writes.
 //
-// Two brokers on one policy can overwrite each other between a read and the write that
-// follows. Each puts back, at its next pass, all live entries that it has ever read; until
-// then an entry can be missing although it was reported. Policy names of their own avoid it.
+// Two brokers on one policy do not take each other's entries for their own: the mark in the Sids
+// makes them foreign. Replicas of one broker share the mark, and can overwrite each other between
+// a read and the write that follows. Each puts back, at its next pass, all live entries that it
+// has ever read, and says so; until then an entry can be missing although it was reported.
 type denier struct {
 	role       string        // the configured name
 	longest    time.Duration // that a session can live
 	cutAllowed bool
+	cutsAgents bool // the server keeps aws:TokenIssueTime and patterns, so that one agent can be cut
 	now        func() time.Time
 	log        *slog.Logger
 	policy     *rolePolicy
+	parser     parser
 
 	turn chan struct{} // holds one: whose pass it is
 
@@ -49,6 +54,8 @@ type denier struct {
 	roleID  string     // guarded by mu
 	told    string     // the last cause that was logged; guarded by mu
 	refused refusal    // guarded by mu
+	room    Room       // guarded by mu
+	others  time.Time  // when the other inline policies were measured; guarded by mu
 	sweepAt time.Time  // when something in the policy is over; zero: unknown; guarded by mu
 
 	// seen are all live entries ever read since the last cut. Whoever has the turn owns it.
@@ -81,7 +88,7 @@ func (d *denier) learn(roleID string) {
 
 // revoke denies the handle's session. Every error is worth a repeat, also that the permission or
 // the room is missing: somebody may give it. DeadlineOnly is said once the deadline is over.
-func (d *denier) revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
+func (d *denier) revoke(ctx context.Context, h mint.Handle, urgent bool) (mint.RevokeOutcome, error) {
 	if h.SessionName == "" || h.NotAfter.IsZero() {
 		return mint.RevokeUnspecified, fmt.Errorf("handle has no session name or no deadline: %w", mint.ErrRefused)
 	}
@@ -89,7 +96,8 @@ func (d *denier) revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome,
 		d.sweep(ctx)
 		return mint.DeadlineOnly, nil
 	}
-	if err := d.stillRefused(); err != nil {
+	// A full policy is no answer to an operator, for whom there is room.
+	if err := d.stillRefused(); err != nil && (!urgent || !errors.Is(err, errFull)) {
 		return mint.RevokeUnspecified, err
 	}
 	roleID, err := d.idOf(ctx, h)
@@ -103,7 +111,7 @@ func (d *denier) revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome,
 	if !userID.MatchString(user) {
 		return mint.RevokeUnspecified, fmt.Errorf("handle's role id or session name is not legal: %w", mint.ErrRefused)
 	}
-	return d.deny(ctx, entry{user: user, until: slotEnd(h.NotAfter)})
+	return d.deny(ctx, entry{user: user, until: slotEnd(h.NotAfter), issued: h.IssuedAt, urgent: urgent})
 }
 
 // idOf is the role's id. IAM is asked once, also to see that the role of that name is the one

@@ -15,14 +15,18 @@ import (
 )
 
 const (
+	// operatorRoom is how much of it agents' releases never take: it is for operators' revocations,
+	// about 33 entries.
+	operatorRoom = 2048
 	// maxInline is how many characters all inline policies of a role may have together; white
 	// space is not counted (IAM User Guide, IAM and STS quotas).
 	maxInline = 10240
 	// slot is the step in which entries end. Each slot is a statement of about 120 characters
-	// and an entry is about 54, so finer slots cost more than they give back.
+	// and an entry is about 61, so finer slots cost more than they give back.
 	slot = 15 * time.Minute
 
 	sidEntries = "VK"
+	sidAgents  = "VKA"
 	sidCut     = "VKCUT"
 	sidLayout  = "200601021504" // a Sid takes letters and digits alone
 )
@@ -38,20 +42,28 @@ var userID = regexp.MustCompile(`^[A-Za-z0-9-]{1,128}:[\w+=,.@-]{2,64}$`)
 // entry may go is in the Sid of its statement. The zero value is the policy that is not there.
 type denyList struct {
 	entries map[string]time.Time // aws:userid -> when its session is dead anyway
+	agents  map[string]roleCut   // aws:userid up to where an agent's sessions differ -> its cut
 	cut     roleCut
 }
 
 // entry is one session to deny.
 type entry struct {
-	user  string
-	until time.Time // a slotEnd
+	user   string
+	until  time.Time // a slotEnd
+	issued time.Time // when it was ordered; zero where that is not known
+	// urgent is an operator's: it goes first, and into room that others do not get.
+	urgent bool
 }
 
-// roleCut denies every session of the role that was issued before a time.
+// roleCut denies every session of the role, or of one agent, that was issued before a time.
 type roleCut struct {
 	before time.Time
 	until  time.Time // when all of them are dead anyway
 }
+
+// parser reads and writes lists. Its mark is in each Sid, so that no broker takes another's
+// entries for its own: it is letters and digits, or empty.
+type parser struct{ mark string }
 
 // slotEnd is when an entry for something that ends at t may go.
 func slotEnd(t time.Time) time.Time {
@@ -71,20 +83,17 @@ type denyStatement struct {
 	Condition map[string]map[string]any
 }
 
-func denyAll(sid string, until time.Time, operator, key string, value any) denyStatement {
-	return denyStatement{
-		Sid: sid + until.UTC().Format(sidLayout), Effect: "Deny", Action: "*", Resource: "*",
-		Condition: map[string]map[string]any{operator: {key: value}},
-	}
+func denyAll(sid string, when map[string]map[string]any) denyStatement {
+	return denyStatement{Sid: sid, Effect: "Deny", Action: "*", Resource: "*", Condition: when}
 }
 
 // text is the policy document, the same for the same content; "" for a list with nothing in it.
-func (l denyList) text() (string, error) {
+func (p parser) text(l denyList) (string, error) {
 	doc := denyDocument{Version: iam.Version}
 	if !l.cut.before.IsZero() {
-		doc.Statement = append(doc.Statement,
-			denyAll(sidCut, l.cut.until, "DateLessThan", "aws:TokenIssueTime", l.cut.before.UTC().Format(time.RFC3339)))
+		doc.Statement = append(doc.Statement, denyAll(p.sid(sidCut, l.cut.until), map[string]map[string]any{"DateLessThan": issuedBefore(l.cut)}))
 	}
+	doc.Statement = append(doc.Statement, p.agentStatements(l.agents)...)
 	slots := map[time.Time][]string{}
 	for user, until := range l.entries {
 		slots[until] = append(slots[until], user)
@@ -92,7 +101,7 @@ func (l denyList) text() (string, error) {
 	for _, until := range slices.SortedFunc(maps.Keys(slots), time.Time.Compare) {
 		users := slots[until]
 		slices.Sort(users)
-		doc.Statement = append(doc.Statement, denyAll(sidEntries, until, "StringEquals", "aws:userid", users))
+		doc.Statement = append(doc.Statement, denyAll(p.sid(sidEntries, until), map[string]map[string]any{"StringEquals": {"aws:userid": users}}))
 	}
 	if len(doc.Statement) == 0 {
 		return "", nil
@@ -104,9 +113,20 @@ func (l denyList) text() (string, error) {
 	return string(raw), nil
 }
 
-// parseDenyList reads what text wrote. Anything else is ErrForeign: what cannot be written back
-// as it was must not be written at all. (scopes/iam reads no policy that allows nothing.)
-func parseDenyList(text string) (denyList, error) {
+func (p parser) sid(kind string, until time.Time) string {
+	return kind + p.mark + until.UTC().Format(sidLayout)
+}
+
+// until is the end in a Sid of that kind; not ok for any other, another broker's too.
+func (p parser) until(sid, kind string) (until time.Time, ok bool) {
+	stamp, ok := strings.CutPrefix(sid, kind+p.mark)
+	until, err := time.Parse(sidLayout, stamp)
+	return until, ok && err == nil
+}
+
+// parse reads what text wrote. Anything else is ErrForeign: what cannot be written back as it
+// was must not be written at all. (scopes/iam reads no policy that allows nothing.)
+func (p parser) parse(text string) (denyList, error) {
 	if strings.TrimSpace(text) == "" {
 		return denyList{}, nil
 	}
@@ -116,38 +136,39 @@ func parseDenyList(text string) (denyList, error) {
 	if err := dec.Decode(&doc); err != nil || dec.More() || doc.Version != iam.Version {
 		return denyList{}, ErrForeign
 	}
-	out := denyList{entries: map[string]time.Time{}}
+	out := denyList{entries: map[string]time.Time{}, agents: map[string]roleCut{}}
 	for i, s := range doc.Statement {
-		if !out.read(s) {
+		if !p.read(&out, s) {
 			return denyList{}, fmt.Errorf("statement %d: %w", i+1, ErrForeign)
 		}
 	}
 	// What the fields do not show, such as a second condition, shows here.
 	var compact bytes.Buffer
-	again, err := out.text()
+	again, err := p.text(out)
 	if err != nil || json.Compact(&compact, []byte(text)) != nil || compact.Len() != len(again) {
 		return denyList{}, ErrForeign
 	}
 	return out, nil
 }
 
-func (l *denyList) read(s denyStatement) bool {
+func (p parser) read(l *denyList, s denyStatement) bool {
 	if s.Effect != "Deny" || s.Action != "*" || s.Resource != "*" {
 		return false
 	}
-	if stamp, ok := strings.CutPrefix(s.Sid, sidCut); ok {
-		at, _ := s.Condition["DateLessThan"]["aws:TokenIssueTime"].(string)
-		before, err := time.Parse(time.RFC3339, at)
-		until, err2 := time.Parse(sidLayout, stamp)
-		if err != nil || err2 != nil || !l.cut.before.IsZero() {
+	if until, ok := p.until(s.Sid, sidCut); ok {
+		before, ok := beforeOf(s)
+		if !ok || !l.cut.before.IsZero() {
 			return false
 		}
 		l.cut = roleCut{before: before, until: until}
 		return true
 	}
-	until, err := time.Parse(sidLayout, strings.TrimPrefix(s.Sid, sidEntries))
+	if strings.HasPrefix(s.Sid, sidAgents+p.mark) {
+		return p.readAgents(l, s)
+	}
+	until, ok := p.until(s.Sid, sidEntries)
 	users, _ := s.Condition["StringEquals"]["aws:userid"].([]any)
-	if err != nil || len(users) == 0 {
+	if !ok || len(users) == 0 {
 		return false
 	}
 	for _, u := range users {
@@ -162,10 +183,15 @@ func (l *denyList) read(s denyStatement) bool {
 
 // live is the list without what is over.
 func (l denyList) live(now time.Time) denyList {
-	out := denyList{entries: map[string]time.Time{}}
+	out := denyList{entries: map[string]time.Time{}, agents: map[string]roleCut{}}
 	for user, until := range l.entries {
 		if now.Before(until) {
 			out.entries[user] = until
+		}
+	}
+	for prefix, cut := range l.agents {
+		if now.Before(cut.until) {
+			out.agents[prefix] = cut
 		}
 	}
 	if now.Before(l.cut.until) {
@@ -176,13 +202,17 @@ func (l denyList) live(now time.Time) denyList {
 
 // union has what either has; where both name a session, the later end.
 func (l denyList) union(other denyList) denyList {
-	out := denyList{entries: maps.Clone(l.entries), cut: l.cut}
-	if out.entries == nil {
-		out.entries = map[string]time.Time{}
-	}
+	out := denyList{entries: map[string]time.Time{}, agents: map[string]roleCut{}, cut: l.cut}
+	maps.Copy(out.entries, l.entries)
+	maps.Copy(out.agents, l.agents)
 	for user, until := range other.entries {
 		if until.After(out.entries[user]) {
 			out.entries[user] = until
+		}
+	}
+	for prefix, cut := range other.agents {
+		if cut.before.After(out.agents[prefix].before) {
+			out.agents[prefix] = cut
 		}
 	}
 	if other.cut.before.After(out.cut.before) {
@@ -198,40 +228,23 @@ func (l denyList) has(user string, until time.Time) bool {
 
 // ends is when the first of the list is over; zero for an empty list.
 func (l denyList) ends() (first time.Time) {
-	for _, until := range l.entries {
-		if first.IsZero() || until.Before(first) {
+	earlier := func(until time.Time) {
+		if !until.IsZero() && (first.IsZero() || until.Before(first)) {
 			first = until
 		}
 	}
-	if first.IsZero() || !l.cut.until.IsZero() && l.cut.until.Before(first) {
-		first = l.cut.until
+	for _, until := range l.entries {
+		earlier(until)
 	}
+	for _, cut := range l.agents {
+		earlier(cut.until)
+	}
+	earlier(l.cut.until)
 	return first
 }
 
 // size counts as IAM does: there is no white space in the text, and it is ASCII.
-func (l denyList) size() (int, error) {
-	text, err := l.text()
+func (p parser) size(l denyList) (int, error) {
+	text, err := p.text(l)
 	return len(text), err
-}
-
-// with adds as many of the entries as fit into limit characters, those with the most life left
-// first. What is in the list already stays: the record says that those sessions are dead.
-func (l denyList) with(more []entry, limit int) (out denyList, placed, left []entry, err error) {
-	out = l.union(denyList{})
-	more = slices.Clone(more)
-	slices.SortStableFunc(more, func(a, b entry) int { return b.until.Compare(a.until) })
-	for _, e := range more {
-		next := out.union(denyList{entries: map[string]time.Time{e.user: e.until}})
-		size, err := next.size()
-		if err != nil {
-			return denyList{}, nil, nil, err
-		}
-		if size > limit {
-			left = append(left, e)
-			continue
-		}
-		out, placed = next, append(placed, e)
-	}
-	return out, placed, left, nil
 }

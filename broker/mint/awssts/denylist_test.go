@@ -34,15 +34,15 @@ func TestDenyListIsItsOwnState(t *testing.T) {
 	l := listOf("vk-a", "vk-b")
 	l.entries["AROAEXAMPLE:vk-+=,.@_"] = slotEnd(noon)
 	l.cut = roleCut{before: noon, until: noon.Add(time.Hour)}
-	text, err := l.text()
+	text, err := parser{}.text(l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := parseDenyList(text)
+	back, err := (parser{}).parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, _ := back.text(); again != text || len(back.entries) != 3 || !back.cut.until.Equal(l.cut.until) {
+	if again, _ := (parser{}).text(back); again != text || len(back.entries) != 3 || !back.cut.until.Equal(l.cut.until) {
 		t.Errorf("read %q as %v", text, back)
 	}
 	if strings.ContainsAny(text, " \n") {
@@ -52,23 +52,23 @@ func TestDenyListIsItsOwnState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := parseDenyList(string(indented)); err != nil {
+	if _, err := (parser{}).parse(string(indented)); err != nil {
 		t.Errorf("white space makes it foreign: %v", err)
 	}
 	later := back.live(noon.Add(30 * time.Minute))
 	if len(later.entries) != 1 || later.cut.before.IsZero() {
 		t.Errorf("after half an hour: %v", later)
 	}
-	if text, err := back.live(noon.Add(3 * time.Hour)).text(); text != "" || err != nil {
+	if text, err := (parser{}).text(back.live(noon.Add(3 * time.Hour))); text != "" || err != nil {
 		t.Errorf("after all is over: %q %v", text, err)
 	}
-	if empty, err := parseDenyList(" "); err != nil || len(empty.entries) != 0 {
+	if empty, err := (parser{}).parse(" "); err != nil || len(empty.entries) != 0 {
 		t.Errorf("no policy: %v", err)
 	}
 }
 
 func TestForeignContentIsSeen(t *testing.T) {
-	own, err := listOf("vk-a").text()
+	own, err := parser{}.text(listOf("vk-a"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestForeignContentIsSeen(t *testing.T) {
 		if text == own {
 			t.Fatalf("%s: nothing was changed", name)
 		}
-		if _, err := parseDenyList(text); !errors.Is(err, ErrForeign) {
+		if _, err := (parser{}).parse(text); !errors.Is(err, ErrForeign) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -104,44 +104,58 @@ func TestForeignContentIsSeen(t *testing.T) {
 // TestRoom holds the size against IAM's limit, with ids and names as long as they are.
 func TestRoom(t *testing.T) {
 	var l denyList
+	r := room{limit: maxInline}
 	for i := 0; ; i++ {
 		if i == 500 {
 			t.Fatal("it never fills up")
 		}
 		until := slotEnd(noon.Add(time.Duration(i%60) * time.Minute)) // as with sessions of an hour
-		next, placed, left, err := l.with([]entry{{fmt.Sprintf("AROA%017d:vk-%026d", i, i), until}}, maxInline)
-		if err != nil || len(placed)+len(left) != 1 {
+		got, err := r.place(l, []entry{{user: fmt.Sprintf("AROA%017d:vk-%026d", i, i), until: until}})
+		if err != nil || len(got.in)+len(got.left) != 1 {
 			t.Fatal(err)
 		}
-		size, err := next.size()
-		if err != nil || size > maxInline {
+		size, err := parser{}.size(got.list)
+		if err != nil || size > maxInline-operatorRoom {
 			t.Fatalf("%d characters, %v", size, err)
 		}
-		if len(left) == 1 {
+		if len(got.left) == 1 {
 			break
 		}
-		l = next
+		l = got.list
 	}
-	if n := len(l.entries); n < 170 || n > 190 {
+	if n := len(l.entries); n < 130 || n > 150 {
 		t.Errorf("%d entries fit", n)
 	}
 	// An entry that is there needs no room, and none of them is pushed out.
 	var there entry
 	for u, until := range l.entries {
-		there = entry{u, until}
+		there = entry{user: u, until: until}
 	}
-	after, placed, _, err := l.with([]entry{there}, maxInline)
-	if err != nil || len(placed) != 1 || len(after.entries) != len(l.entries) {
-		t.Errorf("an entry that is there: %d placed, %v", len(placed), err)
+	got, err := r.place(l, []entry{there})
+	if err != nil || len(got.in) != 1 || len(got.list.entries) != len(l.entries) {
+		t.Errorf("an entry that is there: %+v, %v", got, err)
 	}
-	// Where there is room for one, the longer life gets it.
-	size, err := listOf("vk-a").size()
+	// For an operator there is room, 30 times at least.
+	for i := range 30 {
+		got, err := r.place(l, []entry{{user: fmt.Sprintf("AROA%017d:vk-op%024d", i, i), until: slotEnd(noon), urgent: true}})
+		if err != nil || len(got.in) != 1 {
+			t.Fatalf("operator's %d: %+v, %v", i+1, got.left, err)
+		}
+		l = got.list
+	}
+	// Where there is room for one, the operator's gets it, then the longer life.
+	size, err := parser{}.size(listOf("vk-a"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, b := entry{"AROAEXAMPLE:vk-a", noon}, entry{"AROAEXAMPLE:vk-b", noon.Add(time.Hour)}
-	_, placed, left, err := denyList{}.with([]entry{a, b}, size)
-	if err != nil || len(placed) != 1 || placed[0] != b || len(left) != 1 || left[0] != a {
-		t.Errorf("placed %v, left %v, %v", placed, left, err)
+	a, b := entry{user: "AROAEXAMPLE:vk-a", until: noon}, entry{user: "AROAEXAMPLE:vk-b", until: noon.Add(time.Hour)}
+	got, err = room{limit: size + operatorRoom}.place(denyList{}, []entry{a, b})
+	if err != nil || len(got.in) != 1 || got.in[0] != b || len(got.left) != 1 || got.left[0] != a {
+		t.Errorf("%+v, %v", got, err)
+	}
+	a.urgent = true
+	got, err = room{limit: size}.place(denyList{}, []entry{b, a})
+	if err != nil || len(got.in) != 1 || got.in[0] != a {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

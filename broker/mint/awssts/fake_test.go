@@ -271,7 +271,7 @@ func TestRevokeAnswers(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f, desk := newFakeSTS(t, tc.answer), minttest.NewDesk(t)
-			m := newMinter(t, desk, f.url, func(c *awssts.Config) { c.Dialect = iam.DialectS3 })
+			m := newMinter(t, desk, f.url, func(c *awssts.Config) { c.Dialect = iam.DialectMinIO })
 			h := minttest.Order(prefixPermissions(), time.Minute).Handle(mint.ProviderAWS)
 			outcome, err := m.Revoke(t.Context(), h)
 			if outcome != tc.outcome || !errors.Is(err, tc.want) || err != nil && strings.Contains(err.Error(), marker) {

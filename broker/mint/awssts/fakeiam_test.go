@@ -2,6 +2,7 @@ package awssts_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,11 @@ type fakeIAM struct {
 	// before and after run around the effect of a call, and may answer in its stead.
 	before, after func(action string, w http.ResponseWriter, r *http.Request) (answered bool)
 	now           func() time.Time // its clock; nil for the time
+	unlisted      bool             // the broker may not list the role's policies
+	boundary      string           // of the role; "" for none
+	// caller is who a key belongs to; may are the actions that each principal may do, "*" for all.
+	caller map[string]string
+	may    map[string][]string
 }
 
 func newFakeIAM(t *testing.T) *fakeIAM {
@@ -50,6 +56,9 @@ func newFakeIAM(t *testing.T) *fakeIAM {
 
 func (f *fakeIAM) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
+	_, signer, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	signer, _, _ = strings.Cut(signer, "/")
+	r.PostForm.Set("signer", signer)
 	action := r.PostForm.Get("Action")
 	f.mu.Lock()
 	f.calls[action]++
@@ -76,19 +85,34 @@ func (f *fakeIAM) effect(action string, form url.Values) (int, string) {
 	fault := func(status int, code string) (int, string) {
 		return status, fmt.Sprintf(`<ErrorResponse><Error><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>`, code, marker)
 	}
+	if action == "ListRolePolicies" && f.unlisted {
+		return fault(http.StatusForbidden, "AccessDenied")
+	}
+	switch action {
+	case "GetCallerIdentity", "AssumeRole", "AssumeRoleWithWebIdentity":
+		return http.StatusOK, f.stsAnswer(action, form)
+	case "SimulatePrincipalPolicy":
+		return f.simulated(form, fault)
+	}
 	if form.Get("RoleName") != "test" {
 		return fault(http.StatusNotFound, "NoSuchEntity")
 	}
 	name, result := form.Get("PolicyName"), ""
 	switch action {
 	case "GetRole":
-		result = fmt.Sprintf(`<Role><Arn>%s</Arn><RoleId>%s</RoleId><RoleName>test</RoleName><Path>/path/</Path></Role>`, f.arn, fakeRoleID)
+		result = fmt.Sprintf(`<Role><Arn>%s</Arn><RoleId>%s</RoleId><RoleName>test</RoleName><Path>/path/</Path>%s</Role>`, f.arn, fakeRoleID, f.boundary)
 	case "GetRolePolicy":
 		text, ok := f.policies[name]
 		if !ok {
 			return fault(http.StatusNotFound, "NoSuchEntity")
 		}
 		result = fmt.Sprintf(`<RoleName>test</RoleName><PolicyName>%s</PolicyName><PolicyDocument>%s</PolicyDocument>`, name, url.PathEscape(text))
+	case "ListRolePolicies":
+		result = "<IsTruncated>false</IsTruncated><PolicyNames>"
+		for _, name := range slices.Sorted(maps.Keys(f.policies)) {
+			result += "<member>" + name + "</member>"
+		}
+		result += "</PolicyNames>"
 	case "PutRolePolicy":
 		next := maps.Clone(f.policies)
 		next[name] = form.Get("PolicyDocument")
@@ -147,6 +171,9 @@ func (f *fakeIAM) denied(t *testing.T, name string) []string {
 	}
 	var out []string
 	for _, s := range doc.Statement {
+		if _, ok := s.Condition["StringLike"]; ok {
+			continue // an agent's cut; see cutAgents
+		}
 		if s.Effect != "Deny" || s.Action != "*" || s.Resource != "*" || len(s.Condition) != 1 {
 			t.Errorf("statement %+v", s)
 		}
@@ -156,6 +183,29 @@ func (f *fakeIAM) denied(t *testing.T, name string) []string {
 		}
 	}
 	slices.Sort(out)
+	return out
+}
+
+// cutAgents are the patterns of user ids whose sessions up to a time a policy denies.
+func (f *fakeIAM) cutAgents(t *testing.T, name string) (out []string) {
+	t.Helper()
+	var doc struct {
+		Statement []struct{ Condition map[string]map[string]any }
+	}
+	if text := f.policy(name); text != "" {
+		if err := json.Unmarshal([]byte(text), &doc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range doc.Statement {
+		users, _ := s.Condition["StringLike"]["aws:userid"].([]any)
+		for _, u := range users {
+			if s.Condition["DateLessThan"]["aws:TokenIssueTime"] == nil {
+				t.Errorf("%v is cut for ever", u)
+			}
+			out = append(out, fmt.Sprint(u))
+		}
+	}
 	return out
 }
 
@@ -173,9 +223,15 @@ func denyMinter(t *testing.T, f *fakeIAM, change func(*awssts.Config)) (*awssts.
 	return m, log
 }
 
-// aHandle is an orphan's: the session's name is known, and no answer's role id.
-func aHandle(life time.Duration) mint.Handle {
-	return minttest.Order(prefixPermissions(), life).Handle(mint.ProviderAWS)
+// aHandle is an orphan's: the session's name is known, and no answer's role id. Each is another
+// agent's.
+func aHandle(life time.Duration) mint.Handle { return handleOf(rand.Text(), life) }
+
+// handleOf is a handle of one agent's.
+func handleOf(agent string, life time.Duration) mint.Handle {
+	o := minttest.Order(prefixPermissions(), life)
+	o.SessionName = minttest.SessionName(agent)
+	return o.Handle(mint.ProviderAWS)
 }
 
 type lockedBuffer struct {

@@ -2,6 +2,7 @@ package awssts_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/valetkey/valetkey/broker/brokertest/servers"
 	"github.com/valetkey/valetkey/broker/mint"
@@ -18,8 +20,9 @@ import (
 	"github.com/valetkey/valetkey/scopes/iam"
 )
 
-func prefixPermissions() scopes.Permissions {
-	return scopes.Permissions{AWS: &iam.Policy{Version: iam.Version, Statements: []iam.Statement{{
+// prefixPermissions are proven for one dialect; AWS where none is named.
+func prefixPermissions(d ...iam.Dialect) scopes.Permissions {
+	return scopes.Permissions{Dialect: append(d, iam.DialectAWS)[0], AWS: &iam.Policy{Version: iam.Version, Statements: []iam.Statement{{
 		Effect: iam.Allow, Action: []string{"s3:GetObject", "s3:PutObject"}, Resource: []string{"arn:aws:s3:::prod/a/*"},
 	}}}}
 }
@@ -42,14 +45,14 @@ func TestMinIO(t *testing.T) {
 	endpoint := minio.Endpoint
 	root := s3Client(endpoint, minio.AccessKey, minio.SecretKey, "")
 	// MinIO says that it is ready before its users are loaded.
-	minttest.Eventually(t, 30*time.Second, "MinIO takes signed calls", func() bool {
+	minttest.Eventually(t, 2*time.Minute, "MinIO takes signed calls", func() bool {
 		_, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("prod")})
 		return err == nil
 	})
 	desk := minttest.NewDesk(t)
 	minter, err := awssts.New(ctx, awssts.Config{
 		Role: "test", RoleARN: "arn:aws:iam::123456789012:role/test", Endpoint: endpoint, S3Endpoint: endpoint,
-		Dialect: iam.DialectS3, Permits: desk.Verifier,
+		Dialect: iam.DialectMinIO, Permits: desk.Verifier,
 		Credentials: credentials.NewStaticCredentialsProvider(minio.AccessKey, minio.SecretKey, ""),
 	})
 	if err != nil {
@@ -57,7 +60,7 @@ func TestMinIO(t *testing.T) {
 	}
 	issue := func(t *testing.T, life time.Duration) (mint.Credential, *s3.Client) {
 		t.Helper()
-		o := minttest.Order(prefixPermissions(), life)
+		o := minttest.Order(prefixPermissions(iam.DialectMinIO), life)
 		cred, err := minter.Mint(ctx, desk.Permit(o))
 		if err != nil {
 			t.Fatal(err)
@@ -100,19 +103,30 @@ func TestMinIO(t *testing.T) {
 			t.Errorf("died %v after its deadline", late)
 		}
 	})
-	t.Run("source networks", func(t *testing.T) {
-		for cidr, allowed := range map[string]bool{"127.0.0.0/8": true, "192.0.2.0/24": false} {
-			o := minttest.Order(prefixPermissions(), 5*time.Minute)
-			o.SourceCIDRs = []string{cidr}
-			cred, err := minter.Mint(ctx, desk.Permit(o))
-			if err != nil {
-				t.Fatal(err)
-			}
-			sec := cred.Reveal().AWS
-			err = put(ctx, s3Client(endpoint, sec.AccessKeyID, sec.SecretAccessKey, sec.SessionToken), "a/net")
-			if (err == nil) != allowed {
-				t.Errorf("bound to %s, from loopback: %v", cidr, err)
-			}
+	t.Run("the lease ends where a header beats the deadline", func(t *testing.T) {
+		cred, c := issue(t, 2*time.Second)
+		minttest.Eventually(t, 6*time.Second, "the deadline holds who is honest", func() bool { return put(ctx, c, "a/two") != nil })
+		liar := s3.New(c.Options(), func(o *s3.Options) {
+			o.APIOptions = append(o.APIOptions, smithyhttp.AddHeaderValue("CurrentTime", "2019-01-01T00:00:00Z"))
+		})
+		if err := put(ctx, liar, "a/two"); err != nil {
+			t.Errorf("MinIO does not believe the header any more, and the dialect still says so: %v", err)
+		}
+		if end := cred.Handle().Ends().Sub(cred.ExpiresAt()); end < 14*time.Minute || end > 15*time.Minute {
+			t.Errorf("the handle says that it ends %v after the deadline; STS makes no session under 15 minutes", end)
+		}
+		if outcome, err := minter.Revoke(ctx, cred.Handle()); err != nil || outcome != mint.RevokedUpstream {
+			t.Fatalf("revoke: %v %v", outcome, err)
+		}
+		if put(ctx, liar, "a/two") == nil {
+			t.Error("a revoked session works with a header")
+		}
+	})
+	t.Run("source networks cannot be kept", func(t *testing.T) {
+		o := minttest.Order(prefixPermissions(iam.DialectMinIO), 5*time.Minute)
+		o.SourceCIDRs = []string{"127.0.0.0/8"}
+		if _, err := minter.Mint(ctx, desk.Permit(o)); !errors.Is(err, iam.ErrDialect) || !errors.Is(err, mint.ErrPermit) {
+			t.Errorf("%v", err)
 		}
 	})
 	t.Run("revoke ends one lease at once", func(t *testing.T) {
@@ -135,7 +149,7 @@ func TestMinIO(t *testing.T) {
 		}
 	})
 	t.Run("an order's handle revokes what was never answered", func(t *testing.T) {
-		o := minttest.Order(prefixPermissions(), 5*time.Minute)
+		o := minttest.Order(prefixPermissions(iam.DialectMinIO), 5*time.Minute)
 		cred, err := minter.Mint(ctx, desk.Permit(o))
 		if err != nil {
 			t.Fatal(err)

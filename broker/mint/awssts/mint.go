@@ -64,6 +64,9 @@ func (m *Minter) mint(ctx context.Context, p mint.Permit) (mint.Credential, erro
 	}
 	h := o.Handle(mint.ProviderAWS)
 	h.AccessKeyID, h.RoleID = got.accessKeyID, got.roleID
+	if m.cfg.Dialect.Believes() {
+		h.NotAfter = got.expires // its policy's deadline holds nobody: the lease is revoked, or this is its end
+	}
 	m.deny.learn(got.roleID)
 	return mint.NewCredential(h, expires, mint.Secret{AWS: &mint.AWSSecret{
 		AccessKeyID: got.accessKeyID, SecretAccessKey: got.secret, SessionToken: got.token,
@@ -135,7 +138,7 @@ func (m *Minter) withWebIdentity(ctx context.Context, o mint.Order, pl plan) (an
 
 func (m *Minter) options(o mint.Order) func(*sts.Options) {
 	return func(opts *sts.Options) {
-		if m.cfg.Dialect != iam.DialectS3 {
+		if m.cfg.Dialect != iam.DialectMinIO {
 			return
 		}
 		opts.APIOptions = append(opts.APIOptions, func(s *middleware.Stack) error {
@@ -155,7 +158,7 @@ func (m *Minter) read(c *types.Credentials, u *types.AssumedRoleUser, meta middl
 	if at, ok := awsmiddleware.GetServerTime(meta); ok {
 		a.at = at
 	}
-	if m.cfg.Dialect == iam.DialectAWS && u != nil {
+	if m.cfg.Dialect != iam.DialectMinIO && u != nil {
 		// arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
 		arn := aws.ToString(u.Arn)
 		a.session = arn[strings.LastIndex(arn, "/")+1:]

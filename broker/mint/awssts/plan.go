@@ -47,15 +47,21 @@ func (c Config) prepare(o mint.Order, now time.Time) (plan, error) {
 	if o.Role != c.Role {
 		return plan{}, fmt.Errorf("order is for role %q: %w", o.Role, mint.ErrPermit)
 	}
-	p := o.Permissions
+	p := o.Permissions.Permissions()
 	if p.AWS == nil || len(p.AWS.Statements) == 0 || len(p.Vault) > 0 || p.VaultRead != "" {
 		return plan{}, fmt.Errorf("order's permissions are not AWS permissions: %w", mint.ErrPermit)
+	}
+	if p.Dialect != c.Dialect {
+		return plan{}, fmt.Errorf("order's permissions are proven for dialect %q, and the role's is %q: %w", p.Dialect, c.Dialect, mint.ErrPermit)
 	}
 	seconds, err := c.duration(o.NotAfter.Sub(now))
 	if err != nil {
 		return plan{}, err
 	}
-	policy, err := c.policy(o)
+	if err := c.outlives(o.NotAfter.Sub(now)); err != nil {
+		return plan{}, err
+	}
+	policy, err := c.policy(o, *p.AWS)
 	if err != nil {
 		return plan{}, err
 	}
@@ -85,14 +91,24 @@ func (c Config) duration(need time.Duration) (int32, error) {
 	return int32(max(whole, minSession) / time.Second), nil //nolint:gosec // at most 43,200: New checks MaxSession
 }
 
-func (c Config) policy(o mint.Order) (string, error) {
-	bound, err := iam.Bind(*o.Permissions.AWS, iam.Limits{NotAfter: o.NotAfter, SourceCIDRs: o.SourceCIDRs, Regions: o.Regions, Dialect: c.Dialect})
+// onTheWay is how much of an order's life may be gone when it is minted.
+const onTheWay = 10 * time.Second
+
+// outlives refuses a session that goes on after its order: where a caller's headers beat the deadline
+// in the policy, only its lease's revocation ends it before STS does, and that takes a user's key.
+func (c Config) outlives(need time.Duration) error {
+	if !c.Dialect.Believes() || c.WebIdentity == nil || need+onTheWay >= minSession {
+		return nil
+	}
+	return mint.Harmless(&mint.OutlivesError{Why: fmt.Sprintf(
+		"%s keeps no deadline against a caller's headers, a session by web identity there has no lease to revoke, and STS makes none under %v; ask for %v or more",
+		c.Dialect, minSession, minSession)})
+}
+
+func (c Config) policy(o mint.Order, p iam.Policy) (string, error) {
+	doc, err := iam.BindText(p, iam.Limits{NotAfter: o.NotAfter, SourceCIDRs: o.SourceCIDRs, Regions: o.Regions, Dialect: c.Dialect})
 	if err != nil {
 		return "", fmt.Errorf("binding session policy: %w: %w", mint.ErrPermit, err)
-	}
-	doc, err := bound.Marshal()
-	if err != nil {
-		return "", fmt.Errorf("marshalling session policy: %w: %w", mint.ErrPermit, err)
 	}
 	if n := utf8.RuneCount(doc); n > iam.MaxSize {
 		return "", fmt.Errorf("%d characters: %w", n, ErrPolicySize)

@@ -51,13 +51,13 @@ func TestWhatIsSent(t *testing.T) {
 		t.Errorf("%d denies in %s", denies, form.Get("Policy"))
 	}
 
-	s3 := newMinter(t, desk, f.url, func(c *awssts.Config) { c.Dialect = iam.DialectS3 })
-	o = minttest.Order(prefixPermissions(), time.Minute)
+	s3 := newMinter(t, desk, f.url, func(c *awssts.Config) { c.Dialect = iam.DialectMinIO })
+	o = minttest.Order(prefixPermissions(iam.DialectMinIO), time.Minute)
 	if _, err := s3.Mint(t.Context(), desk.Permit(o)); err != nil {
 		t.Fatal(err)
 	}
 	if form := f.forms[1]; form.Get("TokenRevokeType") != o.SessionName || form.Get("DurationSeconds") != "900" {
-		t.Errorf("s3-compatible: lease %q for %s s", form.Get("TokenRevokeType"), form.Get("DurationSeconds"))
+		t.Errorf("MinIO: lease %q for %s s", form.Get("TokenRevokeType"), form.Get("DurationSeconds"))
 	}
 }
 
@@ -133,8 +133,9 @@ func TestRefusedBeforeTheCall(t *testing.T) {
 			o.AgentID = "spiffe://example.org/" + strings.Repeat("a", 250)
 		}, nil, awssts.ErrTag, mint.ErrTooLarge},
 		{"wildcard in a tag", prefixPermissions(), time.Minute, func(o *mint.Order) { o.ScopeName = "bucket-*" }, nil, awssts.ErrTag, mint.ErrTooLarge},
-		{"Regions of a server without any", prefixPermissions(), time.Minute, func(o *mint.Order) { o.Regions = []string{"eu-west-1"} },
-			func(c *awssts.Config) { c.Dialect = iam.DialectS3 }, mint.ErrPermit, mint.ErrPermit},
+		{"Regions of a server without any", prefixPermissions(iam.DialectMinIO), time.Minute, func(o *mint.Order) { o.Regions = []string{"eu-west-1"} },
+			func(c *awssts.Config) { c.Dialect = iam.DialectMinIO }, mint.ErrPermit, mint.ErrPermit},
+		{"proven for another dialect", prefixPermissions(iam.DialectMinIO), time.Minute, nil, nil, mint.ErrPermit, mint.ErrPermit},
 		{"another role", prefixPermissions(), time.Minute, func(o *mint.Order) { o.Role = "other" }, nil, mint.ErrPermit, mint.ErrPermit},
 		{"Vault permissions", scopes.Permissions{Vault: []vaultacl.Rule{{Path: "a/b", Capabilities: []string{"read"}}}}, time.Minute,
 			nil, nil, mint.ErrPermit, mint.ErrPermit},
@@ -166,7 +167,7 @@ func TestNewRefuses(t *testing.T) {
 		"no ARN":               func(c *awssts.Config) { c.RoleARN = "" },
 		"no verifier":          func(c *awssts.Config) { c.Permits = nil },
 		"no dialect":           func(c *awssts.Config) { c.Dialect = "" },
-		"s3 without endpoint":  func(c *awssts.Config) { c.Dialect = iam.DialectS3 },
+		"s3 without endpoint":  func(c *awssts.Config) { c.Dialect = iam.DialectMinIO },
 		"endpoint not a URL":   func(c *awssts.Config) { c.Endpoint = "localhost:9000" },
 		"session too short":    func(c *awssts.Config) { c.MaxSession = time.Minute },
 		"session too long":     func(c *awssts.Config) { c.MaxSession = 13 * time.Hour },

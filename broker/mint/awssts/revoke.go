@@ -50,14 +50,23 @@ func revokeType(lease string) middleware.BuildMiddleware {
 // one session: it takes an entry in the role's policy, which needs Config.RoleDeny. What has
 // neither, as a web identity of ours has not, ends at its deadline.
 func (m *Minter) Revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
+	return m.revoke(ctx, h, false)
+}
+
+// RevokeFirst implements mint.Urgent: there is room in a role's policy for it that no release takes.
+func (m *Minter) RevokeFirst(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
+	return m.revoke(ctx, h, true)
+}
+
+func (m *Minter) revoke(ctx context.Context, h mint.Handle, urgent bool) (mint.RevokeOutcome, error) {
 	if m.deny != nil {
-		outcome, err := m.deny.revoke(ctx, h)
+		outcome, err := m.deny.revoke(ctx, h, urgent)
 		if err != nil {
 			return mint.RevokeUnspecified, fmt.Errorf("denying session of role %q: %w", m.cfg.Role, err)
 		}
 		return outcome, nil
 	}
-	if m.cfg.Dialect != iam.DialectS3 || m.cred == nil {
+	if m.cfg.Dialect != iam.DialectMinIO || m.cred == nil {
 		return mint.DeadlineOnly, nil
 	}
 	if h.LeaseTag == "" {

@@ -12,10 +12,13 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/mint/internal/upstream"
+	"github.com/valetkey/valetkey/scopes/iam"
 )
 
 var (
@@ -42,13 +45,17 @@ type rolePolicy struct {
 	id string // of the role, once it was seen to be the right one; guarded by mu
 }
 
-func newDenier(cfg Config, sdk aws.Config) *denier {
+func newDenier(cfg Config, sdk aws.Config, sts *sts.Client) *denier {
 	name := cfg.RoleDeny.PolicyName
 	if name == "" {
 		name = DefaultDenyPolicy
 	}
+	sdk.Credentials = reviser(cfg, sdk.Credentials, sts)
 	return &denier{
 		role: cfg.Role, longest: max(cfg.MaxSession, minSession), cutAllowed: cfg.RoleDeny.Cut, now: cfg.Now, log: cfg.Log,
+		// AWS's, and what imitates it in full. Of the S3-compatible servers some take a Deny by
+		// aws:TokenIssueTime and do nothing with it.
+		cutsAgents: cfg.Dialect == iam.DialectAWS, parser: parser{mark: cfg.RoleDeny.Mark},
 		turn: make(chan struct{}, 1),
 		policy: &rolePolicy{
 			arn: cfg.RoleARN, role: roleName(cfg.RoleARN), name: name, cred: sdk.Credentials, now: cfg.Now,
@@ -60,6 +67,42 @@ func newDenier(cfg Config, sdk aws.Config) *denier {
 			}),
 		},
 	}
+}
+
+// reviser is whose credentials change the role: those of a role of its own where one is named.
+func reviser(cfg Config, own aws.CredentialsProvider, api *sts.Client) aws.CredentialsProvider {
+	to := cfg.RoleDeny.AssumeRoleARN
+	switch {
+	case to == "":
+		return own
+	case cfg.WebIdentity != nil:
+		return aws.NewCredentialsCache(stscreds.NewWebIdentityRoleProvider(api, to, tokenSource(*cfg.WebIdentity), func(o *stscreds.WebIdentityRoleOptions) {
+			o.RoleSessionName, o.Duration = reviserSession, minSession
+		}))
+	}
+	return aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(api, to, func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName, o.Duration = reviserSession, minSession
+		if cfg.RoleDeny.ExternalID != "" {
+			o.ExternalID = aws.String(cfg.RoleDeny.ExternalID)
+		}
+	}))
+}
+
+// reviserSession is how the target's log names the broker where it changes a role.
+const reviserSession = "valetkeyd-revoker"
+
+// tokenSource is a web identity as the SDK wants it.
+type tokenSource WebIdentity
+
+// GetIdentityToken fetches a fresh JWT-SVID.
+func (s tokenSource) GetIdentityToken() ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), upstream.DefaultTimeout)
+	defer cancel()
+	token, err := s.Fetch(ctx, s.Audience)
+	if err != nil || token == "" {
+		return nil, upstream.NoOwn(ctx, "JWT-SVID")
+	}
+	return []byte(token), nil
 }
 
 // roleID is the role's unique id, after a look that it is the configured role.
@@ -91,10 +134,15 @@ func (p *rolePolicy) roleID(ctx context.Context) (string, error) {
 
 // get is the policy's text, "" when it is not there, and the server's clock where it tells.
 func (p *rolePolicy) get(ctx context.Context) (text string, at time.Time, err error) {
+	return p.named(ctx, p.name)
+}
+
+// named is get of one of the role's inline policies.
+func (p *rolePolicy) named(ctx context.Context, name string) (text string, at time.Time, err error) {
 	var out *awsiam.GetRolePolicyOutput
 	read := func() error {
 		return p.call(ctx, func(ctx context.Context) (err error) {
-			out, err = p.iam.GetRolePolicy(ctx, &awsiam.GetRolePolicyInput{RoleName: aws.String(p.role), PolicyName: aws.String(p.name)})
+			out, err = p.iam.GetRolePolicy(ctx, &awsiam.GetRolePolicyInput{RoleName: aws.String(p.role), PolicyName: aws.String(name)})
 			return err
 		})
 	}
@@ -106,14 +154,14 @@ func (p *rolePolicy) get(ctx context.Context) (text string, at time.Time, err er
 		return "", time.Time{}, nil
 	}
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("reading policy %q of role %q: %w", p.name, p.role, err)
+		return "", time.Time{}, fmt.Errorf("reading policy %q of role %q: %w", name, p.role, err)
 	}
 	at, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
 	text = aws.ToString(out.PolicyDocument)
 	// IAM answers URL-encoded (RFC 3986), servers that imitate it may not.
 	if !strings.HasPrefix(strings.TrimSpace(text), "{") {
 		if text, err = url.PathUnescape(text); err != nil {
-			return "", at, fmt.Errorf("reading policy %q of role %q: %w", p.name, p.role, ErrForeign)
+			return "", at, fmt.Errorf("reading policy %q of role %q: %w", name, p.role, ErrForeign)
 		}
 	}
 	return text, at, nil

@@ -29,7 +29,10 @@ const (
 	MethodLogin Method = "login"
 )
 
-const defaultWrapTTL = 5 * time.Minute
+const (
+	defaultWrapTTL = 5 * time.Minute
+	defaultSettle  = 15 * time.Second
+)
 
 // Auth is how the broker logs in to Vault.
 type Auth struct {
@@ -67,6 +70,9 @@ type Config struct {
 	TLS *tls.Config
 	// TokenRole creates tokens by auth/token/create/TokenRole; empty means create-orphan.
 	TokenRole string
+	// Mounts declare secrets engines by their path, "database/". A dynamic secret of any other
+	// mount is given out only where its data says that it ends by itself before the grant does.
+	Mounts map[string]Mount
 	// MaxTTL is the longest life given; 0 means no limit of ours. Vault has its own.
 	MaxTTL time.Duration
 	// WrapTTL is how long a wrapping token can be unwrapped; 0 means 5 min.
@@ -75,6 +81,9 @@ type Config struct {
 	Permits *mint.Verifier
 	// Timeout bounds one Mint or Revoke; 0 means 5 s.
 	Timeout time.Duration
+	// Settle is how long a probe waits for a target to know a new secret, and how long for it to
+	// refuse a revoked one; 0 means 15 s. AWS takes seconds to learn of a new access key.
+	Settle time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -85,6 +94,9 @@ type Minter struct {
 	client *api.Client
 	login  session
 	up     *upstream.Upstream
+
+	engines engines
+	holders holders
 }
 
 var _ mint.Minter = (*Minter)(nil)
@@ -99,6 +111,9 @@ func New(_ context.Context, cfg Config) (*Minter, error) {
 	}
 	if cfg.WrapTTL <= 0 {
 		cfg.WrapTTL = defaultWrapTTL
+	}
+	if cfg.Settle <= 0 {
+		cfg.Settle = defaultSettle
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -144,6 +159,7 @@ func (c Config) check() error {
 	if strings.Contains(c.TokenRole, "/") || strings.Contains(c.Auth.Mount, "..") {
 		errs = append(errs, errors.New("token role or mount is not a name"))
 	}
+	errs = append(errs, CheckMounts(c.Mounts)...)
 	switch c.Auth.Method {
 	case MethodToken:
 		if c.Auth.Token == nil {

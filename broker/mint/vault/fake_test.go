@@ -1,11 +1,15 @@
 package vault_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +47,21 @@ type fakeVault struct {
 	mu       sync.Mutex
 	policies map[string]bool // guarded by mu
 	tokens   map[string]bool // accessors; guarded by mu
+
+	// alive is a file that is there while the newest secret works; data is more of the secret's.
+	alive string
+	data  map[string]any
+	// immortal has revoking do nothing but say yes, as Vault's AWS engine does for STS.
+	immortal bool
+	lease    int // in seconds; 0 for 3600
+	reads    int // guarded by mu
+	// engine is the type of every mount; "" for kv.
+	engine string
+}
+
+// probe is a command that sees whether the newest secret works.
+func (f *fakeVault) probe() map[string]vault.Mount {
+	return map[string]vault.Mount{"engine/": {Revocable: true, Probe: []string{"test", "-e", f.alive}}}
 }
 
 func newFakeVault(t *testing.T) *fakeVault {
@@ -50,7 +69,7 @@ func newFakeVault(t *testing.T) *fakeVault {
 	f := &fakeVault{fault: map[string]http.HandlerFunc{}, policies: map[string]bool{}, tokens: map[string]bool{}}
 	srv := httptest.NewServer(http.HandlerFunc(f.serve))
 	t.Cleanup(srv.Close)
-	f.url = srv.URL
+	f.url, f.alive = srv.URL, filepath.Join(t.TempDir(), "alive")
 	return f
 }
 
@@ -91,6 +110,10 @@ func (f *fakeVault) serve(w http.ResponseWriter, r *http.Request) {
 		delete(f.policies, name)
 	case callRevoke:
 		delete(f.tokens, body.Accessor)
+	case callLease:
+		if !f.immortal {
+			_ = os.Remove(f.alive)
+		}
 	case callCreate:
 		life, _ := time.ParseDuration(body.TTL)
 		auth := map[string]any{
@@ -110,7 +133,16 @@ func (f *fakeVault) serve(w http.ResponseWriter, r *http.Request) {
 			answer["wrap_info"] = info
 			break
 		}
-		answer["lease_id"], answer["lease_duration"], answer["data"] = "engine/creds/r/1", 3600, map[string]any{"p": marker}
+		f.reads++
+		_ = os.WriteFile(f.alive, nil, 0o600)
+		data := map[string]any{"p": marker}
+		maps.Copy(data, f.data)
+		answer["lease_id"], answer["lease_duration"], answer["data"] = "engine/creds/r/1", cmp.Or(f.lease, 3600), data
+	default:
+		if at, ok := strings.CutPrefix(path, "sys/internal/ui/mounts/"); ok {
+			mount, _, _ := strings.Cut(at, "/")
+			answer["data"] = map[string]any{"type": cmp.Or(f.engine, "kv"), "path": mount + "/"}
+		}
 	}
 	_ = json.NewEncoder(w).Encode(answer)
 }
@@ -219,13 +251,23 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-func checkMint(t *testing.T, f *fakeVault, wrap bool, want error, maybe bool) {
+// minter logs in to f by a JWT that nobody looks at.
+func (f *fakeVault) minter(t *testing.T, change func(*vault.Config)) (*world, *vault.Minter) {
 	t.Helper()
 	w := &world{address: f.url, desk: minttest.NewDesk(t)}
-	m := w.minter(t, func(c *vault.Config) {
-		c.Timeout = 300 * time.Millisecond
+	return w, w.minter(t, func(c *vault.Config) {
+		c.Timeout, c.Settle = 300*time.Millisecond, time.Second
 		c.Auth.JWT = func(context.Context, string) (string, error) { return "svid", nil }
+		if change != nil {
+			change(c)
+		}
 	})
+}
+
+func checkMint(t *testing.T, f *fakeVault, wrap bool, want error, maybe bool) {
+	t.Helper()
+	w, m := f.minter(t, func(c *vault.Config) { c.Mounts = f.probe() })
+	m.Seen("engine/creds/r")
 	cred, err := m.Mint(t.Context(), w.desk.Permit(minttest.Order(scopes.Permissions{VaultRead: "engine/creds/r", VaultWrap: wrap}, time.Minute)))
 	check(t, err, want, maybe)
 	if err != nil && strings.Contains(err.Error(), marker) {

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -17,6 +18,9 @@ import (
 // maxPolicy bounds one policy's text; Vault's own limit is its request size, far above.
 const maxPolicy = 64 << 10
 
+// foreseeLimit is how long a minting waits for a probe that runs.
+const foreseeLimit = 5 * time.Second
+
 // maxMeta is Vault's limit on a token's metadata value.
 const maxMeta = 512
 
@@ -27,6 +31,32 @@ type plan struct {
 	policy string
 	ttl    time.Duration // whole seconds
 	wrap   time.Duration // of a dynamic secret; 0 means not wrapped
+	rules  []vaultacl.Rule
+	// unseen is why it is not known that revoking ends the dynamic secret; nil where that was seen.
+	unseen error
+}
+
+// foresee finds out whether revoking ends the dynamic secret, and refuses what can be known to
+// outlive the order before anything is made.
+func (m *Minter) foresee(ctx context.Context, pl *plan) error {
+	path := pl.order.Permissions.VaultRead()
+	if path == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, foreseeLimit)
+	defer cancel()
+	pl.unseen = m.kills(ctx, path)
+	switch {
+	case errors.Is(pl.unseen, mint.ErrUnavailable):
+		return mint.Harmless(pl.unseen) // a probe that runs goes on, and answers the next order
+	case pl.unseen == nil:
+		pl.handle.VaultKills = true
+		return nil
+	case pl.wrap > 0:
+		// Its lease is inside of the wrapping, so its end is not known.
+		return mint.Harmless(&mint.OutlivesError{Why: fmt.Sprintf("how long a wrapped secret of %q lives is not visible, and %v", path, pl.unseen)})
+	}
+	return mint.Harmless(m.tooLong(*pl, path))
 }
 
 // Mint implements mint.Minter.
@@ -47,6 +77,9 @@ func (m *Minter) mint(ctx context.Context, p mint.Permit) (mint.Credential, erro
 	if err != nil {
 		return mint.Credential{}, err
 	}
+	if err := m.foresee(ctx, &pl); err != nil {
+		return mint.Credential{}, err
+	}
 	var cred mint.Credential
 	err = m.up.Do(ctx, func(ctx context.Context) error {
 		handle := pl.handle
@@ -64,7 +97,7 @@ func (m *Minter) mint(ctx context.Context, p mint.Permit) (mint.Credential, erro
 
 // prepare is pure: it reads the order and the clock, and sends nothing.
 func (c Config) prepare(o mint.Order, now time.Time) (plan, error) {
-	p := o.Permissions
+	p := o.Permissions.Permissions()
 	if o.Role != c.Role {
 		return plan{}, fmt.Errorf("order is for role %q: %w", o.Role, mint.ErrPermit)
 	}
@@ -89,7 +122,7 @@ func (c Config) prepare(o mint.Order, now time.Time) (plan, error) {
 	if p.VaultRead != "" {
 		rules = []vaultacl.Rule{{Path: p.VaultRead, Capabilities: []string{"read"}}}
 	}
-	pl := plan{order: o, handle: o.Handle(mint.ProviderVault), policy: vaultacl.Print(rules), ttl: ttl}
+	pl := plan{order: o, handle: o.Handle(mint.ProviderVault), policy: vaultacl.Print(rules), rules: rules, ttl: ttl}
 	if pl.policy == "" {
 		return plan{}, fmt.Errorf("policy is empty: %w", mint.ErrPermit)
 	}
@@ -134,15 +167,22 @@ func (m *Minter) steps(ctx context.Context, pl plan, h *mint.Handle) (mint.Crede
 	}
 	life := time.Duration(auth.LeaseDuration) * time.Second
 	out.Accessor = auth.Accessor
-	if pl.order.Permissions.VaultRead == "" {
+	if pl.order.Permissions.VaultRead() == "" {
+		if err := m.mintsNothing(ctx, auth.ClientToken, pl.rules); err != nil {
+			return mint.Credential{}, err
+		}
 		out.Token = auth.ClientToken
 		return mint.NewCredential(*h, m.ends(pl, life), mint.Secret{Vault: &out}), nil
 	}
-	leased, err := m.readDynamic(ctx, pl, auth.ClientToken, h, &out)
+	ends, err := m.readDynamic(ctx, pl, auth.ClientToken, h, &out)
 	if err != nil {
 		return mint.Credential{}, err
 	}
-	return mint.NewCredential(*h, m.ends(pl, min(life, leased)), mint.Secret{Vault: &out}), nil
+	if token := m.ends(pl, life); pl.unseen == nil && token.Before(ends) {
+		ends = token // the token's end revokes the lease, and that was seen to end the secret
+	}
+	h.NotAfter = ends
+	return mint.NewCredential(*h, ends, mint.Secret{Vault: &out}), nil
 }
 
 func (m *Minter) ends(pl plan, life time.Duration) time.Time {
@@ -153,13 +193,24 @@ func (m *Minter) ends(pl plan, life time.Duration) time.Time {
 }
 
 func (m *Minter) createToken(ctx context.Context, pl plan) (*api.Secret, error) {
-	path, seconds, renewable := "auth/token/create-orphan", strconv.Itoa(int(pl.ttl/time.Second))+"s", false
+	return m.newToken(ctx, tokenFor{policy: pl.handle.VaultPolicy, ttl: pl.ttl, name: pl.order.SessionName, meta: pl.meta()})
+}
+
+// tokenFor is a token to make: with one policy, without a parent, never renewed.
+type tokenFor struct {
+	policy, name string
+	ttl          time.Duration
+	meta         map[string]string
+}
+
+func (m *Minter) newToken(ctx context.Context, t tokenFor) (*api.Secret, error) {
+	path, seconds, renewable := "auth/token/create-orphan", strconv.Itoa(int(t.ttl/time.Second))+"s", false
 	if m.cfg.TokenRole != "" {
 		path = "auth/token/create/" + m.cfg.TokenRole
 	}
 	return m.asBroker(ctx, request{method: http.MethodPut, path: path, body: api.TokenCreateRequest{
-		Policies: []string{pl.handle.VaultPolicy}, NoDefaultPolicy: true, Metadata: pl.meta(),
-		TTL: seconds, ExplicitMaxTTL: seconds, Renewable: &renewable, DisplayName: pl.order.SessionName, Type: "service",
+		Policies: []string{t.policy}, NoDefaultPolicy: true, Metadata: t.meta,
+		TTL: seconds, ExplicitMaxTTL: seconds, Renewable: &renewable, DisplayName: t.name, Type: "service",
 	}})
 }
 
@@ -183,27 +234,50 @@ func (p plan) accept(s *api.Secret, h *mint.Handle) (*api.SecretAuth, error) {
 	return a, nil
 }
 
-// readDynamic reads the secret with the issuance's own token, and returns its lease's life.
-func (m *Minter) readDynamic(ctx context.Context, pl plan, token string, h *mint.Handle, out *mint.VaultSecret) (time.Duration, error) {
-	path := pl.order.Permissions.VaultRead
+// readDynamic reads the secret with the issuance's own token, and returns when it stops working: by its
+// lease where that was seen to end it, else by itself, as its data says.
+func (m *Minter) readDynamic(ctx context.Context, pl plan, token string, h *mint.Handle, out *mint.VaultSecret) (time.Time, error) {
+	path, never := pl.order.Permissions.VaultRead(), time.Time{}
 	s, err := m.do(ctx, request{method: http.MethodGet, path: path, token: token, wrap: pl.wrap})
+	if err == nil || mint.Maybe(err) {
+		h.VaultTaken = true
+	}
 	if err != nil {
-		return 0, fmt.Errorf("reading dynamic secret %q: %w", path, err)
+		return never, fmt.Errorf("reading dynamic secret %q: %w", path, err)
 	}
 	if pl.wrap > 0 {
 		if out.WrappingToken, err = wrapped(s, pl.wrap, h); err != nil {
-			return 0, fmt.Errorf("reading dynamic secret %q: %w", path, err)
+			return never, fmt.Errorf("reading dynamic secret %q: %w", path, err)
 		}
-		return pl.ttl, nil
+		return pl.order.NotAfter, nil
 	}
 	if s == nil || s.LeaseID == "" || s.LeaseDuration <= 0 || len(s.Data) == 0 {
-		return 0, fmt.Errorf("reading dynamic secret %q: no lease or no data: %w", path, mint.ErrInvalid)
+		return never, fmt.Errorf("reading dynamic secret %q: no lease or no data: %w", path, mint.ErrInvalid)
 	}
 	h.VaultLeaseID, out.LeaseID = s.LeaseID, s.LeaseID
 	if out.DataJSON, err = json.Marshal(s.Data); err != nil {
-		return 0, fmt.Errorf("reading dynamic secret %q: %w", path, mint.ErrInvalid)
+		return never, fmt.Errorf("reading dynamic secret %q: %w", path, mint.ErrInvalid)
 	}
-	return time.Duration(s.LeaseDuration) * time.Second, nil
+	now, lease := m.cfg.Now(), time.Duration(s.LeaseDuration)*time.Second
+	if pl.unseen == nil {
+		return now.Add(lease), nil
+	}
+	ends, ok := realEnd(now, lease, s.Data)
+	if !ok {
+		m.wasLong(path, endless)
+		h.NotAfter = never
+		return never, &mint.OutlivesError{
+			Why: fmt.Sprintf("a secret of %q does not say when it ends by itself, and %v", path, pl.unseen), Left: *h,
+		}
+	}
+	if ends.After(pl.order.NotAfter) {
+		m.wasLong(path, ends.Sub(now))
+		h.NotAfter = ends
+		return never, &mint.OutlivesError{
+			Why: fmt.Sprintf("a secret of %q outlives the grant, and %v", path, pl.unseen), Until: ends, Left: *h,
+		}
+	}
+	return ends, nil
 }
 
 // wrapped returns the wrapping token of an answer whose content must not be visible, noting
@@ -226,7 +300,8 @@ func wrapped(s *api.Secret, asked time.Duration, h *mint.Handle) (string, error)
 }
 
 // undo takes back what a failed minting left. When that worked the cause is harmless: the
-// token is revoked, or can do nothing without its policy.
+// token is revoked, or can do nothing without its policy. A dynamic secret that may have been
+// made is still there where revoking was not seen to end one, though nobody has it.
 func (m *Minter) undo(ctx context.Context, h mint.Handle, cause error) error {
 	if h.VaultPolicy == "" {
 		return cause
@@ -236,6 +311,9 @@ func (m *Minter) undo(ctx context.Context, h mint.Handle, cause error) error {
 	if _, err := m.end(ctx, h); err != nil {
 		// Not wrapped: the sentinels of the clean-up say nothing about the minting.
 		return mint.Left(fmt.Errorf("%w; and taking back policy %q: %v", cause, h.VaultPolicy, err)) //nolint:errorlint // see above
+	}
+	if h.VaultTaken && !h.VaultKills {
+		return mint.Left(cause)
 	}
 	return mint.Harmless(cause)
 }

@@ -11,7 +11,8 @@ import (
 
 // Revoke implements mint.Minter: the wrapping, the lease, the token, then the policy. Without an
 // accessor the policy alone can be taken away: a token is powerless then, but a dynamic
-// secret that was read with it lives until the token's deadline, hence DeadlineOnly.
+// secret that was read with it lives until the token's deadline, hence DeadlineOnly. So does one
+// whose engine was not seen to end what it made: a revoked lease is no dead secret.
 func (m *Minter) Revoke(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, error) {
 	if h.VaultPolicy == "" && h.VaultAccessor == "" && h.VaultLeaseID == "" {
 		return mint.RevokeUnspecified, fmt.Errorf("revoking Vault credential of role %q: empty handle: %w", m.cfg.Role, mint.ErrRefused)
@@ -47,9 +48,7 @@ func (m *Minter) end(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, er
 		byAccessor("revoking wrapping token by accessor", h.VaultWrapping)
 	}
 	if h.VaultLeaseID != "" {
-		try("revoking lease", request{
-			method: http.MethodPut, path: "sys/leases/revoke", body: map[string]any{"lease_id": h.VaultLeaseID, "sync": true},
-		})
+		try("revoking lease", revokeLease(h.VaultLeaseID))
 	}
 	if h.VaultAccessor != "" {
 		byAccessor("revoking token by accessor", h.VaultAccessor)
@@ -60,8 +59,15 @@ func (m *Minter) end(ctx context.Context, h mint.Handle) (mint.RevokeOutcome, er
 	if len(errs) > 0 {
 		return mint.RevokeUnspecified, errors.Join(errs...)
 	}
-	if h.VaultAccessor == "" && h.VaultLeaseID == "" {
+	switch {
+	case h.VaultAccessor == "" && h.VaultLeaseID == "":
 		return mint.DeadlineOnly, nil
+	case h.VaultRead != "" && !h.VaultKills:
+		return mint.DeadlineOnly, nil // the lease is revoked; whether the secret is dead, nobody saw
 	}
 	return mint.RevokedUpstream, nil
+}
+
+func revokeLease(id string) request {
+	return request{method: http.MethodPut, path: "sys/leases/revoke", body: map[string]any{"lease_id": id, "sync": true}}
 }

@@ -12,19 +12,29 @@ import (
 // conn is a connection with its prepared statements. One goroutine at a time
 // uses it. It is below database/sql on purpose: a read by key costs 0.8 us here
 // and 5 us there, and a grant makes some thirty of them.
-type conn struct{ c *sqlite.Conn }
+type conn struct {
+	c *sqlite.Conn
+	// damage takes what a statement finds; nil for nothing.
+	damage *damage
+	// tasks are rows that were read before, by their bodies: each grant reads its task
+	// again, and decoding it costs ten times what reading and summing it does.
+	tasks map[string]store.Task
+}
+
+// maxTasks is how many tasks a connection keeps decoded.
+const maxTasks = 1024
 
 // busyTimeout is how long a statement waits for another process's lock.
 const busyTimeout = 5 * time.Second
 
 // dial opens the file, which exists, and sets what holds for each connection.
-func dial(path string, pragmas ...string) (conn, error) {
+func dial(path string, d *damage, pragmas ...string) (conn, error) {
 	c, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
 	if err != nil {
 		return conn{}, err
 	}
 	c.SetBusyTimeout(busyTimeout)
-	db := conn{c}
+	db := conn{c: c, damage: d, tasks: map[string]store.Task{}}
 	for _, p := range append([]string{"foreign_keys = 1", "temp_store = MEMORY", "cache_size = -16384"}, pragmas...) {
 		if err := db.exec("PRAGMA " + p); err != nil {
 			_ = c.Close() // nothing was written through it
@@ -36,6 +46,10 @@ func dial(path string, pragmas ...string) (conn, error) {
 
 // each runs a query and calls row, which may be nil, for every row of its answer.
 func (c conn) each(query string, row func(*sqlite.Stmt) error, args ...any) error {
+	return c.judge(c.step(query, row, args...))
+}
+
+func (c conn) step(query string, row func(*sqlite.Stmt) error, args ...any) error {
 	s, err := c.c.Prepare(query) // it keeps every statement: the queries are a fixed few
 	if err != nil {
 		return err

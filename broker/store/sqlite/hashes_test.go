@@ -4,20 +4,20 @@ import (
 	"database/sql"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/valetkey/valetkey/broker/store"
 	"github.com/valetkey/valetkey/broker/store/storetest"
 )
 
-// Hashes are appended to where the last ones end. If that is not where their index
-// says, nothing is signed over them.
-func TestHashesAreAppendedInTheirPlaceAlone(t *testing.T) {
+// Records are appended to where the last one is, which gives up the signed head. Where that is
+// not so, nothing is signed over them.
+func TestRecordsAreAppendedInTheirPlaceAlone(t *testing.T) {
 	for name, query := range map[string]string{
-		"one too many": "UPDATE hash_chunks SET data = CAST(data || zeroblob(32) AS BLOB)",
-		"one too few":  "UPDATE hash_chunks SET data = substr(data, 1, length(data) - 32)",
-		"none":         "DELETE FROM hash_chunks",
-		"a next chunk": "INSERT INTO hash_chunks (chunk, data) VALUES (1, zeroblob(32))",
+		"one too many": "INSERT INTO records (idx, hashes, data) VALUES (5, zeroblob(32), zeroblob(1))",
+		"one too few":  "DELETE FROM records WHERE idx = 4",
+		"none":         "DELETE FROM records",
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "x.db")
@@ -54,5 +54,18 @@ func change(t *testing.T, path, query string) {
 	_, err = db.ExecContext(t.Context(), query)
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A record before the first is in no tree, and no walk over the log comes by.
+func TestRecordBeforeTheFirst(t *testing.T) {
+	for name, query := range map[string]string{"with others": "", "alone": "; DELETE FROM records WHERE idx >= 0"} {
+		t.Run(name, func(t *testing.T) {
+			path := populated(t)
+			change(t, path, "INSERT INTO records (idx, hashes, data) VALUES (-7, x'00', x'00')"+query)
+			if err := open(t, path, storetest.Seal).Damage(); !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), "before the first") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

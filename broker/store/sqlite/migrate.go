@@ -21,7 +21,7 @@ var migrations embed.FS
 func migrate(ctx context.Context, path string) error { return migrateTo(ctx, path, latest) }
 
 // latest is the newest version of the schema.
-const latest = 3
+const latest = 9
 
 func migrateTo(ctx context.Context, path string, version int64) (err error) {
 	dsn := (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"}).String()
@@ -34,7 +34,7 @@ func migrateTo(ctx context.Context, path string, version int64) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub, goose.WithGoMigrations(chunkHashesMigration()))
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub, goose.WithGoMigrations(chunkHashesMigration(), sumsMigration(), recordsMigration(), issuancesMigration(), openMigration()))
 	if err != nil {
 		return err
 	}

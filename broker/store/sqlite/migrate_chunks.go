@@ -37,6 +37,9 @@ func chunkHashesMigration() *goose.Migration {
 	}}, nil)
 }
 
+// chunkHashes is how many hashes shared a row, in the order of their index.
+const chunkHashes = 64
+
 func moveHashes(ctx context.Context, tx *sql.Tx) (err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT idx, hash FROM hashes ORDER BY idx`)
 	if err != nil {

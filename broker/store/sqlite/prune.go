@@ -21,9 +21,9 @@ type pruneStep struct {
 // pruneSteps are in the order in which one thing stops needing another.
 func pruneSteps() []pruneStep {
 	return []pruneStep{
-		{"keys", (*tx).pruneKeys}, {"work", (*tx).pruneWork}, {"grants", (*tx).pruneGrants},
+		{"keys", (*tx).pruneKeys}, {"grants", (*tx).pruneGrants},
 		{"tasks", (*tx).pruneTasks}, {"buckets", (*tx).pruneBuckets},
-		{"cooling", (*tx).pruneCooling},
+		{"cooling", (*tx).pruneCooling}, {"sweeps", (*tx).pruneSweeps},
 	}
 }
 
@@ -103,18 +103,6 @@ func (t *tx) pruneKeys(p store.Prune, after string, limit int) (string, error) {
 	return toAgent + " " + toKey, nil
 }
 
-func (t *tx) pruneWork(p store.Prune, after string, limit int) (string, error) {
-	if p.Keys.IsZero() {
-		return "", nil
-	}
-	to, _, end, err := t.last("SELECT id, '' FROM work WHERE id > ? ORDER BY id", limit, after)
-	if err != nil {
-		return "", err
-	}
-	return to, t.exec("DELETE FROM work WHERE id > ? AND id <= ? AND due IS NULL AND json_extract(body, '$.DoneAt') < ?",
-		after, upTo(to, end), before(p.Keys))
-}
-
 func (t *tx) pruneGrants(p store.Prune, after string, limit int) (string, error) {
 	if p.Ended.IsZero() {
 		return "", nil
@@ -124,18 +112,16 @@ func (t *tx) pruneGrants(p store.Prune, after string, limit int) (string, error)
 		return "", err
 	}
 	old, ended, err := t.list(`SELECT id FROM grants WHERE id > ? AND id <= ? AND live = 0 AND json_extract(body, '$.EndedAt') BETWEEN '0002' AND ?
-AND NOT EXISTS (SELECT 1 FROM issuances i LEFT JOIN work w ON w.id = i.id
-  WHERE i.grant_id = grants.id AND (i.state = 'intended' OR w.due IS NOT NULL))`, after, upTo(to, end), before(p.Ended))
+AND NOT EXISTS (SELECT 1 FROM issuances i
+  WHERE i.grant_id = grants.id AND (i.state = 'intended' OR json_extract(i.work, '$.DoneAt') < '0002'))`, after, upTo(to, end), before(p.Ended))
 	if err != nil || ended == 0 {
 		return stop(to, asked, p.Ended), err
 	}
-	issued, n, err := t.list("SELECT id FROM issuances WHERE grant_id IN (SELECT value FROM json_each(?)) LIMIT ?", old, limit)
-	if err != nil {
+	if err := t.exec("DELETE FROM issuances WHERE rowid IN (SELECT rowid FROM issuances WHERE grant_id IN (SELECT value FROM json_each(?)) LIMIT ?)", old, limit); err != nil {
 		return "", err
 	}
+	n := t.c.c.Changes()
 	if err := errors.Join(
-		t.exec("DELETE FROM work WHERE id IN (SELECT value FROM json_each(?))", issued),
-		t.exec("DELETE FROM issuances WHERE id IN (SELECT value FROM json_each(?))", issued),
 		t.exec(`DELETE FROM grants WHERE id IN (SELECT value FROM json_each(?))
 AND NOT EXISTS (SELECT 1 FROM issuances WHERE grant_id = grants.id)`, old),
 		t.exec(`DELETE FROM approvals WHERE grant_id IN (SELECT value FROM json_each(?))
@@ -175,7 +161,7 @@ func (t *tx) pruneTasks(p store.Prune, after string, limit int) (string, error) 
 		return "", err
 	}
 	return stop(to, opened, p.Ended), t.exec(`DELETE FROM tasks WHERE id > ? AND id <= ? AND json_extract(body, '$.ClosedAt') BETWEEN '0002' AND ?
-AND NOT EXISTS (SELECT 1 FROM grants WHERE task = tasks.id AND live = 1)`, after, upTo(to, end), before(p.Ended))
+AND NOT EXISTS (SELECT 1 FROM grants WHERE agent = json_extract(tasks.body, '$.Agent') AND task = tasks.id AND live = 1)`, after, upTo(to, end), before(p.Ended))
 }
 
 func (t *tx) pruneBuckets(p store.Prune, after string, limit int) (string, error) {
@@ -198,6 +184,18 @@ func (t *tx) pruneCooling(p store.Prune, after string, limit int) (string, error
 		return "", err
 	}
 	return to, t.exec("DELETE FROM cooling WHERE key > ? AND key <= ? AND until <= ?", after, upTo(to, end), p.Now.UnixNano())
+}
+
+func (t *tx) pruneSweeps(p store.Prune, after string, limit int) (string, error) {
+	if p.Keys.IsZero() {
+		return "", nil
+	}
+	to, _, end, err := t.last("SELECT id, '' FROM sweeps WHERE id > ? ORDER BY id", limit, after)
+	if err != nil {
+		return "", err
+	}
+	return to, t.exec("DELETE FROM sweeps WHERE id > ? AND id <= ? AND open = 0 AND json_extract(body, '$.DoneAt') < ?",
+		after, upTo(to, end), before(p.Keys))
 }
 
 // list returns the ids of a query as a JSON array, for json_each, and how many

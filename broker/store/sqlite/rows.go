@@ -1,25 +1,40 @@
 package sqlite
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
-	"golang.org/x/mod/sumdb/tlog"
 	"zombiezen.com/go/sqlite"
 
 	"github.com/valetkey/valetkey/broker/store"
+	"github.com/valetkey/valetkey/broker/store/merkle"
 )
 
 // reader implements store.Reader inside a transaction of its connection.
-type reader struct{ c conn }
+type reader struct {
+	c conn
+	// open is the store's; nil where it is not asked for.
+	open *openIntents
+	// read are the rowids of the rows that the op has read, by table and key, where it can write.
+	// A row is written where it was read: one that its key does not find is not made again.
+	read map[string]int64
+}
 
 // tx implements store.Tx on the writer's connection.
 type tx struct {
 	reader
-	tree *tree
+	tree *merkle.Tree
+	// unfrozen says that the transaction, which is the batch's, has found that nobody is
+	// frozen and has frozen nobody; asked that it has looked. What an op has seen goes with
+	// the op: see forget.
+	unfrozen, asked bool
 }
+
+// forget has the next op look for itself: what was seen inside of an op that is rolled back
+// need not be so.
+func (t *tx) forget() { t.unfrozen, t.asked = false, false }
 
 func (r *reader) row(query string, row func(*sqlite.Stmt) error, args ...any) error {
 	err := r.c.one(query, row, args...)
@@ -45,24 +60,31 @@ func (t *tx) exec(query string, args ...any) error {
 	return nil
 }
 
-func decode[T any](s *sqlite.Stmt) (v T, err error) {
-	if err := json.Unmarshal(blob(s, 0), &v); err != nil {
-		return v, fmt.Errorf("decoding a row: %w", err)
+// decoded is tb.decode, and keeps where the row is.
+func decoded[T any](r *reader, tb table[T], s *sqlite.Stmt) (v T, err error) {
+	if v, err = tb.decode(s); err != nil || r.read == nil || tb.index == "" {
+		return v, err
 	}
+	key, at := tb.key(tb.row(v)), s.ColumnInt64(s.ColumnCount()-1)
+	if was, read := r.read[key]; read && was != at {
+		return v, fmt.Errorf("%w: rows %d and %d of %s have the same key", store.ErrDamaged, was, at, tb.name)
+	}
+	r.read[key] = at
 	return v, nil
 }
 
-func one[T any](r *reader, query string, args ...any) (v T, err error) {
-	err = r.row(query, func(s *sqlite.Stmt) (err error) {
-		v, err = decode[T](s)
+func one[T any](r *reader, tb table[T], key ...any) (v T, err error) {
+	err = r.row(tb.read, func(s *sqlite.Stmt) (err error) {
+		v, err = decoded(r, tb, s)
 		return err
-	}, args...)
+	}, key...)
 	return v, err
 }
 
-func many[T any](r *reader, query string, args ...any) (vs []T, err error) {
-	err = r.c.each(query, func(s *sqlite.Stmt) error {
-		v, err := decode[T](s)
+// many reads the rows of a query, which follows "SELECT columns FROM table".
+func many[T any](r *reader, tb table[T], query string, args ...any) (vs []T, err error) {
+	err = r.c.each("SELECT "+tb.all+" FROM "+tb.name+" "+query, func(s *sqlite.Stmt) error {
+		v, err := decoded(r, tb, s)
 		vs = append(vs, v)
 		return err
 	}, args...)
@@ -72,26 +94,76 @@ func many[T any](r *reader, query string, args ...any) (vs []T, err error) {
 	return vs, nil
 }
 
-// put writes a row whose last column is its JSON body.
-func (t *tx) put(query string, body any, keys ...any) error {
-	b, err := json.Marshal(body)
+func at(s *sqlite.Stmt, col int) time.Time { return time.Unix(0, s.ColumnInt64(col)).UTC() }
+
+func texts(r *reader, query string, args ...any) (out []string, err error) {
+	err = r.c.each(query, func(s *sqlite.Stmt) error {
+		out = append(out, s.ColumnText(0))
+		return nil
+	}, args...)
 	if err != nil {
-		return fmt.Errorf("encoding a row: %w", err)
+		return nil, unavailable("reading", err)
 	}
-	return t.exec(query, append(keys, string(b))...)
+	return out, nil
 }
 
-func (r *reader) Task(id string) (store.Task, error) {
-	return one[store.Task](r, "SELECT body FROM tasks WHERE id = ?", id)
+func put[T any](t *tx, tb table[T], v T) error {
+	row, err := tb.encode(v)
+	if err != nil {
+		return err
+	}
+	if at, read := t.read[tb.key(row)]; read && tb.index != "" {
+		return rewrite(t, tb, append(row, at))
+	}
+	switch err := t.exec(tb.upsert, row...); {
+	case err != nil || t.c.c.Changes() > 0:
+		return err
+	case tb.part != "":
+		return unavailable("writing", t.c.judge(fmt.Errorf("%w: there is no row of %s to have the %s of %v", store.ErrDamaged, tb.name, tb.part, row[:tb.keys])))
+	}
+	return t.exec(tb.upsertAll, row...)
 }
 
-func (t *tx) PutTask(v store.Task) error {
-	return t.put("INSERT INTO tasks (id, body) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body", v, v.ID)
+// rewrite writes a row where it was read. row ends with its rowid.
+func rewrite[T any](t *tx, tb table[T], row []any) error {
+	for _, query := range []string{tb.rewrite, tb.rewriteAll} {
+		if query == "" {
+			continue
+		}
+		if err := t.exec(query, row...); err != nil || t.c.c.Changes() == 1 {
+			return err
+		}
+	}
+	return unavailable("writing", t.c.judge(fmt.Errorf("%w: row %v of %s was read, and is not there", store.ErrDamaged, row[len(row)-1], tb.name)))
 }
 
-func (r *reader) Grant(id string) (store.Grant, error) {
-	return one[store.Grant](r, "SELECT body FROM grants WHERE id = ?", id)
+// Task decodes each body once: a Task holds nothing that its readers could change for
+// each other.
+func (r *reader) Task(id string) (v store.Task, err error) {
+	err = r.row(tasks.read, func(s *sqlite.Stmt) error {
+		body, err := tasks.body(s)
+		if err != nil {
+			return err
+		}
+		var known bool
+		if v, known = r.c.tasks[string(body)]; known {
+			return nil
+		}
+		if v, err = tasks.decode(s); err != nil {
+			return err
+		}
+		if len(r.c.tasks) >= maxTasks {
+			clear(r.c.tasks)
+		}
+		r.c.tasks[string(body)] = v
+		return nil
+	}, id)
+	return v, err
 }
+
+func (t *tx) PutTask(v store.Task) error { return put(t, tasks, v) }
+
+func (r *reader) Grant(id string) (store.Grant, error) { return one(r, grants, id) }
 
 func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 	where, order, args := "1 = 1", "id DESC", []any{}
@@ -114,10 +186,6 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 	if f.Key != "" {
 		add("waiter = ?", f.Key)
 	}
-	if !f.ExpiredBy.IsZero() {
-		add("expires <= ?", f.ExpiredBy.UnixNano())
-		order = "+id DESC" // few are due: without the plus SQLite goes over all grants, to have them in order
-	}
 	if f.Before != "" {
 		add("id < ?", f.Before)
 	}
@@ -127,23 +195,31 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 	if f.Limit == 0 {
 		f.Limit = 100
 	}
-	return many[store.Grant](r, "SELECT body FROM grants WHERE "+where+" ORDER BY "+order+" LIMIT ?", append(args, f.Limit)...)
+	if f.Agent != "" && !f.Open { // of an agent, what is open and what has ended are in an index each
+		where, args = "live = 1 AND "+where+" UNION ALL SELECT "+grants.all+" FROM grants WHERE live = 0 AND "+where, append(args, args...)
+	}
+	return many(r, grants, "WHERE "+where+" ORDER BY "+order+" LIMIT ?", append(args, f.Limit)...)
 }
 
-func (t *tx) PutGrant(v store.Grant) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encoding a row: %w", err)
-	}
-	open, expires := v.State.Open(), v.ExpiresAt.UnixNano()
-	var waiter, delegate any // NULL where nobody is waited for
-	if v.State == store.GrantPending && v.Case != nil {
-		waiter, delegate = v.Case.Key, v.Case.Delegate
-	}
-	return t.exec(`INSERT INTO grants (id, task, agent, live, waiter, delegate, expires, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET live = excluded.live, waiter = excluded.waiter, delegate = excluded.delegate, expires = excluded.expires, body = excluded.body`,
-		v.ID, v.TaskID, v.Agent, open, waiter, delegate, expires, string(body))
+func (r *reader) Expired(now time.Time, limit int) (gs []store.Grant, err error) {
+	err = sound(r, grants, lookup{"grants_live", "live = 1 AND expires <= ?", "expires", []any{now.UnixNano()}}, isOpen, func(g store.Grant) bool {
+		gs = append(gs, g)
+		return len(gs) < limit
+	})
+	return gs, err
 }
+
+func (r *reader) OpenIDs() (ids []string, err error) {
+	err = sound(r, grants, lookup{"grants_open", "live = 1", "agent", nil}, isOpen, func(g store.Grant) bool {
+		ids = append(ids, g.ID)
+		return true
+	})
+	return ids, err
+}
+
+func isOpen(g store.Grant) bool { return g.State.Open() }
+
+func (t *tx) PutGrant(v store.Grant) error { return put(t, grants, v) }
 
 func (r *reader) Waiting(key, delegate string) (w store.Waiting, err error) {
 	err = r.row(`SELECT count(*), coalesce(sum(waiter = ?), 0), coalesce(sum(delegate = ? AND delegate <> ''), 0) FROM grants WHERE waiter IS NOT NULL`,
@@ -155,36 +231,31 @@ func (r *reader) Waiting(key, delegate string) (w store.Waiting, err error) {
 }
 
 func (r *reader) Cooling(key string) (until time.Time, err error) {
-	err = r.row("SELECT until FROM cooling WHERE key = ?", func(s *sqlite.Stmt) error {
-		until = time.Unix(0, s.ColumnInt64(0)).UTC()
-		return nil
-	}, key)
+	c, err := one(r, coolings, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return time.Time{}, nil
 	}
-	return until, err
+	return c.Until, err
 }
 
 func (t *tx) PutCooling(key string, until time.Time) error {
-	return t.exec("INSERT INTO cooling (key, until) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET until = excluded.until", key, until.UnixNano())
+	return put(t, coolings, store.Cooling{Key: key, Until: until})
 }
 
 func (r *reader) Approvals(grantID string) ([]store.Approval, error) {
-	return many[store.Approval](r, "SELECT body FROM approvals WHERE grant_id = ? ORDER BY person", grantID)
+	return many(r, approvals, "WHERE grant_id = ? ORDER BY person", grantID)
 }
 
-func (t *tx) PutApproval(v store.Approval) error {
-	return t.put("INSERT INTO approvals (grant_id, person, body) VALUES (?, ?, ?) ON CONFLICT (grant_id, person) DO UPDATE SET body = excluded.body", v, v.GrantID, v.Person)
-}
+func (t *tx) PutApproval(v store.Approval) error { return put(t, approvals, v) }
 
-func (r *reader) Issuance(id string) (store.Issuance, error) {
-	return one[store.Issuance](r, "SELECT body FROM issuances WHERE id = ?", id)
+func (r *reader) Issuance(grantID, id string) (store.Issuance, error) {
+	return one(r, issuances, grantID, id)
 }
 
 func (r *reader) Issuances(f store.IssuanceFilter) ([]store.Issuance, error) {
 	switch {
 	case f.GrantID != "":
-		all, err := many[store.Issuance](r, "SELECT body FROM issuances WHERE grant_id = ? ORDER BY id", f.GrantID)
+		all, err := many(r, issuances, "WHERE grant_id = ? ORDER BY id", f.GrantID)
 		if f.State == "" || err != nil {
 			return all, err
 		}
@@ -196,140 +267,110 @@ func (r *reader) Issuances(f store.IssuanceFilter) ([]store.Issuance, error) {
 		}
 		return kept, nil
 	case f.State == store.IssuanceIntended:
-		return many[store.Issuance](r, "SELECT body FROM issuances WHERE state = 'intended' ORDER BY id")
+		return r.openOf(r.open.all())
 	case f.State != "":
-		return many[store.Issuance](r, "SELECT body FROM issuances WHERE state = ? ORDER BY id", string(f.State))
+		return many(r, issuances, "WHERE state = ? ORDER BY id", string(f.State))
 	}
-	return many[store.Issuance](r, "SELECT body FROM issuances ORDER BY id")
+	return many(r, issuances, "ORDER BY id")
+}
+
+func (r *reader) Minted(grantID string) (bool, error) {
+	minted, err := r.has("issuances WHERE grant_id = ? AND state = ? LIMIT 1", grantID, string(store.IssuanceIssued))
+	if err != nil {
+		return false, unavailable("reading", err)
+	}
+	return minted, nil
 }
 
 func (t *tx) PutIssuance(v store.Issuance) error {
-	return t.put(`INSERT INTO issuances (id, grant_id, state, body) VALUES (?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body`, v, v.ID, v.GrantID, string(v.State))
-}
-
-func (r *reader) DueWork(now time.Time, limit int) ([]store.Work, error) {
-	return many[store.Work](r, "SELECT body FROM work WHERE due IS NOT NULL AND (due <= ? OR due > ?) ORDER BY due LIMIT ?",
-		now.UnixNano(), now.Add(store.MaxPutOff).UnixNano(), limit)
-}
-
-func (t *tx) PutWork(v store.Work) error {
-	var due any
-	if v.DoneAt.IsZero() {
-		due = v.NextAt.UnixNano()
+	err := put(t, issuances, v)
+	if err == nil {
+		t.open.put(v)
 	}
-	return t.put("INSERT INTO work (id, due, body) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET due = excluded.due, body = excluded.body", v, v.ID, due)
+	return err
 }
 
-func (r *reader) Idempotency(agent, key string) (v store.Idempotency, err error) {
-	v.Agent, v.Key = agent, key
-	err = r.row("SELECT content, result, at FROM idempotency WHERE agent = ? AND key = ?", func(s *sqlite.Stmt) error {
-		v.Content, v.Result, v.At = s.ColumnText(0), s.ColumnText(1), time.Unix(0, s.ColumnInt64(2)).UTC()
-		return nil
-	}, agent, key)
-	return v, err
+func (r *reader) DueWork(now time.Time, urgent bool, limit int) ([]store.Work, error) {
+	side := "due >= 0"
+	if urgent {
+		side = "due < 0"
+	}
+	due := []store.Work{}
+	err := sound(r, works, lookup{
+		"issuances_due", "due IS NOT NULL AND " + side + " AND (due <= ? OR due > ?)", "due",
+		[]any{dueAt(now, urgent), dueAt(now.Add(store.MaxPutOff), urgent)},
+	}, func(w store.Work) bool { return !w.Held && w.DoneAt.IsZero() }, func(w store.Work) bool {
+		due = append(due, w)
+		return len(due) < limit
+	})
+	return due, err
+}
+
+// dueAt is the column by which work is found: nanoseconds, of which those of urgent work are below zero.
+func dueAt(at time.Time, urgent bool) int64 {
+	due := max(at.UnixNano(), 0)
+	if urgent {
+		due += math.MinInt64
+	}
+	return due
+}
+
+func (r *reader) Work(grantID, id string) (store.Work, error) { return one(r, works, grantID, id) }
+
+func (t *tx) PutWork(v store.Work) error { return put(t, works, v) }
+
+func (r *reader) Idempotency(agent, key string) (store.Idempotency, error) {
+	return one(r, keys, agent, key)
 }
 
 func (t *tx) PutIdempotency(v store.Idempotency) error {
-	return t.exec("INSERT INTO idempotency (agent, key, content, result, at) VALUES (?, ?, ?, ?, ?)", v.Agent, v.Key, v.Content, v.Result, v.At.UnixNano())
+	row, err := keys.encode(v)
+	if err != nil {
+		return err
+	}
+	return t.exec("INSERT INTO idempotency ("+keys.all+") VALUES (?, ?, ?, ?, ?, ?)", row...) // one that is there is a fault
 }
 
 func (r *reader) Frozen(agent string) (cause string, frozen bool, err error) {
-	err = r.row("SELECT cause FROM frozen WHERE agent = ?", func(s *sqlite.Stmt) error {
-		cause, frozen = s.ColumnText(0), true
-		return nil
-	}, agent)
+	f, err := one(r, freezes, agent)
 	if errors.Is(err, store.ErrNotFound) {
 		return "", false, nil
 	}
-	return cause, frozen, err
+	return f.Cause, err == nil, err
+}
+
+// Frozen looks once in a batch whether anybody is frozen: each grant asks nine times, for
+// every path above its agent.
+func (t *tx) Frozen(agent string) (cause string, frozen bool, err error) {
+	if !t.asked {
+		some, err := t.has("frozen LIMIT 1")
+		if err != nil {
+			return "", false, unavailable("reading", err)
+		}
+		t.unfrozen, t.asked = !some, true
+	}
+	if t.unfrozen {
+		return "", false, nil
+	}
+	return t.reader.Frozen(agent)
 }
 
 func (t *tx) SetFrozen(agent, cause string, frozen bool) error {
+	t.unfrozen, t.asked = false, true // from here on each row is read
 	if !frozen {
 		return t.exec("DELETE FROM frozen WHERE agent = ?", agent)
 	}
-	return t.exec("INSERT INTO frozen (agent, cause) VALUES (?, ?) ON CONFLICT (agent) DO UPDATE SET cause = excluded.cause", agent, cause)
+	return put(t, freezes, store.Freeze{Agent: agent, Cause: cause})
 }
 
-// TakeToken keeps the bucket as GCRA's theoretical arrival time: full when it
-// is in the past, empty when it is burst-1 intervals or more ahead.
-func (t *tx) TakeToken(key string, now time.Time, interval time.Duration, burst int) (time.Duration, error) {
-	var tat int64
-	err := t.row("SELECT tat FROM buckets WHERE key = ?", func(s *sqlite.Stmt) error { tat = s.ColumnInt64(0); return nil }, key)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return 0, err
-	}
-	at := max(tat, now.UnixNano())
-	if at > now.UnixNano()+int64(burst)*int64(interval) {
-		// No bucket is emptier than empty: a clock was ahead and was put right. The
-		// bucket gives its last token, which writes it down in the right time;
-		// refused as it is, it would lock agents out for the length of the jump.
-		at = now.UnixNano() + int64(burst-1)*int64(interval)
-	}
-	if wait := at - now.UnixNano() - int64(burst-1)*int64(interval); wait > 0 {
-		return time.Duration(wait), nil
-	}
-	return 0, t.exec("INSERT INTO buckets (key, tat) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET tat = excluded.tat", key, at+int64(interval))
-}
-
-func (r *reader) size() (n int64, err error) {
-	err = r.row("SELECT coalesce(max(idx) + 1, 0) FROM records", func(s *sqlite.Stmt) error { n = s.ColumnInt64(0); return nil })
-	return n, err
-}
-
-func (r *reader) Head() (h store.Head, err error) {
-	err = r.row("SELECT size, note FROM checkpoint", func(s *sqlite.Stmt) error {
-		h = store.Head{Size: s.ColumnInt64(0), Checkpoint: blob(s, 1)}
-		return nil
-	})
+func (r *reader) Bucket(key string) (full time.Time, err error) {
+	b, err := one(r, buckets, key)
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Head{}, nil
+		return time.Time{}, nil
 	}
-	return h, err
+	return time.Unix(0, b.tat).UTC(), err
 }
 
-func (r *reader) Record(index int64) (data []byte, err error) {
-	err = r.row("SELECT data FROM records WHERE idx = ?", func(s *sqlite.Stmt) error { data = blob(s, 0); return nil }, index)
-	return data, err
-}
-
-func (r *reader) Records(index int64, n int) (out [][]byte, err error) {
-	err = r.c.each("SELECT data FROM records WHERE idx >= ? ORDER BY idx LIMIT ?", func(s *sqlite.Stmt) error {
-		out = append(out, blob(s, 0))
-		return nil
-	}, index, n)
-	if err != nil {
-		return nil, unavailable("reading", err)
-	}
-	return out, nil
-}
-
-func (t *tx) Append(leaf []byte) (int64, error) {
-	n := t.tree.size
-	if err := t.tree.add(n, leaf); err != nil {
-		return 0, err
-	}
-	if err := t.exec("INSERT INTO records (idx, data) VALUES (?, ?)", n, leaf); err != nil {
-		t.tree.discard(n)
-		return 0, err
-	}
-	return n, nil
-}
-
-// ReadHashes implements tlog.HashReader: what the batch has added is not
-// written yet.
-func (t *tx) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	for i, at := range indexes {
-		h, err := t.tree.onEdge(indexes[i : i+1])
-		if err != nil {
-			h, err = t.reader.ReadHashes([]int64{at})
-		}
-		if err != nil {
-			return nil, err
-		}
-		out[i] = h[0]
-	}
-	return out, nil
+func (t *tx) PutBucket(key string, full time.Time) error {
+	return put(t, buckets, bucket{key, full.UnixNano()})
 }

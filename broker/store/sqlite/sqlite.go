@@ -6,11 +6,15 @@
 //     fails is rolled back alone; a commit that fails fails the whole batch.
 //   - The checkpoint over a batch is signed inside its transaction.
 //   - The file and its folder are readable by the owner only.
+//   - Damage latches: a statement that finds the file malformed, a row that does not have
+//     its sum, a record that is not the tree's, or a row that lacks another which it
+//     needs, at a start, at a call or in the background, is kept until a person clears it.
 //   - One process at a time has the file open for writing: a second broker would
 //     take the first one's running intents for those of a crash.
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,11 +23,12 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/valetkey/valetkey/broker/store"
+	"github.com/valetkey/valetkey/broker/store/merkle"
 )
 
 const (
@@ -42,15 +47,21 @@ type Config struct {
 	Path string
 	// Seal signs each new tree head. Required.
 	Seal store.SealFunc
+	// patience replaces startCheck, for tests on machines of any speed.
+	patience time.Duration
 }
 
 // DB is a store.Store in one SQLite file.
 type DB struct {
-	path string
-	seal store.SealFunc
+	path   string
+	seal   store.SealFunc
+	damage *damage
+	// patience is how long a start looks for damage.
+	patience time.Duration
 	// w and tree are the writer goroutine's alone.
 	w    conn
-	tree tree
+	tree merkle.Tree
+	open openIntents
 	// idle holds the readers that nobody uses: as many as there may be, nil for
 	// one that is not opened yet.
 	idle chan *conn
@@ -58,8 +69,10 @@ type DB struct {
 	ops  chan *op
 	quit chan struct{}
 	done chan struct{}
-	once sync.Once
-	lock *flock.Flock
+	// checked is closed when the background's check has ended.
+	checked chan struct{}
+	once    sync.Once
+	lock    *flock.Flock
 }
 
 type op struct {
@@ -71,7 +84,8 @@ type op struct {
 
 var _ store.Store = (*DB)(nil)
 
-// Open opens or creates the database and brings its schema up to date.
+// Open opens or creates the database and brings its schema up to date. One of an older schema
+// is looked at whole first, for as long as that takes, and left as it is where it is damaged.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.Seal == nil || cfg.Path == "" {
 		return nil, errors.New("sqlite: Path and Seal are required")
@@ -84,19 +98,28 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, unavailable("finding the store", err)
 	}
 	cfg.Path = path
-	lock := flock.New(cfg.Path+".lock", flock.SetPermissions(0o600))
-	switch got, err := lock.TryLock(); {
-	case err != nil:
-		return nil, unavailable("locking the store", err)
-	case !got:
-		return nil, unavailable("locking the store", fmt.Errorf("%s is another broker's; stop that one first", cfg.Path))
+	held, err := lock(cfg.Path)
+	if err != nil {
+		return nil, err
 	}
 	db, err := open(ctx, cfg)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, held.Close())
 	}
-	db.lock = lock
+	db.lock = held
 	return db, nil
+}
+
+// lock makes the file this process's until it is closed.
+func lock(path string) (*flock.Flock, error) {
+	held := flock.New(path+".lock", flock.SetPermissions(0o600))
+	switch got, err := held.TryLock(); {
+	case err != nil:
+		return nil, unavailable("locking the store", err)
+	case !got:
+		return nil, unavailable("locking the store", fmt.Errorf("%s is another broker's; stop that one first", path))
+	}
+	return held, nil
 }
 
 // resolve follows symbolic links, so that one file has one lock whatever name it
@@ -128,24 +151,45 @@ func open(ctx context.Context, cfg Config) (*DB, error) {
 	if err := create(cfg.Path); err != nil {
 		return nil, unavailable("opening the store", err)
 	}
+	found, err := remembered(cfg.Path)
+	if err != nil {
+		return nil, unavailable("opening the store", err)
+	}
+	if err := checkSchema(cfg.Path, found); err != nil {
+		return nil, unavailable("opening the store", err)
+	}
+	if err := checkBefore(ctx, cfg.Path, found); err != nil {
+		return nil, unavailable("checking the store before its schema is changed", err)
+	}
 	if err := migrate(ctx, cfg.Path); err != nil {
 		return nil, unavailable("migrating the store", err)
 	}
-	w, err := dial(cfg.Path, "journal_mode = WAL", "synchronous = FULL", fmt.Sprintf("wal_autocheckpoint = %d", checkpointPages))
+	w, err := dial(cfg.Path, found, "journal_mode = WAL", "synchronous = FULL", fmt.Sprintf("wal_autocheckpoint = %d", checkpointPages))
 	if err != nil {
 		return nil, unavailable("opening the store", err)
 	}
 	db := &DB{
-		path: cfg.Path, seal: cfg.Seal, w: w, idle: make(chan *conn, maxReaders),
+		path: cfg.Path, seal: cfg.Seal, damage: found, patience: cmp.Or(cfg.patience, startCheck), w: w, checked: make(chan struct{}), idle: make(chan *conn, maxReaders),
 		ops: make(chan *op, maxBatch), quit: make(chan struct{}), done: make(chan struct{}),
 	}
-	if err := db.tree.load(&reader{c: w}); err != nil {
+	size, err := (&reader{c: w}).size()
+	if err == nil {
+		db.tree, err = merkle.Load(size, &reader{c: w})
+	}
+	if err != nil {
 		return nil, errors.Join(unavailable("reading the ledger's edge", err), w.c.Close())
+	}
+	if err := db.open.load(&reader{c: w}); err != nil {
+		return nil, errors.Join(unavailable("reading what is open", err), w.c.Close())
 	}
 	for range maxReaders {
 		db.idle <- nil
 	}
+	if err := db.checkStart(ctx); err != nil {
+		return nil, errors.Join(err, w.c.Close())
+	}
 	go db.run()
+	go db.checkForever(context.WithoutCancel(ctx))
 	return db, nil
 }
 
@@ -221,7 +265,7 @@ func (db *DB) commit(batch []*op) {
 }
 
 func (db *DB) runBatch(batch []*op) (_ store.Head, err error) {
-	t := &tx{reader: reader{c: db.w}, tree: &db.tree}
+	t := &tx{reader: reader{c: db.w, open: &db.open, read: map[string]int64{}}, tree: &db.tree}
 	if err := db.w.exec("BEGIN IMMEDIATE"); err != nil {
 		return store.Head{}, unavailable("beginning a transaction", err)
 	}
@@ -235,7 +279,8 @@ func (db *DB) runBatch(batch []*op) (_ store.Head, err error) {
 					err = errors.Join(err, unavailable("rolling back", rerr))
 				}
 			}
-			db.tree.discard(db.tree.durable)
+			db.tree.Discard(db.tree.Durable())
+			db.open.undo(0)
 		}
 	}()
 	for _, o := range batch {
@@ -243,14 +288,15 @@ func (db *DB) runBatch(batch []*op) (_ store.Head, err error) {
 			return store.Head{}, err
 		}
 	}
-	head, edge, err := db.sealed(t)
+	head, err := db.sealed(t)
 	if err != nil {
 		return store.Head{}, err
 	}
 	if err := t.exec("COMMIT"); err != nil {
 		return store.Head{}, err
 	}
-	db.tree = tree{size: db.tree.size, durable: db.tree.size, edge: edge}
+	db.tree.Commit()
+	db.open.durable()
 	return head, nil
 }
 
@@ -260,9 +306,12 @@ func (db *DB) runOne(t *tx, o *op) error {
 	if err := t.exec("SAVEPOINT op"); err != nil {
 		return err
 	}
-	n := db.tree.size
+	clear(t.read)
+	n, open := db.tree.Size(), len(db.open.before)
 	if o.err = call(o.fn, t); o.err != nil {
-		db.tree.discard(n)
+		db.tree.Discard(n)
+		db.open.undo(open)
+		t.forget()
 		switch err := t.exec("ROLLBACK TO op"); {
 		case errors.Is(err, errEnded) && errors.Is(o.err, store.ErrUnavailable):
 			return o.err // it says why
@@ -273,26 +322,19 @@ func (db *DB) runOne(t *tx, o *op) error {
 	return t.exec("RELEASE op")
 }
 
-// sealed writes the hashes of the batch and the signed head over them. edge is
-// what the tree keeps.
-func (db *DB) sealed(t *tx) (store.Head, map[int64]tlog.Hash, error) {
-	if db.tree.size == db.tree.durable {
-		head, err := t.Head()
-		return head, db.tree.edge, err
+// sealed writes the signed head over the batch.
+func (db *DB) sealed(t *tx) (store.Head, error) {
+	if db.tree.Size() == db.tree.Durable() {
+		if db.open.opened() {
+			return store.Head{}, errors.New("an issuance was opened without a record")
+		}
+		return t.Head()
 	}
-	if err := db.tree.write(db.w); err != nil {
-		return store.Head{}, nil, unavailable("writing hashes", err)
-	}
-	root, edge, err := db.tree.root(nil)
+	head, err := db.tree.Seal(db.seal)
 	if err != nil {
-		return store.Head{}, nil, unavailable("hashing the ledger", err)
+		return store.Head{}, unavailable("sealing the batch", err)
 	}
-	note, err := db.seal(tlog.Tree{N: db.tree.size, Hash: root})
-	if err != nil {
-		return store.Head{}, nil, unavailable("signing the checkpoint", err)
-	}
-	err = t.exec("INSERT INTO checkpoint (id, size, note) VALUES (0, ?, ?) ON CONFLICT (id) DO UPDATE SET size = excluded.size, note = excluded.note", db.tree.size, note)
-	return store.Head{Size: db.tree.size, Checkpoint: note}, edge, err
+	return head, t.seal(head.Checkpoint)
 }
 
 // call turns a panic of fn into an error, since it runs on the writer that
@@ -312,6 +354,7 @@ func (db *DB) Close() error {
 	db.once.Do(func() {
 		close(db.quit)
 		<-db.done
+		<-db.checked
 		for range maxReaders {
 			if r := <-db.idle; r != nil {
 				err = errors.Join(err, r.c.Close())

@@ -31,7 +31,7 @@ func (db *DB) View(ctx context.Context, fn func(store.Reader) error) (err error)
 		return err
 	}
 	if c == nil {
-		fresh, err := dial(db.path, "query_only = 1")
+		fresh, err := dial(db.path, db.damage, "query_only = 1")
 		if err != nil {
 			return unavailable("beginning a read", err)
 		}
@@ -40,7 +40,7 @@ func (db *DB) View(ctx context.Context, fn func(store.Reader) error) (err error)
 	if err := c.exec("BEGIN"); err != nil {
 		return unavailable("beginning a read", err)
 	}
-	err = fn(&reader{c: *c})
+	err = fn(&reader{c: *c, open: &db.open})
 	if rerr := c.exec("ROLLBACK"); rerr != nil {
 		return errors.Join(err, unavailable("ending a read", rerr))
 	}

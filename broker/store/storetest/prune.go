@@ -38,7 +38,7 @@ func prune(t *testing.T, s store.Store, _ func() store.Store) {
 				errs = append(errs, tx.PutIssuance(store.Issuance{ID: "i" + id, GrantID: "g" + id, State: state, Handle: []byte(`{}`)}))
 			}
 			for id, done := range map[string]time.Time{"i10": old, "i3": young, "i5": {}} {
-				errs = append(errs, tx.PutWork(store.Work{ID: id, GrantID: "g", NextAt: now, DoneAt: done, Handle: []byte(`{}`)}))
+				errs = append(errs, tx.PutWork(store.Work{ID: id, GrantID: "g" + id[1:2], NextAt: now, DoneAt: done, Handle: []byte(`{}`)}))
 			}
 			for key, result := range map[string]string{
 				"old-grant": "g1", "live-grant": "g2", "young-grant": "g3", "old-task": "t7", "old-task-answer": `t7 {"a": 1}`, "open-task": "t2", "gone": "g0",
@@ -50,12 +50,8 @@ func prune(t *testing.T, s store.Store, _ func() store.Store) {
 				tx.PutIdempotency(store.Idempotency{Agent: "b", Key: "young", Content: "c", Result: ` "v"`, At: young}),
 				tx.SetFrozen("a", "why", true),
 			)
-			_, err := tx.TakeToken("full again", old, time.Second, 2)
-			errs = append(errs, err)
-			_, err = tx.TakeToken("empty", now, time.Hour, 2)
-			errs = append(errs, err)
-			_, err = tx.Append([]byte("record"))
-			return errors.Join(append(errs, err)...)
+			_, err := tx.Append([]byte("record"))
+			return errors.Join(append(errs, err, tx.PutBucket("full again", old), tx.PutBucket("empty", now.Add(time.Hour)))...)
 		})
 	}
 	fill()
@@ -91,7 +87,7 @@ func prune(t *testing.T, s store.Store, _ func() store.Store) {
 		wantLeft(t, s, "g2 g3 g4 g5 g7 t2 t3 i2 i3 i4 i5 "+keys, fmt.Sprintf("all that is old, %d at a time", limit))
 	}
 	view(t, s, func(r store.Reader) error {
-		if due, err := r.DueWork(now, 10); err != nil || len(due) != 1 || due[0].ID != "i5" {
+		if due, err := r.DueWork(now, false, 10); err != nil || len(due) != 1 || due[0].ID != "i5" {
 			t.Errorf("due work %v, %v", due, err)
 		}
 		if _, frozen, err := r.Frozen("a"); !frozen || err != nil {
@@ -108,11 +104,10 @@ func prune(t *testing.T, s store.Store, _ func() store.Store) {
 		return nil
 	})
 	update(t, s, func(tx store.Tx) error {
-		if _, err := tx.TakeToken("empty", now, time.Hour, 2); err != nil {
-			return err
-		}
-		if wait, err := tx.TakeToken("empty", now, time.Hour, 2); wait == 0 || err != nil {
-			t.Errorf("a bucket that is not full was forgotten: %v, %v", wait, err)
+		for key, kept := range map[string]bool{"empty": true, "full again": false} {
+			if full, err := tx.Bucket(key); full.IsZero() == kept || err != nil {
+				t.Errorf("the bucket %q is full at %v, %v", key, full, err)
+			}
 		}
 		if _, err := tx.Prune(store.Prune{}, "nonsense", 1); err == nil {
 			t.Error("it went on from nowhere")
@@ -145,7 +140,7 @@ func wantLeft(t *testing.T, s store.Store, want, when string) {
 			errs = append(errs, note(fmt.Sprint("t", i+1), err))
 		}
 		for _, id := range []string{"i10", "i16", "i2", "i3", "i4", "i5"} {
-			_, err := r.Issuance(id)
+			_, err := r.Issuance("g"+id[1:2], id)
 			errs = append(errs, note(id, err))
 		}
 		for _, k := range []string{"gone", "live-grant", "old-grant", "old-task", "old-task-answer", "open-task", "young-grant"} {

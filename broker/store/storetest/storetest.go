@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,15 +28,16 @@ var errStop = errors.New("stop")
 func Run(t *testing.T, open func(t *testing.T) (store.Store, func() store.Store)) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, store.Store, func() store.Store){
-		"rows come back as they were put": rows,
-		"a failed update leaves nothing":  failed,
-		"a panic leaves nothing":          panics,
-		"the ledger is a Merkle log":      ledger,
-		"concurrent updates are serial":   concurrent,
-		"a bucket allows its burst":       bucket,
-		"what was acknowledged survives":  survives,
-		"a closed store refuses":          closed,
-		"what is old is pruned":           prune,
+		"a freeze is read where it was set": freezes,
+		"rows come back as they were put":   rows,
+		"a failed update leaves nothing":    failed,
+		"a panic leaves nothing":            panics,
+		"the ledger is a Merkle log":        ledger,
+		"concurrent updates are serial":     concurrent,
+		"buckets are read as they were put": bucket,
+		"what was acknowledged survives":    survives,
+		"a closed store refuses":            closed,
+		"what is old is pruned":             prune,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, again := open(t)
@@ -59,13 +62,20 @@ func view(t *testing.T, s store.Store, fn func(store.Reader) error) {
 	}
 }
 
+// work puts an issuance with its work.
+func work(tx store.Tx, w store.Work) error {
+	w.GrantID = "g3"
+	return errors.Join(tx.PutIssuance(store.Issuance{ID: w.ID, GrantID: w.GrantID, State: store.IssuanceIssued, Handle: w.Handle}), tx.PutWork(w))
+}
+
 func rows(t *testing.T, s store.Store, _ func() store.Store) {
 	now := time.Now().UTC()
 	update(t, s, func(tx store.Tx) error {
-		return errors.Join(
+		_, err := tx.Append([]byte("a"))
+		return errors.Join(err,
 			tx.PutTask(store.Task{ID: "t1", Agent: "a", OpenedAt: now}),
 			tx.PutGrant(store.Grant{ID: "g1", TaskID: "t1", Agent: "a", State: store.GrantActive, ExpiresAt: now}),
-			tx.PutGrant(store.Grant{ID: "g2", TaskID: "t1", Agent: "b", State: store.GrantCleared, ExpiresAt: now.Add(time.Hour)}),
+			tx.PutGrant(store.Grant{ID: "g2", TaskID: "t1", Agent: "b", Delegate: "spiffe://td/d/x", State: store.GrantCleared, ExpiresAt: now.Add(time.Hour)}),
 			tx.PutGrant(store.Grant{ID: "g3", TaskID: "t2", Agent: "a", State: store.GrantDenied, ExpiresAt: now}),
 			tx.PutGrant(store.Grant{ID: "g4", TaskID: "t3", Agent: "c", State: store.GrantPending, ExpiresAt: now.Add(time.Hour), Case: &store.Case{Nonce: "n"}}),
 			tx.PutGrant(store.Grant{ID: "g5", TaskID: "t3", Agent: "c", State: store.GrantPending, ExpiresAt: now.Add(time.Hour)}),
@@ -76,13 +86,48 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 			tx.PutApproval(store.Approval{GrantID: "g5", Person: "p1", Decision: "approve"}),
 			tx.PutIssuance(store.Issuance{ID: "i1", GrantID: "g1", State: store.IssuanceIntended, Handle: []byte(`{}`)}),
 			tx.PutIssuance(store.Issuance{ID: "i2", GrantID: "g1", State: store.IssuanceIssued, Handle: []byte(`{}`)}),
-			tx.PutWork(store.Work{ID: "w1", NextAt: now, Handle: []byte(`{}`)}),
-			tx.PutWork(store.Work{ID: "w2", NextAt: now, DoneAt: now, Handle: []byte(`{}`)}),
-			tx.PutWork(store.Work{ID: "w3", NextAt: now.Add(store.MaxPutOff), Handle: []byte(`{}`)}),
-			tx.PutWork(store.Work{ID: "w4", NextAt: now.Add(store.MaxPutOff + 1), Handle: []byte(`{}`)}), // by a clock that was ahead
+			work(tx, store.Work{ID: "w1", NextAt: now, Handle: []byte(`{}`)}),
+			work(tx, store.Work{ID: "w2", NextAt: now, DoneAt: now, Handle: []byte(`{}`)}),
+			work(tx, store.Work{ID: "w3", NextAt: now.Add(store.MaxPutOff), Handle: []byte(`{}`)}),
+			work(tx, store.Work{ID: "w5", Urgent: true, NextAt: now, Handle: []byte(`{}`)}),
+			work(tx, store.Work{ID: "w6", Urgent: true, NextAt: now.Add(1), Handle: []byte(`{}`)}),
+			work(tx, store.Work{ID: "w7", Urgent: true, NextAt: now.Add(store.MaxPutOff + 1), Handle: []byte(`{}`)}),
+			work(tx, store.Work{ID: "w4", NextAt: now.Add(store.MaxPutOff + 1), Handle: []byte(`{}`)}), // by a clock that was ahead
 			tx.PutIdempotency(store.Idempotency{Agent: "a", Key: "k", Content: "c", Result: "g1"}),
 			tx.SetFrozen("a", "why", true),
+			tx.PutSweep(store.Sweep{ID: "s1", Path: store.Path{ID: "a"}}),
+			tx.PutSweep(store.Sweep{ID: "s2", Owner: "o", DoneAt: now}),
 		)
+	})
+	view(t, s, func(r store.Reader) error {
+		for want, p := range map[string]store.Path{
+			"[g1]": {ID: "a"}, "[]": {ID: "spiffe://td"}, "[g2]": {ID: "spiffe://td", Below: true}, "[g2] ": {ID: "spiffe://td/d/x"}, "[] ": {ID: "spiffe://td/d/", Below: true},
+		} {
+			gs, err := r.OpenUnder(p, 10)
+			ids := []string{}
+			for _, g := range gs {
+				ids = append(ids, g.ID)
+			}
+			if got := fmt.Sprint(ids); err != nil || got != strings.TrimSpace(want) {
+				t.Errorf("open under %+v: %v, %v, want %v", p, got, err, want)
+			}
+		}
+		agents, err := r.OpenAgents("a", 10)
+		if err != nil || fmt.Sprint(agents) != "[b c]" {
+			t.Errorf("open agents after a: %v, %v", agents, err)
+		}
+		judged, err := r.JudgedBy("p1", "", 10)
+		if err != nil || len(judged) != 0 {
+			t.Errorf("judged by p1 and live: %v, %v", judged, err)
+		}
+		open, err := r.OpenSweeps()
+		if err != nil || len(open) != 1 || open[0].ID != "s1" {
+			t.Errorf("open sweeps %+v, %v", open, err)
+		}
+		if s, err := r.Sweep("s2"); err != nil || s.Owner != "o" {
+			t.Errorf("sweep %+v, %v", s, err)
+		}
+		return err
 	})
 	view(t, s, func(r store.Reader) error {
 		task, err := r.Task("t1")
@@ -94,7 +139,7 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 		}
 		for want, f := range map[string]store.GrantFilter{
 			"[g5 g4 g3 g2 g1]": {}, "[g2 g1]": {TaskID: "t1"}, "[g3 g1]": {Agent: "a"}, "[g4 g2]": {Open: true, Limit: 2},
-			"[g4]": {Pending: true}, "[g4] ": {TaskID: "t3", Open: true, Limit: -1}, "[g1]": {Open: true, ExpiredBy: now}, "[g2 g1] ": {Before: "g3"},
+			"[g4]": {Pending: true}, "[g4] ": {TaskID: "t3", Open: true, Limit: -1}, "[g2 g1] ": {Before: "g3"},
 		} {
 			gs, err := r.Grants(f)
 			if err != nil {
@@ -106,6 +151,18 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 			}
 			if got := fmt.Sprint(ids); got != want && got+" " != want {
 				t.Errorf("grants %+v: %v, want %v", f, got, want)
+			}
+		}
+		if gs, err := r.Expired(now, 10); err != nil || len(gs) != 1 || gs[0].ID != "g1" {
+			t.Errorf("expired %+v, %v", gs, err)
+		}
+		ids, err := r.OpenIDs()
+		if slices.Sort(ids); err != nil || !slices.Equal(ids, []string{"g1", "g2", "g4"}) {
+			t.Errorf("open %v, %v", ids, err)
+		}
+		for id, want := range map[string]bool{"g1": true, "g2": false} {
+			if minted, err := r.Minted(id); err != nil || minted != want {
+				t.Errorf("minted %s: %v, %v", id, minted, err)
 			}
 		}
 		votes, err := r.Approvals("g4")
@@ -123,9 +180,13 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 		if err != nil || len(issued) != 1 || issued[0].ID != "i2" {
 			t.Errorf("issued %+v, %v", issued, err)
 		}
-		due, err := r.DueWork(now, 10)
+		due, err := r.DueWork(now, false, 10)
 		if err != nil || len(due) != 2 || due[0].ID != "w1" || due[1].ID != "w4" {
 			t.Errorf("due %+v, %v", due, err)
+		}
+		due, err = r.DueWork(now, true, 10)
+		if err != nil || len(due) != 2 || due[0].ID != "w5" || due[1].ID != "w7" {
+			t.Errorf("due and urgent %+v, %v", due, err)
 		}
 		if k, err := r.Idempotency("a", "k"); err != nil || k.Result != "g1" {
 			t.Errorf("idempotency %+v, %v", k, err)
@@ -143,6 +204,36 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 		}
 		return nil
 	})
+}
+
+// freezes holds what a transaction reads of a freeze against what it has done, and what
+// others did and took back.
+func freezes(t *testing.T, s store.Store, _ func() store.Store) {
+	is := func(r store.Reader, want bool) {
+		t.Helper()
+		if _, frozen, err := r.Frozen("a"); err != nil || frozen != want {
+			t.Errorf("frozen %v, %v, want %v", frozen, err, want)
+		}
+	}
+	update(t, s, func(tx store.Tx) error {
+		is(tx, false)
+		err := tx.SetFrozen("a", "why", true)
+		is(tx, true)
+		return err
+	})
+	update(t, s, func(tx store.Tx) error {
+		is(tx, true)
+		err := tx.SetFrozen("a", "", false)
+		is(tx, false)
+		return err
+	})
+	if _, err := s.Update(t.Context(), func(tx store.Tx) error {
+		is(tx, false)
+		return errors.Join(errStop, tx.SetFrozen("a", "why", true))
+	}); !errors.Is(err, errStop) {
+		t.Errorf("got %v", err)
+	}
+	update(t, s, func(tx store.Tx) error { is(tx, false); return nil })
 }
 
 func failed(t *testing.T, s store.Store, _ func() store.Store) {
@@ -232,6 +323,26 @@ func ledger(t *testing.T, s store.Store, _ func() store.Store) {
 	})
 }
 
+// proves holds what a head says of a record that was added with it against what is stored.
+func proves(t *testing.T, s store.Store, h store.Head, at int64) {
+	t.Helper()
+	have, err := tlog.ProveRecord(h.Size, at, h.Hashes)
+	if err := s.View(context.Background(), func(r store.Reader) error {
+		leaf, lerr := r.Record(at)
+		want, werr := tlog.ProveRecord(h.Size, at, r)
+		root, rerr := tlog.TreeHash(h.Size, r)
+		if err := errors.Join(err, lerr, werr, rerr); err != nil || !slices.Equal(have, want) {
+			t.Errorf("record %d of %d: %v, %v, want %v", at, h.Size, err, have, want)
+		}
+		if string(h.Checkpoint) != fmt.Sprintf("%d %s", h.Size, root) {
+			t.Errorf("checkpoint %q of size %d and root %v", h.Checkpoint, h.Size, root)
+		}
+		return tlog.CheckRecord(have, h.Size, root, at, tlog.RecordHash(leaf))
+	}); err != nil {
+		t.Errorf("record %d of %d: %v", at, h.Size, err)
+	}
+}
+
 func concurrent(t *testing.T, s store.Store, _ func() store.Store) {
 	const writers, each = 16, 40
 	var wg sync.WaitGroup
@@ -239,8 +350,9 @@ func concurrent(t *testing.T, s store.Store, _ func() store.Store) {
 		wg.Go(func() {
 			for i := range each {
 				fail := i%5 == 4 // a failing neighbour in a batch costs nobody else
-				_, err := s.Update(context.Background(), func(tx store.Tx) error {
-					if _, err := tx.Append(fmt.Appendf(nil, "%d/%d", w, i)); err != nil {
+				var at int64
+				h, err := s.Update(context.Background(), func(tx store.Tx) (err error) {
+					if at, err = tx.Append(fmt.Appendf(nil, "%d/%d", w, i)); err != nil {
 						return err
 					}
 					if fail {
@@ -248,6 +360,9 @@ func concurrent(t *testing.T, s store.Store, _ func() store.Store) {
 					}
 					return nil
 				})
+				if err == nil {
+					proves(t, s, h, at)
+				}
 				if fail != errors.Is(err, errStop) || !fail && err != nil {
 					t.Errorf("writer %d, update %d: %v", w, i, err)
 				}
@@ -280,49 +395,28 @@ func concurrent(t *testing.T, s store.Store, _ func() store.Store) {
 }
 
 func bucket(t *testing.T, s store.Store, _ func() store.Store) {
-	now := time.Unix(1_800_000_000, 0)
-	var mu sync.Mutex
-	allowed := 0
+	start := time.Unix(1_800_000_000, 0).UTC()
 	var wg sync.WaitGroup
-	for range 50 {
+	for range 50 { // each reads what the one before it wrote
 		wg.Go(func() {
-			_, err := s.Update(context.Background(), func(tx store.Tx) error {
-				wait, err := tx.TakeToken("k", now, time.Second, 10)
-				if err == nil && wait == 0 {
-					mu.Lock()
-					allowed++
-					mu.Unlock()
+			if _, err := s.Update(context.Background(), func(tx store.Tx) error {
+				full, err := tx.Bucket("k")
+				if full.IsZero() {
+					full = start
 				}
-				return err
-			})
-			if err != nil {
+				return errors.Join(err, tx.PutBucket("k", full.Add(time.Second)))
+			}); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	if allowed != 10 {
-		t.Errorf("%d allowed of a burst of 10", allowed)
-	}
-	update(t, s, func(tx store.Tx) error {
-		if wait, err := tx.TakeToken("k", now, time.Second, 10); wait != time.Second || err != nil {
-			t.Errorf("wait %v, %v", wait, err)
+	view(t, s, func(r store.Reader) error {
+		if full, err := r.Bucket("k"); err != nil || !full.Equal(start.Add(50*time.Second)) {
+			t.Errorf("full at %v, %v", full, err)
 		}
-		if wait, err := tx.TakeToken("k", now.Add(time.Second), time.Second, 10); wait != 0 || err != nil {
-			t.Errorf("after the wait: %v, %v", wait, err)
-		}
-		ahead := now.Add(time.Hour)
-		if wait, err := tx.TakeToken("jump", ahead, time.Second, 10); wait != 0 || err != nil {
-			t.Errorf("in a clock's jump: %v, %v", wait, err)
-		}
-		for i, want := range []time.Duration{0, time.Second, 0} { // one token, none, and one after the wait
-			at := now.Add(time.Duration(i/2) * time.Second)
-			if wait, err := tx.TakeToken("jump", at, time.Second, 10); wait != want || err != nil {
-				t.Errorf("after a clock was put right, try %d: %v, want %v, %v", i, wait, want, err)
-			}
-		}
-		if wait, err := tx.TakeToken("other", now, time.Second, 10); wait != 0 || err != nil {
-			t.Errorf("another key: %v, %v", wait, err)
+		if full, err := r.Bucket("other"); err != nil || !full.IsZero() {
+			t.Errorf("another key: %v, %v", full, err)
 		}
 		return nil
 	})

@@ -1,7 +1,6 @@
 package approvals
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -12,8 +11,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/hiddeco/sshsig"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/valetkey/valetkey/clients/logverify"
 )
@@ -22,6 +19,16 @@ import (
 // the broker's operator has not said otherwise.
 const DefaultFloor = 2
 
+// DefaultHardware is the lowest tier that is approved with a security key that asks for
+// a PIN or a fingerprint, where the broker's operator has not said otherwise.
+const DefaultHardware = "admin"
+
+// leeway is how far the clocks of a person and the broker may be apart.
+const leeway = 30 * time.Second
+
+// tiers are in their order.
+var tiers = []string{"read", "write", "destructive", "admin"}
+
 // Checker takes the records of a log in their order. It is for one goroutine.
 type Checker struct {
 	// Origin is the log's name, which approvals are bound to.
@@ -29,9 +36,16 @@ type Checker struct {
 	Signers Signers
 	// Floor is how many people a destructive or admin credential has to rest on.
 	Floor int
+	// Hardware is the lowest tier that takes a security key's signature with a PIN or a
+	// fingerprint alone; "none" for no tier.
+	Hardware string
 
 	grants map[string]*grant
 	people map[string]bool
+	// listed are the broker's approvers, as it has said at its last start; nil before.
+	listed map[string]bool
+	// frozen are the IDs, and the paths above IDs, that operators have stopped.
+	frozen map[string]bool
 	sum    Summary
 }
 
@@ -40,20 +54,12 @@ type Summary struct {
 	// Approvals are those that verified, and People how many gave them.
 	Approvals int `json:"approvals"`
 	People    int `json:"people"`
+	// Old are the approvals of version 1 among them, which say neither for which groups
+	// they count nor when they were signed: for those, the record's time and your
+	// allowed_signers are all there is.
+	Old int `json:"old"`
 	// Issuances are those that rest on approvals.
 	Issuances int `json:"issuances"`
-}
-
-// grant is a request that people were asked about.
-type grant struct {
-	digest   string
-	envelope envelope
-	// most is the largest number of people that one group was asked for.
-	most  int
-	yes   map[string]bool
-	ended bool
-	// cleared is when its life began; zero for not yet.
-	cleared time.Time
 }
 
 // envelope is all that people approve.
@@ -95,18 +101,8 @@ type record struct {
 	Approver    string              `json:"approver"`
 	Statement   string              `json:"approval_statement"`
 	Signature   string              `json:"approval_signature"`
-}
-
-// statement is what people sign.
-type statement struct {
-	V              int    `json:"v"`
-	Broker         string `json:"broker"`
-	Grant          string `json:"grant_id"`
-	EnvelopeDigest string `json:"envelope_digest"`
-	Nonce          string `json:"nonce"`
-	Person         string `json:"person"`
-	Decision       string `json:"decision"`
-	Comment        string `json:"comment"`
+	// ApproverKeys are the broker's approvers and the fingerprints of their keys.
+	ApproverKeys map[string][]string `json:"approver_keys"`
 }
 
 // Record takes the next one. The error is a *logverify.BadRecordError.
@@ -127,16 +123,23 @@ func (c *Checker) Record(index int64, leaf []byte) error {
 
 func (c *Checker) take(r record) (problem string) {
 	switch r.Type {
+	case "broker.started":
+		c.listed = map[string]bool{}
+		for name := range r.ApproverKeys {
+			c.listed[name] = true
+		}
+	case "agent.frozen", "agent.unfrozen":
+		if c.frozen == nil {
+			c.frozen = map[string]bool{}
+		}
+		c.frozen[r.Agent] = r.Type == "agent.frozen"
 	case "grant.pending":
 		return c.pending(r)
 	case "approval.given", "approval.refused":
 		return c.vote(r)
 	case "grant.cleared":
 		if g := c.grants[r.Grant]; g != nil {
-			if g.ended || !g.cleared.IsZero() {
-				return "it clears a request that is over, or was cleared before"
-			}
-			g.cleared = r.Time
+			return c.clear(g, r)
 		}
 	case "grant.rejected", "grant.lapsed", "grant.released", "grant.revoked", "grant.expired", "grant.denied":
 		if g := c.grants[r.Grant]; g != nil {
@@ -156,15 +159,15 @@ func (c *Checker) pending(r record) (problem string) {
 	if digest(envelope) != r.Digest {
 		return "its envelope is not the one whose digest people were shown"
 	}
-	g := &grant{digest: r.Digest, yes: map[string]bool{}}
+	g := &grant{digest: r.Digest, needs: r.Needs, asked: r.Time, lapses: r.NotAfter, yes: map[string]yes{}}
 	if err := json.Unmarshal(envelope, &g.envelope, json.RejectUnknownMembers(true)); err != nil || g.envelope.V != 1 {
 		return fmt.Sprintf("its envelope is of a kind that is not known here: %v", err)
 	}
-	for _, n := range r.Needs {
-		g.most = max(g.most, n)
-	}
-	if c.grants[r.Grant] != nil {
+	switch {
+	case c.grants[r.Grant] != nil:
 		return "people were asked about this grant before"
+	case len(r.Needs) == 0 || r.Time.IsZero() || !r.NotAfter.After(r.Time):
+		return "it says not whom it needs, or not until when it waits"
 	}
 	if c.grants == nil {
 		c.grants, c.people = map[string]*grant{}, map[string]bool{}
@@ -183,35 +186,121 @@ func (c *Checker) vote(r record) (problem string) {
 	if g == nil {
 		return fmt.Sprintf("%s decides %s, which nobody was asked about", r.Approver, r.Grant)
 	}
-	var s statement
-	if err := json.Unmarshal([]byte(r.Statement), &s, json.RejectUnknownMembers(true)); err != nil {
-		return fmt.Sprintf("its statement cannot be read: %v", err)
+	s, problem := readStatement(r.Statement)
+	if problem != "" {
+		return problem
 	}
 	want := map[string]string{"approval.given": "approve", "approval.refused": "reject"}[r.Type]
-	if s.V != 1 || s.Broker != c.Origin || s.Grant != r.Grant || s.EnvelopeDigest != g.digest || s.Person != r.Approver || s.Decision != want {
+	if s.Broker != c.Origin || s.Grant != r.Grant || s.EnvelopeDigest != g.digest || s.Person != r.Approver || s.Decision != want {
 		return fmt.Sprintf("the statement of %s is about something else", r.Approver)
 	}
-	sig, err := sshsig.Unarmor([]byte(r.Signature))
-	if err != nil {
-		return fmt.Sprintf("its signature cannot be read: %v", err)
+	verified, problem := c.Signers.signedBy(r.Approver, r.Statement, r.Signature)
+	if problem == "" {
+		problem = g.inTime(r, s)
 	}
-	keys := c.Signers[r.Approver]
-	at := slices.IndexFunc(keys, func(k ssh.PublicKey) bool { return bytes.Equal(k.Marshal(), sig.PublicKey.Marshal()) })
-	if at < 0 {
-		return fmt.Sprintf("%s is not a key of %s's", ssh.FingerprintSHA256(sig.PublicKey), r.Approver)
+	if problem != "" {
+		return problem
 	}
-	if err := sshsig.Verify(bytes.NewReader([]byte(r.Statement)), sig, keys[at], sig.HashAlgorithm, Namespace); err != nil {
-		return fmt.Sprintf("%s has not signed it: %v", r.Approver, err)
+	p := c.Signers[r.Approver]
+	if !g.concerns(p) {
+		return fmt.Sprintf("%s decides what is not theirs: it needs %s, and allowed_signers has them in %s", p.name, list(slices.Sorted(maps.Keys(g.needs))), list(p.groups))
 	}
-	switch {
-	case want == "reject":
+	if want == "reject" {
 		g.ended = true
+		return ""
+	}
+	if problem = c.approves(g, p, s, verified); problem != "" {
+		return problem
+	}
+	c.people[p.name] = true
+	c.sum.Approvals++
+	if s.old() {
+		c.sum.Old++
+	}
+	return ""
+}
+
+// approves counts a yes that is signed, or says why it does not count.
+func (c *Checker) approves(g *grant, p *person, s statement, verified bool) (problem string) {
+	needsHardware := slices.Contains(tiers, c.Hardware) && slices.Index(tiers, g.envelope.Tier) >= slices.Index(tiers, c.Hardware)
+	named := p.goesBy(g.envelope.OnBehalfOf)
+	switch {
 	case g.ended:
-		return fmt.Sprintf("%s approves a request that is over", r.Approver)
-	default:
-		g.yes[r.Approver] = true
-		c.people[r.Approver] = true
-		c.sum.Approvals++
+		return fmt.Sprintf("%s approves a request that is over", p.name)
+	case !g.cleared.IsZero():
+		return fmt.Sprintf("%s approves a request that was cleared before", p.name)
+	case c.isFrozen(p):
+		return fmt.Sprintf("%s approves while an operator has stopped their decisions", p.name)
+	case g.isAsking(p):
+		return fmt.Sprintf("%s approves what was asked for in their own name, by %s", p.name, g.envelope.asker())
+	case needsHardware && !verified:
+		return fmt.Sprintf("%s approves a request of the %s tier without a security key that asked for a PIN or a fingerprint", p.name, g.envelope.Tier)
+	case named && (s.old() || len(s.Groups) > 0):
+		return fmt.Sprintf("%s approves what was asked for on behalf of %q, and is counted", p.name, g.envelope.OnBehalfOf)
+	}
+	groups := s.Groups
+	if s.old() {
+		groups = append(slices.Clone(p.groups), anyGroup)
+	}
+	for _, group := range groups {
+		switch _, needed := g.needs[group]; {
+		case !p.isIn(group):
+			return fmt.Sprintf("%s approves for group %s, and allowed_signers has them in %s", p.name, group, list(p.groups))
+		case !needed && !s.old():
+			return fmt.Sprintf("%s approves for group %s, which was not asked", p.name, group)
+		}
+	}
+	g.yes[p.name] = yes{groups: groups, old: s.old()}
+	return ""
+}
+
+func (c *Checker) clear(g *grant, r record) (problem string) {
+	switch {
+	case g.ended || !g.cleared.IsZero():
+		return "it clears a request that is over, or was cleared before"
+	case r.Time.IsZero() || !r.Time.Before(g.lapses):
+		return fmt.Sprintf("it clears a request that had lapsed at %s", g.lapses.Format(time.RFC3339))
+	}
+	g.cleared = r.Time
+	return c.enough(g, r.Approvals)
+}
+
+// enough says what the people who approve g fall short of: what was needed, what the
+// record says they are, and the floor. Empty for nothing.
+func (c *Checker) enough(g *grant, recorded map[string]int) (problem string) {
+	floor, known := c.floor(g.envelope.Tier)
+	if !known {
+		return fmt.Sprintf("a credential of the tier %q, which is none", g.envelope.Tier)
+	}
+	needs := map[string]int{anyGroup: floor}
+	for _, more := range []map[string]int{g.needs, recorded} {
+		for group, n := range more {
+			needs[group] = max(needs[group], n)
+			needs[anyGroup] = max(needs[anyGroup], n)
+		}
+	}
+	heard := map[string]yes{} // a freeze takes the yes of before it, too
+	for name, y := range g.yes {
+		if !c.isFrozen(c.Signers[name]) {
+			heard[name] = y
+		}
+	}
+	got := counts(heard)
+	for _, group := range slices.Sorted(maps.Keys(needs)) { // any is the first that matters to people
+		if got[group] >= needs[group] {
+			continue
+		}
+		if group == anyGroup {
+			return fmt.Sprintf("a credential of the %s tier rests on the approvals of %d people, and has to on %d", g.envelope.Tier, got[group], needs[group])
+		}
+		return fmt.Sprintf("a credential of the %s tier rests on %d people of group %s, and has to on %d", g.envelope.Tier, got[group], group, needs[group])
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Signers)) {
+		p := c.Signers[name]
+		_, said := heard[name]
+		if !said && g.heardAnew() && (c.listed == nil || c.listed[name]) && g.concerns(p) && !g.isAsking(p) && p.goesBy(g.envelope.OnBehalfOf) {
+			return fmt.Sprintf("it was asked for on behalf of %q, and %s has not approved it", g.envelope.OnBehalfOf, name)
+		}
 	}
 	return ""
 }
@@ -231,12 +320,8 @@ func (c *Checker) issuance(r record) (problem string) {
 		}
 		return ""
 	}
-	need, known := c.floor(g.envelope.Tier)
-	for _, n := range r.Approvals {
-		need = max(need, n)
-	}
-	if need = max(need, g.most); !known || len(g.yes) < need {
-		return fmt.Sprintf("a credential of the %s tier rests on the approvals of %d people, and has to on %d", g.envelope.Tier, len(g.yes), need)
+	if problem := c.enough(g, r.Approvals); problem != "" {
+		return problem
 	}
 	if g.ended {
 		return "a credential of a request that was over"
@@ -250,6 +335,19 @@ func (c *Checker) issuance(r record) (problem string) {
 	return ""
 }
 
+// isFrozen says whether an operator has stopped an ID of somebody's, or a path above it.
+// Of whom allowed_signers gives no ID, that is not known.
+func (c *Checker) isFrozen(p *person) bool {
+	return slices.ContainsFunc(p.ids, func(id string) bool {
+		for at := id; strings.HasPrefix(at, "spiffe://") && len(at) > len("spiffe://"); at = at[:strings.LastIndexByte(at, '/')] {
+			if c.frozen[at] {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // floor is how many people a tier's credential has to rest on.
 func (c *Checker) floor(tier string) (people int, known bool) {
 	switch tier {
@@ -261,26 +359,23 @@ func (c *Checker) floor(tier string) (people int, known bool) {
 	return 0, false
 }
 
-// differs names what of an issuance is not as it was approved; empty for nothing.
-func (g *grant) differs(r record) string {
-	e := g.envelope
-	_, role, _ := strings.Cut(r.Service, "/")
-	for what, same := range map[string]bool{
-		"envelope": r.Digest == g.digest, "agent": r.Agent == e.Agent, "delegate": r.Delegate == e.Delegate, "task": r.Task == e.Task,
-		"scope": r.Scope == e.Scope, "role": role == e.Role, "tier": r.Tier == e.Tier,
-		"set of parameters":  maps.EqualFunc(r.Params, e.Parameters, slices.Equal),
-		"set of permissions": r.Permissions == digest(e.Permissions),
-		"life":               !g.cleared.IsZero() && !r.NotAfter.IsZero() && !r.NotAfter.After(g.cleared.Add(time.Duration(e.TTLSeconds)*time.Second)),
-	} {
-		if !same {
-			return what
-		}
-	}
-	return ""
-}
-
 // Summary is of all records so far.
 func (c *Checker) Summary() Summary {
 	c.sum.People = len(c.people)
 	return c.sum
+}
+
+// CheckHardware is an error for what is no value of Checker.Hardware.
+func CheckHardware(tier string) error {
+	if tier == "none" || slices.Contains(tiers, tier) {
+		return nil
+	}
+	return fmt.Errorf("%q is not %s or none", tier, strings.Join(tiers, ", "))
+}
+
+func list(groups []string) string {
+	if len(groups) == 0 {
+		return "no group"
+	}
+	return strings.Join(groups, ", ")
 }

@@ -60,7 +60,7 @@ type AgentServiceClient interface {
 	RequestGrant(ctx context.Context, in *RequestGrantRequest, opts ...grpc.CallOption) (*RequestGrantResponse, error)
 	// Streams a grant's states until it ends or the caller's SVID expires. The grant's agent. Records nothing. GRANT_NOT_FOUND, SVID_EXPIRED, RATE_LIMITED where the agent has too many such streams.
 	WatchGrant(ctx context.Context, in *WatchGrantRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchGrantResponse], error)
-	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, REJECTED, LAPSED, FROZEN, RATE_LIMITED, IDEMPOTENCY_CONFLICT, ALREADY_ISSUED, UNPROVEN, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID.
+	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, REJECTED, LAPSED, FROZEN, RATE_LIMITED, IDEMPOTENCY_CONFLICT, ALREADY_ISSUED, UNPROVEN, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID, OUTLIVES_GRANT.
 	MintCredential(ctx context.Context, in *MintCredentialRequest, opts ...grpc.CallOption) (*MintCredentialResponse, error)
 	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	ReleaseGrant(ctx context.Context, in *ReleaseGrantRequest, opts ...grpc.CallOption) (*ReleaseGrantResponse, error)
@@ -216,7 +216,7 @@ type AgentServiceServer interface {
 	RequestGrant(context.Context, *RequestGrantRequest) (*RequestGrantResponse, error)
 	// Streams a grant's states until it ends or the caller's SVID expires. The grant's agent. Records nothing. GRANT_NOT_FOUND, SVID_EXPIRED, RATE_LIMITED where the agent has too many such streams.
 	WatchGrant(*WatchGrantRequest, grpc.ServerStreamingServer[WatchGrantResponse]) error
-	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, REJECTED, LAPSED, FROZEN, RATE_LIMITED, IDEMPOTENCY_CONFLICT, ALREADY_ISSUED, UNPROVEN, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID.
+	// Mints a credential from a live grant, deciding again first. The grant's agent. Records issuance.intended and issuance.issued or issuance.failed. GRANT_NOT_FOUND, GRANT_ENDED, DENIED, NEEDS_APPROVAL, REJECTED, LAPSED, FROZEN, RATE_LIMITED, IDEMPOTENCY_CONFLICT, ALREADY_ISSUED, UNPROVEN, UPSTREAM_UNAVAILABLE, UPSTREAM_REFUSED, UPSTREAM_INVALID, OUTLIVES_GRANT.
 	MintCredential(context.Context, *MintCredentialRequest) (*MintCredentialResponse, error)
 	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	ReleaseGrant(context.Context, *ReleaseGrantRequest) (*ReleaseGrantResponse, error)

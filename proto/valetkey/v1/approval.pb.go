@@ -44,8 +44,14 @@ type PendingGrant struct {
 	Lacking []*Need `protobuf:"bytes,8,rep,name=lacking,proto3" json:"lacking,omitempty"`
 	// What people have said, by name.
 	Approvals []*Approval `protobuf:"bytes,9,rep,name=approvals,proto3" json:"approvals,omitempty"`
-	// People of the needed groups who may reject this and not approve it: they stand in the chain that asks, or the agent names them.
-	Barred        []string `protobuf:"bytes,10,rep,name=barred,proto3" json:"barred,omitempty"`
+	// People of the needed groups who may reject this and not approve it: they stand in the chain that asks, by what was verified of it.
+	Barred []string `protobuf:"bytes,10,rep,name=barred,proto3" json:"barred,omitempty"`
+	// People of the needed groups whom the agent names in on_behalf_of. Each of them has to approve too, and their approve counts for no group: to name somebody leaves nobody out.
+	Named []string `protobuf:"bytes,11,rep,name=named,proto3" json:"named,omitempty"`
+	// What a statement of the caller's that approves has to say in "groups": the needed groups that it counts for; none for who is named. One that rejects says none.
+	Groups []string `protobuf:"bytes,12,rep,name=groups,proto3" json:"groups,omitempty"`
+	// What a statement has to say in "lapses_at": when the request ends unless enough people approve before, in whole seconds.
+	LapsesAt      *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=lapses_at,json=lapsesAt,proto3" json:"lapses_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -146,6 +152,27 @@ func (x *PendingGrant) GetApprovals() []*Approval {
 func (x *PendingGrant) GetBarred() []string {
 	if x != nil {
 		return x.Barred
+	}
+	return nil
+}
+
+func (x *PendingGrant) GetNamed() []string {
+	if x != nil {
+		return x.Named
+	}
+	return nil
+}
+
+func (x *PendingGrant) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *PendingGrant) GetLapsesAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LapsesAt
 	}
 	return nil
 }
@@ -421,7 +448,7 @@ type SubmitApprovalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The grant.
 	GrantId string `protobuf:"bytes,1,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
-	// RFC 8785 JSON: v (1), broker, grant_id, envelope_digest, nonce, person, decision ("approve" or "reject"), and comment where there is one.
+	// RFC 8785 JSON: v (2), broker, grant_id, envelope_digest, nonce, person, decision ("approve" or "reject"), groups, signed_at and lapses_at (RFC 3339, UTC, whole seconds), and comment where there is one.
 	Statement []byte `protobuf:"bytes,2,opt,name=statement,proto3" json:"statement,omitempty"`
 	// The statement's signature, armored.
 	Signature     string `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
@@ -530,7 +557,7 @@ var File_valetkey_v1_approval_proto protoreflect.FileDescriptor
 
 const file_valetkey_v1_approval_proto_rawDesc = "" +
 	"\n" +
-	"\x1avaletkey/v1/approval.proto\x12\vvaletkey.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17valetkey/v1/types.proto\"\xe1\x02\n" +
+	"\x1avaletkey/v1/approval.proto\x12\vvaletkey.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17valetkey/v1/types.proto\"\xc8\x03\n" +
 	"\fPendingGrant\x12(\n" +
 	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\x12%\n" +
 	"\x04task\x18\x02 \x01(\v2\x11.valetkey.v1.TaskR\x04task\x12$\n" +
@@ -542,7 +569,10 @@ const file_valetkey_v1_approval_proto_rawDesc = "" +
 	"\alacking\x18\b \x03(\v2\x11.valetkey.v1.NeedR\alacking\x123\n" +
 	"\tapprovals\x18\t \x03(\v2\x15.valetkey.v1.ApprovalR\tapprovals\x12\x16\n" +
 	"\x06barred\x18\n" +
-	" \x03(\tR\x06barred\"\x93\x01\n" +
+	" \x03(\tR\x06barred\x12\x14\n" +
+	"\x05named\x18\v \x03(\tR\x05named\x12\x16\n" +
+	"\x06groups\x18\f \x03(\tR\x06groups\x127\n" +
+	"\tlapses_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\blapsesAt\"\x93\x01\n" +
 	"\bApproval\x12\x16\n" +
 	"\x06person\x18\x01 \x01(\tR\x06person\x12\x1a\n" +
 	"\bdecision\x18\x02 \x01(\tR\bdecision\x12\x18\n" +
@@ -604,21 +634,22 @@ var file_valetkey_v1_approval_proto_depIdxs = []int32{
 	9,  // 1: valetkey.v1.PendingGrant.task:type_name -> valetkey.v1.Task
 	10, // 2: valetkey.v1.PendingGrant.lacking:type_name -> valetkey.v1.Need
 	1,  // 3: valetkey.v1.PendingGrant.approvals:type_name -> valetkey.v1.Approval
-	11, // 4: valetkey.v1.Approval.decided_at:type_name -> google.protobuf.Timestamp
-	0,  // 5: valetkey.v1.ListPendingGrantsResponse.pending:type_name -> valetkey.v1.PendingGrant
-	0,  // 6: valetkey.v1.GetPendingGrantResponse.pending:type_name -> valetkey.v1.PendingGrant
-	0,  // 7: valetkey.v1.SubmitApprovalResponse.pending:type_name -> valetkey.v1.PendingGrant
-	2,  // 8: valetkey.v1.ApprovalService.ListPendingGrants:input_type -> valetkey.v1.ListPendingGrantsRequest
-	4,  // 9: valetkey.v1.ApprovalService.GetPendingGrant:input_type -> valetkey.v1.GetPendingGrantRequest
-	6,  // 10: valetkey.v1.ApprovalService.SubmitApproval:input_type -> valetkey.v1.SubmitApprovalRequest
-	3,  // 11: valetkey.v1.ApprovalService.ListPendingGrants:output_type -> valetkey.v1.ListPendingGrantsResponse
-	5,  // 12: valetkey.v1.ApprovalService.GetPendingGrant:output_type -> valetkey.v1.GetPendingGrantResponse
-	7,  // 13: valetkey.v1.ApprovalService.SubmitApproval:output_type -> valetkey.v1.SubmitApprovalResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	11, // 4: valetkey.v1.PendingGrant.lapses_at:type_name -> google.protobuf.Timestamp
+	11, // 5: valetkey.v1.Approval.decided_at:type_name -> google.protobuf.Timestamp
+	0,  // 6: valetkey.v1.ListPendingGrantsResponse.pending:type_name -> valetkey.v1.PendingGrant
+	0,  // 7: valetkey.v1.GetPendingGrantResponse.pending:type_name -> valetkey.v1.PendingGrant
+	0,  // 8: valetkey.v1.SubmitApprovalResponse.pending:type_name -> valetkey.v1.PendingGrant
+	2,  // 9: valetkey.v1.ApprovalService.ListPendingGrants:input_type -> valetkey.v1.ListPendingGrantsRequest
+	4,  // 10: valetkey.v1.ApprovalService.GetPendingGrant:input_type -> valetkey.v1.GetPendingGrantRequest
+	6,  // 11: valetkey.v1.ApprovalService.SubmitApproval:input_type -> valetkey.v1.SubmitApprovalRequest
+	3,  // 12: valetkey.v1.ApprovalService.ListPendingGrants:output_type -> valetkey.v1.ListPendingGrantsResponse
+	5,  // 13: valetkey.v1.ApprovalService.GetPendingGrant:output_type -> valetkey.v1.GetPendingGrantResponse
+	7,  // 14: valetkey.v1.ApprovalService.SubmitApproval:output_type -> valetkey.v1.SubmitApprovalResponse
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_valetkey_v1_approval_proto_init() }

@@ -98,6 +98,10 @@ const (
 	ErrorReason_ERROR_REASON_NOT_ELIGIBLE ErrorReason = 34
 	// The request waits for nobody any more. Example: it lapsed a minute ago.
 	ErrorReason_ERROR_REASON_NOT_PENDING ErrorReason = 35
+	// What the provider hands out would go on working after the grant has ended, and was not seen to end earlier. Example: a database account with a lease of an hour, for a grant of five minutes.
+	ErrorReason_ERROR_REASON_OUTLIVES_GRANT ErrorReason = 36
+	// The broker's store is damaged, so nothing is minted until its operator has acted. Example: a page of the database was zeroed.
+	ErrorReason_ERROR_REASON_STORE_DAMAGED ErrorReason = 37
 )
 
 // Enum value maps for ErrorReason.
@@ -139,6 +143,8 @@ var (
 		33: "ERROR_REASON_INVALID_APPROVAL",
 		34: "ERROR_REASON_NOT_ELIGIBLE",
 		35: "ERROR_REASON_NOT_PENDING",
+		36: "ERROR_REASON_OUTLIVES_GRANT",
+		37: "ERROR_REASON_STORE_DAMAGED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -177,6 +183,8 @@ var (
 		"ERROR_REASON_INVALID_APPROVAL":     33,
 		"ERROR_REASON_NOT_ELIGIBLE":         34,
 		"ERROR_REASON_NOT_PENDING":          35,
+		"ERROR_REASON_OUTLIVES_GRANT":       36,
+		"ERROR_REASON_STORE_DAMAGED":        37,
 	}
 )
 
@@ -211,7 +219,7 @@ var File_valetkey_v1_errors_proto protoreflect.FileDescriptor
 
 const file_valetkey_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x18valetkey/v1/errors.proto\x12\vvaletkey.v1*\xa0\t\n" +
+	"\x18valetkey/v1/errors.proto\x12\vvaletkey.v1*\xe1\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -249,7 +257,9 @@ const file_valetkey_v1_errors_proto_rawDesc = "" +
 	"\x13ERROR_REASON_LAPSED\x10 \x12!\n" +
 	"\x1dERROR_REASON_INVALID_APPROVAL\x10!\x12\x1d\n" +
 	"\x19ERROR_REASON_NOT_ELIGIBLE\x10\"\x12\x1c\n" +
-	"\x18ERROR_REASON_NOT_PENDING\x10#B;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
+	"\x18ERROR_REASON_NOT_PENDING\x10#\x12\x1f\n" +
+	"\x1bERROR_REASON_OUTLIVES_GRANT\x10$\x12\x1e\n" +
+	"\x1aERROR_REASON_STORE_DAMAGED\x10%B;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
 
 var (
 	file_valetkey_v1_errors_proto_rawDescOnce sync.Once

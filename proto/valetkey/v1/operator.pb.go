@@ -471,24 +471,203 @@ func (x *RevokeTaskResponse) GetEndedGrantIds() []string {
 	return nil
 }
 
+// RevokeGrantsRequest names whose grants end.
+type RevokeGrantsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose.
+	//
+	// Types that are valid to be assigned to Whose:
+	//
+	//	*RevokeGrantsRequest_AgentSpiffeId
+	//	*RevokeGrantsRequest_Path
+	//	*RevokeGrantsRequest_Owner
+	Whose isRevokeGrantsRequest_Whose `protobuf_oneof:"whose"`
+	// Why, for the record.
+	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	// Unique per caller and call; a repeat ends nothing new, and returns how far the first has come. Empty for none.
+	IdempotencyKey string `protobuf:"bytes,5,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RevokeGrantsRequest) Reset() {
+	*x = RevokeGrantsRequest{}
+	mi := &file_valetkey_v1_operator_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeGrantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeGrantsRequest) ProtoMessage() {}
+
+func (x *RevokeGrantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_valetkey_v1_operator_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeGrantsRequest.ProtoReflect.Descriptor instead.
+func (*RevokeGrantsRequest) Descriptor() ([]byte, []int) {
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RevokeGrantsRequest) GetWhose() isRevokeGrantsRequest_Whose {
+	if x != nil {
+		return x.Whose
+	}
+	return nil
+}
+
+func (x *RevokeGrantsRequest) GetAgentSpiffeId() string {
+	if x != nil {
+		if x, ok := x.Whose.(*RevokeGrantsRequest_AgentSpiffeId); ok {
+			return x.AgentSpiffeId
+		}
+	}
+	return ""
+}
+
+func (x *RevokeGrantsRequest) GetPath() string {
+	if x != nil {
+		if x, ok := x.Whose.(*RevokeGrantsRequest_Path); ok {
+			return x.Path
+		}
+	}
+	return ""
+}
+
+func (x *RevokeGrantsRequest) GetOwner() string {
+	if x != nil {
+		if x, ok := x.Whose.(*RevokeGrantsRequest_Owner); ok {
+			return x.Owner
+		}
+	}
+	return ""
+}
+
+func (x *RevokeGrantsRequest) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *RevokeGrantsRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type isRevokeGrantsRequest_Whose interface {
+	isRevokeGrantsRequest_Whose()
+}
+
+type RevokeGrantsRequest_AgentSpiffeId struct {
+	// One agent's or delegate's, by its whole SPIFFE ID.
+	AgentSpiffeId string `protobuf:"bytes,1,opt,name=agent_spiffe_id,json=agentSpiffeId,proto3,oneof"`
+}
+
+type RevokeGrantsRequest_Path struct {
+	// All at or below a path, such as spiffe://td/agent/alice, or a trust domain.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3,oneof"`
+}
+
+type RevokeGrantsRequest_Owner struct {
+	// All of one person's agents: those whose path has the name where a path template says {user}.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3,oneof"`
+}
+
+func (*RevokeGrantsRequest_AgentSpiffeId) isRevokeGrantsRequest_Whose() {}
+
+func (*RevokeGrantsRequest_Path) isRevokeGrantsRequest_Whose() {}
+
+func (*RevokeGrantsRequest_Owner) isRevokeGrantsRequest_Whose() {}
+
+// RevokeGrantsResponse says what ended.
+type RevokeGrantsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many grants have ended.
+	EndedGrants int64 `protobuf:"varint,1,opt,name=ended_grants,json=endedGrants,proto3" json:"ended_grants,omitempty"`
+	// There are more, which are being ended. A repeat with the same idempotency key says how far that has come.
+	Unfinished    bool `protobuf:"varint,2,opt,name=unfinished,proto3" json:"unfinished,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeGrantsResponse) Reset() {
+	*x = RevokeGrantsResponse{}
+	mi := &file_valetkey_v1_operator_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeGrantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeGrantsResponse) ProtoMessage() {}
+
+func (x *RevokeGrantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_valetkey_v1_operator_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeGrantsResponse.ProtoReflect.Descriptor instead.
+func (*RevokeGrantsResponse) Descriptor() ([]byte, []int) {
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RevokeGrantsResponse) GetEndedGrants() int64 {
+	if x != nil {
+		return x.EndedGrants
+	}
+	return 0
+}
+
+func (x *RevokeGrantsResponse) GetUnfinished() bool {
+	if x != nil {
+		return x.Unfinished
+	}
+	return false
+}
+
 // SetFreezeRequest stops or resumes an agent.
 type SetFreezeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent.
+	// The agent, delegate or approver, or a path above such, or a trust domain.
 	AgentSpiffeId string `protobuf:"bytes,1,opt,name=agent_spiffe_id,json=agentSpiffeId,proto3" json:"agent_spiffe_id,omitempty"`
 	// True to stop, false to resume.
 	Frozen bool `protobuf:"varint,2,opt,name=frozen,proto3" json:"frozen,omitempty"`
 	// Why, for the record.
 	Cause string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
-	// Unique per caller and call; a repeat returns the first answer. Empty for none: a late repeat then undoes what came after it.
+	// Unique per caller and call; a repeat changes nothing, and returns how far the first has come. Empty for none: a late repeat then undoes what came after it.
 	IdempotencyKey string `protobuf:"bytes,4,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Leave the grants that there are alone: they end by themselves, and nothing is minted from them. Of no meaning for frozen = false.
+	KeepLive      bool `protobuf:"varint,5,opt,name=keep_live,json=keepLive,proto3" json:"keep_live,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetFreezeRequest) Reset() {
 	*x = SetFreezeRequest{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[8]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +679,7 @@ func (x *SetFreezeRequest) String() string {
 func (*SetFreezeRequest) ProtoMessage() {}
 
 func (x *SetFreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[8]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +692,7 @@ func (x *SetFreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFreezeRequest.ProtoReflect.Descriptor instead.
 func (*SetFreezeRequest) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetFreezeRequest) GetAgentSpiffeId() string {
@@ -544,16 +723,27 @@ func (x *SetFreezeRequest) GetIdempotencyKey() string {
 	return ""
 }
 
-// SetFreezeResponse is empty.
+func (x *SetFreezeRequest) GetKeepLive() bool {
+	if x != nil {
+		return x.KeepLive
+	}
+	return false
+}
+
+// SetFreezeResponse says what ended.
 type SetFreezeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many grants have ended.
+	EndedGrants int64 `protobuf:"varint,1,opt,name=ended_grants,json=endedGrants,proto3" json:"ended_grants,omitempty"`
+	// The agent is frozen, and there are more grants, which are being ended. A repeat with the same idempotency key says how far that has come.
+	Unfinished    bool `protobuf:"varint,2,opt,name=unfinished,proto3" json:"unfinished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetFreezeResponse) Reset() {
 	*x = SetFreezeResponse{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[9]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +755,7 @@ func (x *SetFreezeResponse) String() string {
 func (*SetFreezeResponse) ProtoMessage() {}
 
 func (x *SetFreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[9]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +768,21 @@ func (x *SetFreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFreezeResponse.ProtoReflect.Descriptor instead.
 func (*SetFreezeResponse) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SetFreezeResponse) GetEndedGrants() int64 {
+	if x != nil {
+		return x.EndedGrants
+	}
+	return 0
+}
+
+func (x *SetFreezeResponse) GetUnfinished() bool {
+	if x != nil {
+		return x.Unfinished
+	}
+	return false
 }
 
 // ReloadCatalogRequest reloads.
@@ -592,7 +796,7 @@ type ReloadCatalogRequest struct {
 
 func (x *ReloadCatalogRequest) Reset() {
 	*x = ReloadCatalogRequest{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[10]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +808,7 @@ func (x *ReloadCatalogRequest) String() string {
 func (*ReloadCatalogRequest) ProtoMessage() {}
 
 func (x *ReloadCatalogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[10]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +821,7 @@ func (x *ReloadCatalogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadCatalogRequest.ProtoReflect.Descriptor instead.
 func (*ReloadCatalogRequest) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReloadCatalogRequest) GetIdempotencyKey() string {
@@ -638,7 +842,7 @@ type ReloadCatalogResponse struct {
 
 func (x *ReloadCatalogResponse) Reset() {
 	*x = ReloadCatalogResponse{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[11]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +854,7 @@ func (x *ReloadCatalogResponse) String() string {
 func (*ReloadCatalogResponse) ProtoMessage() {}
 
 func (x *ReloadCatalogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[11]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +867,7 @@ func (x *ReloadCatalogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadCatalogResponse.ProtoReflect.Descriptor instead.
 func (*ReloadCatalogResponse) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReloadCatalogResponse) GetCatalogVersion() string {
@@ -682,7 +886,7 @@ type GetCheckpointRequest struct {
 
 func (x *GetCheckpointRequest) Reset() {
 	*x = GetCheckpointRequest{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[12]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +898,7 @@ func (x *GetCheckpointRequest) String() string {
 func (*GetCheckpointRequest) ProtoMessage() {}
 
 func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[12]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +911,7 @@ func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{14}
 }
 
 // GetCheckpointResponse holds the checkpoint.
@@ -721,7 +925,7 @@ type GetCheckpointResponse struct {
 
 func (x *GetCheckpointResponse) Reset() {
 	*x = GetCheckpointResponse{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[13]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +937,7 @@ func (x *GetCheckpointResponse) String() string {
 func (*GetCheckpointResponse) ProtoMessage() {}
 
 func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[13]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +950,7 @@ func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*GetCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetCheckpointResponse) GetCheckpoint() string {
@@ -767,7 +971,7 @@ type GetRecordRequest struct {
 
 func (x *GetRecordRequest) Reset() {
 	*x = GetRecordRequest{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[14]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +983,7 @@ func (x *GetRecordRequest) String() string {
 func (*GetRecordRequest) ProtoMessage() {}
 
 func (x *GetRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[14]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +996,7 @@ func (x *GetRecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordRequest.ProtoReflect.Descriptor instead.
 func (*GetRecordRequest) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetRecordRequest) GetIndex() int64 {
@@ -813,7 +1017,7 @@ type GetRecordResponse struct {
 
 func (x *GetRecordResponse) Reset() {
 	*x = GetRecordResponse{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[15]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +1029,7 @@ func (x *GetRecordResponse) String() string {
 func (*GetRecordResponse) ProtoMessage() {}
 
 func (x *GetRecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[15]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +1042,7 @@ func (x *GetRecordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordResponse.ProtoReflect.Descriptor instead.
 func (*GetRecordResponse) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetRecordResponse) GetReceipt() *Receipt {
@@ -859,7 +1063,7 @@ type GetConsistencyProofRequest struct {
 
 func (x *GetConsistencyProofRequest) Reset() {
 	*x = GetConsistencyProofRequest{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[16]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +1075,7 @@ func (x *GetConsistencyProofRequest) String() string {
 func (*GetConsistencyProofRequest) ProtoMessage() {}
 
 func (x *GetConsistencyProofRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[16]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1088,7 @@ func (x *GetConsistencyProofRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyProofRequest.ProtoReflect.Descriptor instead.
 func (*GetConsistencyProofRequest) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetConsistencyProofRequest) GetOldSize() int64 {
@@ -907,7 +1111,7 @@ type GetConsistencyProofResponse struct {
 
 func (x *GetConsistencyProofResponse) Reset() {
 	*x = GetConsistencyProofResponse{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[17]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1123,7 @@ func (x *GetConsistencyProofResponse) String() string {
 func (*GetConsistencyProofResponse) ProtoMessage() {}
 
 func (x *GetConsistencyProofResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[17]
+	mi := &file_valetkey_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1136,7 @@ func (x *GetConsistencyProofResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyProofResponse.ProtoReflect.Descriptor instead.
 func (*GetConsistencyProofResponse) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetConsistencyProofResponse) GetProof() [][]byte {
@@ -982,7 +1186,25 @@ const file_valetkey_v1_operator_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x03 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"c\n" +
 	"\x12RevokeTaskResponse\x12%\n" +
 	"\x04task\x18\x01 \x01(\v2\x11.valetkey.v1.TaskR\x04task\x12&\n" +
-	"\x0fended_grant_ids\x18\x02 \x03(\tR\rendedGrantIds\"\xcd\x01\n" +
+	"\x0fended_grant_ids\x18\x02 \x03(\tR\rendedGrantIds\"\x90\x02\n" +
+	"\x13RevokeGrantsRequest\x124\n" +
+	"\x0fagent_spiffe_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\n" +
+	"(\x80\x10H\x00R\ragentSpiffeId\x12 \n" +
+	"\x04path\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\n" +
+	"(\x80\x10H\x00R\x04path\x12\"\n" +
+	"\x05owner\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\xff\x01H\x00R\x05owner\x12 \n" +
+	"\x05cause\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x04R\x05cause\x12K\n" +
+	"\x0fidempotency_key\x18\x05 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKeyB\x0e\n" +
+	"\x05whose\x12\x05\xbaH\x02\b\x01\"Y\n" +
+	"\x14RevokeGrantsResponse\x12!\n" +
+	"\fended_grants\x18\x01 \x01(\x03R\vendedGrants\x12\x1e\n" +
+	"\n" +
+	"unfinished\x18\x02 \x01(\bR\n" +
+	"unfinished\"\xea\x01\n" +
 	"\x10SetFreezeRequest\x122\n" +
 	"\x0fagent_spiffe_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\n" +
@@ -990,8 +1212,13 @@ const file_valetkey_v1_operator_proto_rawDesc = "" +
 	"\x06frozen\x18\x02 \x01(\bR\x06frozen\x12 \n" +
 	"\x05cause\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x05cause\x12K\n" +
-	"\x0fidempotency_key\x18\x04 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"\x13\n" +
-	"\x11SetFreezeResponse\"c\n" +
+	"\x0fidempotency_key\x18\x04 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\x12\x1b\n" +
+	"\tkeep_live\x18\x05 \x01(\bR\bkeepLive\"V\n" +
+	"\x11SetFreezeResponse\x12!\n" +
+	"\fended_grants\x18\x01 \x01(\x03R\vendedGrants\x12\x1e\n" +
+	"\n" +
+	"unfinished\x18\x02 \x01(\bR\n" +
+	"unfinished\"c\n" +
 	"\x14ReloadCatalogRequest\x12K\n" +
 	"\x0fidempotency_key\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"@\n" +
 	"\x15ReloadCatalogResponse\x12'\n" +
@@ -1011,14 +1238,15 @@ const file_valetkey_v1_operator_proto_rawDesc = "" +
 	"\x05proof\x18\x01 \x03(\fR\x05proof\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x02 \x01(\tR\n" +
-	"checkpoint2\xfc\x05\n" +
+	"checkpoint2\xd1\x06\n" +
 	"\x0fOperatorService\x12M\n" +
 	"\n" +
 	"ListGrants\x12\x1e.valetkey.v1.ListGrantsRequest\x1a\x1f.valetkey.v1.ListGrantsResponse\x12G\n" +
 	"\bGetGrant\x12\x1c.valetkey.v1.GetGrantRequest\x1a\x1d.valetkey.v1.GetGrantResponse\x12P\n" +
 	"\vRevokeGrant\x12\x1f.valetkey.v1.RevokeGrantRequest\x1a .valetkey.v1.RevokeGrantResponse\x12M\n" +
 	"\n" +
-	"RevokeTask\x12\x1e.valetkey.v1.RevokeTaskRequest\x1a\x1f.valetkey.v1.RevokeTaskResponse\x12J\n" +
+	"RevokeTask\x12\x1e.valetkey.v1.RevokeTaskRequest\x1a\x1f.valetkey.v1.RevokeTaskResponse\x12S\n" +
+	"\fRevokeGrants\x12 .valetkey.v1.RevokeGrantsRequest\x1a!.valetkey.v1.RevokeGrantsResponse\x12J\n" +
 	"\tSetFreeze\x12\x1d.valetkey.v1.SetFreezeRequest\x1a\x1e.valetkey.v1.SetFreezeResponse\x12V\n" +
 	"\rReloadCatalog\x12!.valetkey.v1.ReloadCatalogRequest\x1a\".valetkey.v1.ReloadCatalogResponse\x12V\n" +
 	"\rGetCheckpoint\x12!.valetkey.v1.GetCheckpointRequest\x1a\".valetkey.v1.GetCheckpointResponse\x12J\n" +
@@ -1037,7 +1265,7 @@ func file_valetkey_v1_operator_proto_rawDescGZIP() []byte {
 	return file_valetkey_v1_operator_proto_rawDescData
 }
 
-var file_valetkey_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_valetkey_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_valetkey_v1_operator_proto_goTypes = []any{
 	(*ListGrantsRequest)(nil),           // 0: valetkey.v1.ListGrantsRequest
 	(*ListGrantsResponse)(nil),          // 1: valetkey.v1.ListGrantsResponse
@@ -1047,46 +1275,50 @@ var file_valetkey_v1_operator_proto_goTypes = []any{
 	(*RevokeGrantResponse)(nil),         // 5: valetkey.v1.RevokeGrantResponse
 	(*RevokeTaskRequest)(nil),           // 6: valetkey.v1.RevokeTaskRequest
 	(*RevokeTaskResponse)(nil),          // 7: valetkey.v1.RevokeTaskResponse
-	(*SetFreezeRequest)(nil),            // 8: valetkey.v1.SetFreezeRequest
-	(*SetFreezeResponse)(nil),           // 9: valetkey.v1.SetFreezeResponse
-	(*ReloadCatalogRequest)(nil),        // 10: valetkey.v1.ReloadCatalogRequest
-	(*ReloadCatalogResponse)(nil),       // 11: valetkey.v1.ReloadCatalogResponse
-	(*GetCheckpointRequest)(nil),        // 12: valetkey.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil),       // 13: valetkey.v1.GetCheckpointResponse
-	(*GetRecordRequest)(nil),            // 14: valetkey.v1.GetRecordRequest
-	(*GetRecordResponse)(nil),           // 15: valetkey.v1.GetRecordResponse
-	(*GetConsistencyProofRequest)(nil),  // 16: valetkey.v1.GetConsistencyProofRequest
-	(*GetConsistencyProofResponse)(nil), // 17: valetkey.v1.GetConsistencyProofResponse
-	(*Grant)(nil),                       // 18: valetkey.v1.Grant
-	(*Task)(nil),                        // 19: valetkey.v1.Task
-	(*Receipt)(nil),                     // 20: valetkey.v1.Receipt
+	(*RevokeGrantsRequest)(nil),         // 8: valetkey.v1.RevokeGrantsRequest
+	(*RevokeGrantsResponse)(nil),        // 9: valetkey.v1.RevokeGrantsResponse
+	(*SetFreezeRequest)(nil),            // 10: valetkey.v1.SetFreezeRequest
+	(*SetFreezeResponse)(nil),           // 11: valetkey.v1.SetFreezeResponse
+	(*ReloadCatalogRequest)(nil),        // 12: valetkey.v1.ReloadCatalogRequest
+	(*ReloadCatalogResponse)(nil),       // 13: valetkey.v1.ReloadCatalogResponse
+	(*GetCheckpointRequest)(nil),        // 14: valetkey.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil),       // 15: valetkey.v1.GetCheckpointResponse
+	(*GetRecordRequest)(nil),            // 16: valetkey.v1.GetRecordRequest
+	(*GetRecordResponse)(nil),           // 17: valetkey.v1.GetRecordResponse
+	(*GetConsistencyProofRequest)(nil),  // 18: valetkey.v1.GetConsistencyProofRequest
+	(*GetConsistencyProofResponse)(nil), // 19: valetkey.v1.GetConsistencyProofResponse
+	(*Grant)(nil),                       // 20: valetkey.v1.Grant
+	(*Task)(nil),                        // 21: valetkey.v1.Task
+	(*Receipt)(nil),                     // 22: valetkey.v1.Receipt
 }
 var file_valetkey_v1_operator_proto_depIdxs = []int32{
-	18, // 0: valetkey.v1.ListGrantsResponse.grants:type_name -> valetkey.v1.Grant
-	18, // 1: valetkey.v1.GetGrantResponse.grant:type_name -> valetkey.v1.Grant
-	18, // 2: valetkey.v1.RevokeGrantResponse.grant:type_name -> valetkey.v1.Grant
-	19, // 3: valetkey.v1.RevokeTaskResponse.task:type_name -> valetkey.v1.Task
-	20, // 4: valetkey.v1.GetRecordResponse.receipt:type_name -> valetkey.v1.Receipt
+	20, // 0: valetkey.v1.ListGrantsResponse.grants:type_name -> valetkey.v1.Grant
+	20, // 1: valetkey.v1.GetGrantResponse.grant:type_name -> valetkey.v1.Grant
+	20, // 2: valetkey.v1.RevokeGrantResponse.grant:type_name -> valetkey.v1.Grant
+	21, // 3: valetkey.v1.RevokeTaskResponse.task:type_name -> valetkey.v1.Task
+	22, // 4: valetkey.v1.GetRecordResponse.receipt:type_name -> valetkey.v1.Receipt
 	0,  // 5: valetkey.v1.OperatorService.ListGrants:input_type -> valetkey.v1.ListGrantsRequest
 	2,  // 6: valetkey.v1.OperatorService.GetGrant:input_type -> valetkey.v1.GetGrantRequest
 	4,  // 7: valetkey.v1.OperatorService.RevokeGrant:input_type -> valetkey.v1.RevokeGrantRequest
 	6,  // 8: valetkey.v1.OperatorService.RevokeTask:input_type -> valetkey.v1.RevokeTaskRequest
-	8,  // 9: valetkey.v1.OperatorService.SetFreeze:input_type -> valetkey.v1.SetFreezeRequest
-	10, // 10: valetkey.v1.OperatorService.ReloadCatalog:input_type -> valetkey.v1.ReloadCatalogRequest
-	12, // 11: valetkey.v1.OperatorService.GetCheckpoint:input_type -> valetkey.v1.GetCheckpointRequest
-	14, // 12: valetkey.v1.OperatorService.GetRecord:input_type -> valetkey.v1.GetRecordRequest
-	16, // 13: valetkey.v1.OperatorService.GetConsistencyProof:input_type -> valetkey.v1.GetConsistencyProofRequest
-	1,  // 14: valetkey.v1.OperatorService.ListGrants:output_type -> valetkey.v1.ListGrantsResponse
-	3,  // 15: valetkey.v1.OperatorService.GetGrant:output_type -> valetkey.v1.GetGrantResponse
-	5,  // 16: valetkey.v1.OperatorService.RevokeGrant:output_type -> valetkey.v1.RevokeGrantResponse
-	7,  // 17: valetkey.v1.OperatorService.RevokeTask:output_type -> valetkey.v1.RevokeTaskResponse
-	9,  // 18: valetkey.v1.OperatorService.SetFreeze:output_type -> valetkey.v1.SetFreezeResponse
-	11, // 19: valetkey.v1.OperatorService.ReloadCatalog:output_type -> valetkey.v1.ReloadCatalogResponse
-	13, // 20: valetkey.v1.OperatorService.GetCheckpoint:output_type -> valetkey.v1.GetCheckpointResponse
-	15, // 21: valetkey.v1.OperatorService.GetRecord:output_type -> valetkey.v1.GetRecordResponse
-	17, // 22: valetkey.v1.OperatorService.GetConsistencyProof:output_type -> valetkey.v1.GetConsistencyProofResponse
-	14, // [14:23] is the sub-list for method output_type
-	5,  // [5:14] is the sub-list for method input_type
+	8,  // 9: valetkey.v1.OperatorService.RevokeGrants:input_type -> valetkey.v1.RevokeGrantsRequest
+	10, // 10: valetkey.v1.OperatorService.SetFreeze:input_type -> valetkey.v1.SetFreezeRequest
+	12, // 11: valetkey.v1.OperatorService.ReloadCatalog:input_type -> valetkey.v1.ReloadCatalogRequest
+	14, // 12: valetkey.v1.OperatorService.GetCheckpoint:input_type -> valetkey.v1.GetCheckpointRequest
+	16, // 13: valetkey.v1.OperatorService.GetRecord:input_type -> valetkey.v1.GetRecordRequest
+	18, // 14: valetkey.v1.OperatorService.GetConsistencyProof:input_type -> valetkey.v1.GetConsistencyProofRequest
+	1,  // 15: valetkey.v1.OperatorService.ListGrants:output_type -> valetkey.v1.ListGrantsResponse
+	3,  // 16: valetkey.v1.OperatorService.GetGrant:output_type -> valetkey.v1.GetGrantResponse
+	5,  // 17: valetkey.v1.OperatorService.RevokeGrant:output_type -> valetkey.v1.RevokeGrantResponse
+	7,  // 18: valetkey.v1.OperatorService.RevokeTask:output_type -> valetkey.v1.RevokeTaskResponse
+	9,  // 19: valetkey.v1.OperatorService.RevokeGrants:output_type -> valetkey.v1.RevokeGrantsResponse
+	11, // 20: valetkey.v1.OperatorService.SetFreeze:output_type -> valetkey.v1.SetFreezeResponse
+	13, // 21: valetkey.v1.OperatorService.ReloadCatalog:output_type -> valetkey.v1.ReloadCatalogResponse
+	15, // 22: valetkey.v1.OperatorService.GetCheckpoint:output_type -> valetkey.v1.GetCheckpointResponse
+	17, // 23: valetkey.v1.OperatorService.GetRecord:output_type -> valetkey.v1.GetRecordResponse
+	19, // 24: valetkey.v1.OperatorService.GetConsistencyProof:output_type -> valetkey.v1.GetConsistencyProofResponse
+	15, // [15:25] is the sub-list for method output_type
+	5,  // [5:15] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -1098,13 +1330,18 @@ func file_valetkey_v1_operator_proto_init() {
 		return
 	}
 	file_valetkey_v1_types_proto_init()
+	file_valetkey_v1_operator_proto_msgTypes[8].OneofWrappers = []any{
+		(*RevokeGrantsRequest_AgentSpiffeId)(nil),
+		(*RevokeGrantsRequest_Path)(nil),
+		(*RevokeGrantsRequest_Owner)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_valetkey_v1_operator_proto_rawDesc), len(file_valetkey_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

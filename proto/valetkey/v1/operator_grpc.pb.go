@@ -23,6 +23,7 @@ const (
 	OperatorService_GetGrant_FullMethodName            = "/valetkey.v1.OperatorService/GetGrant"
 	OperatorService_RevokeGrant_FullMethodName         = "/valetkey.v1.OperatorService/RevokeGrant"
 	OperatorService_RevokeTask_FullMethodName          = "/valetkey.v1.OperatorService/RevokeTask"
+	OperatorService_RevokeGrants_FullMethodName        = "/valetkey.v1.OperatorService/RevokeGrants"
 	OperatorService_SetFreeze_FullMethodName           = "/valetkey.v1.OperatorService/SetFreeze"
 	OperatorService_ReloadCatalog_FullMethodName       = "/valetkey.v1.OperatorService/ReloadCatalog"
 	OperatorService_GetCheckpoint_FullMethodName       = "/valetkey.v1.OperatorService/GetCheckpoint"
@@ -45,7 +46,9 @@ type OperatorServiceClient interface {
 	RevokeGrant(ctx context.Context, in *RevokeGrantRequest, opts ...grpc.CallOption) (*RevokeGrantResponse, error)
 	// Ends a task and its grants. Operators. Records task.revoked and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT.
 	RevokeTask(ctx context.Context, in *RevokeTaskRequest, opts ...grpc.CallOption) (*RevokeTaskResponse, error)
-	// Stops or resumes all minting of one agent, or of all below a path such as spiffe://td/agent/alice. What was minted before goes on until RevokeTask or its deadline. Operators. Records agent.frozen or agent.unfrozen. IDEMPOTENCY_CONFLICT.
+	// Ends all open grants of one agent, of all agents at or below a path, or of one owner's agents, and those that a delegate there asked for; nothing stops the agents from asking again. Operators. Records revocation.ordered, each grant's end, and revocation.swept; the upstream follows. INVALID_REQUEST, IDEMPOTENCY_CONFLICT.
+	RevokeGrants(ctx context.Context, in *RevokeGrantsRequest, opts ...grpc.CallOption) (*RevokeGrantsResponse, error)
+	// Stops or resumes all minting of one agent, or of all below a path such as spiffe://td/agent/alice, and ends what is live there unless keep_live is set. Operators. Records agent.frozen or agent.unfrozen, each grant's end, and revocation.swept; the upstream follows. IDEMPOTENCY_CONFLICT.
 	SetFreeze(ctx context.Context, in *SetFreezeRequest, opts ...grpc.CallOption) (*SetFreezeResponse, error)
 	// Loads the catalog and the policies again, all or nothing. Operators. Records catalog.reloaded. INVALID_CATALOG, IDEMPOTENCY_CONFLICT.
 	ReloadCatalog(ctx context.Context, in *ReloadCatalogRequest, opts ...grpc.CallOption) (*ReloadCatalogResponse, error)
@@ -99,6 +102,16 @@ func (c *operatorServiceClient) RevokeTask(ctx context.Context, in *RevokeTaskRe
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RevokeTaskResponse)
 	err := c.cc.Invoke(ctx, OperatorService_RevokeTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) RevokeGrants(ctx context.Context, in *RevokeGrantsRequest, opts ...grpc.CallOption) (*RevokeGrantsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeGrantsResponse)
+	err := c.cc.Invoke(ctx, OperatorService_RevokeGrants_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +183,9 @@ type OperatorServiceServer interface {
 	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
 	// Ends a task and its grants. Operators. Records task.revoked and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT.
 	RevokeTask(context.Context, *RevokeTaskRequest) (*RevokeTaskResponse, error)
-	// Stops or resumes all minting of one agent, or of all below a path such as spiffe://td/agent/alice. What was minted before goes on until RevokeTask or its deadline. Operators. Records agent.frozen or agent.unfrozen. IDEMPOTENCY_CONFLICT.
+	// Ends all open grants of one agent, of all agents at or below a path, or of one owner's agents, and those that a delegate there asked for; nothing stops the agents from asking again. Operators. Records revocation.ordered, each grant's end, and revocation.swept; the upstream follows. INVALID_REQUEST, IDEMPOTENCY_CONFLICT.
+	RevokeGrants(context.Context, *RevokeGrantsRequest) (*RevokeGrantsResponse, error)
+	// Stops or resumes all minting of one agent, or of all below a path such as spiffe://td/agent/alice, and ends what is live there unless keep_live is set. Operators. Records agent.frozen or agent.unfrozen, each grant's end, and revocation.swept; the upstream follows. IDEMPOTENCY_CONFLICT.
 	SetFreeze(context.Context, *SetFreezeRequest) (*SetFreezeResponse, error)
 	// Loads the catalog and the policies again, all or nothing. Operators. Records catalog.reloaded. INVALID_CATALOG, IDEMPOTENCY_CONFLICT.
 	ReloadCatalog(context.Context, *ReloadCatalogRequest) (*ReloadCatalogResponse, error)
@@ -201,6 +216,9 @@ func (UnimplementedOperatorServiceServer) RevokeGrant(context.Context, *RevokeGr
 }
 func (UnimplementedOperatorServiceServer) RevokeTask(context.Context, *RevokeTaskRequest) (*RevokeTaskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeTask not implemented")
+}
+func (UnimplementedOperatorServiceServer) RevokeGrants(context.Context, *RevokeGrantsRequest) (*RevokeGrantsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeGrants not implemented")
 }
 func (UnimplementedOperatorServiceServer) SetFreeze(context.Context, *SetFreezeRequest) (*SetFreezeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetFreeze not implemented")
@@ -306,6 +324,24 @@ func _OperatorService_RevokeTask_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(OperatorServiceServer).RevokeTask(ctx, req.(*RevokeTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_RevokeGrants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeGrantsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).RevokeGrants(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_RevokeGrants_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).RevokeGrants(ctx, req.(*RevokeGrantsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -422,6 +458,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeTask",
 			Handler:    _OperatorService_RevokeTask_Handler,
+		},
+		{
+			MethodName: "RevokeGrants",
+			Handler:    _OperatorService_RevokeGrants_Handler,
 		},
 		{
 			MethodName: "SetFreeze",

@@ -27,7 +27,7 @@ func tenStatementsRequest() iam.Request {
 }
 
 func BenchmarkPrepared(b *testing.B) {
-	e, err := iam.Compile(parse(b, tenStatements), nil, nil)
+	e, err := iam.Compile(iam.DialectAWS, parse(b, tenStatements), nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func BenchmarkFromText(b *testing.B) {
 	r := tenStatementsRequest()
 	b.ReportAllocs()
 	for b.Loop() {
-		if d, err := iam.Allows(parse(b, tenStatements), nil, nil, r); err != nil || d.Verdict != iam.Allowed {
+		if d, err := iam.Allows(iam.DialectAWS, parse(b, tenStatements), nil, nil, r); err != nil || d.Verdict != iam.Allowed {
 			b.Fatal(d, err)
 		}
 	}

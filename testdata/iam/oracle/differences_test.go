@@ -40,28 +40,28 @@ func TestKnownDifferences(t *testing.T) {
 		{"a tag's key is a variable", variables, resource("arn:aws:s3:::b/${aws:PrincipalTag/team}"), k, ctx{"aws:PrincipalTag/team": {"k"}}, iam.Allowed, iam.ImplicitDeny},
 		{"a variable without a value matches no resource, not even its own text", variables, resource("arn:aws:s3:::b/${aws:username}"), "arn:aws:s3:::b/${aws:username}", nil, iam.ImplicitDeny, iam.Allowed},
 		{"a wildcard in a variable's value stands for itself; AWS does not say, and it keeps tags from having one", variables, resource("arn:aws:s3:::b/${aws:username}"), k, ctx{"aws:username": {"*"}}, iam.ImplicitDeny, iam.Allowed},
-		{"a variable counts only after the fifth colon", variables, resource("arn:aws:${aws:username}:::b/k"), k, ctx{"aws:username": {"s3"}}, iam.ImplicitDeny, iam.Allowed},
+		{"a variable counts only after the fifth colon", variables, resource("arn:aws:s3::${aws:username}:b/k"), "arn:aws:s3::1:b/k", ctx{"aws:username": {"1"}}, iam.ImplicitDeny, iam.Allowed},
 		{"a multivalued key is no variable; AWS does not say what a negated operator does then, so the request fails", multivalue,
-			condition(`{"StringNotEquals":{"x":"${y}"}}`), k, ctx{"x": {"a"}, "y": {"b", "c"}}, iam.ImplicitDeny, iam.Allowed},
+			condition(`{"StringNotEquals":{"x:x":"${x:y}"}}`), k, ctx{"x:x": {"a"}, "x:y": {"b", "c"}}, iam.ImplicitDeny, iam.Allowed},
 		{"? is one character, however many bytes", resources, resource("arn:aws:s3:::b/??"), "arn:aws:s3:::b/é", nil, iam.ImplicitDeny, iam.Allowed},
 		{"a star inside a segment stays in it", resources, resource("arn:aws:s*3:::b/k"), "arn:aws:sqs:3:::b/k", nil, iam.ImplicitDeny, iam.Allowed},
 		{"a star in the resource's name is a character like any other, and a star matches it and what follows", resources,
 			resource("arn:aws:s3:::b/*k"), "arn:aws:s3:::b/*ak", nil, iam.Allowed, iam.ImplicitDeny},
-		{"an ARN condition checks each segment on its own", operators, condition(`{"ArnLike":{"x":"arn:aws:iam::*:role/r"}}`), k,
-			ctx{"x": {"arn:aws:iam::1:user/u:role/r"}}, iam.ImplicitDeny, iam.Allowed},
-		{"ForAnyValue over a missing key is false, negated too", multivalue, condition(`{"ForAnyValue:StringNotEquals":{"x":"a"}}`), k, nil, iam.ImplicitDeny, iam.Allowed},
+		{"an ARN condition checks each segment on its own", operators, condition(`{"ArnLike":{"x:x":"arn:aws:iam::*:role/r"}}`), k,
+			ctx{"x:x": {"arn:aws:iam::1:user/u:role/r"}}, iam.ImplicitDeny, iam.Allowed},
+		{"ForAnyValue over a missing key is false, negated too", multivalue, condition(`{"ForAnyValue:StringNotEquals":{"x:x":"a"}}`), k, nil, iam.ImplicitDeny, iam.Allowed},
 		{"ForAnyValue with IfExists over a missing key: AWS does not say, so the request fails", multivalue,
-			condition(`{"ForAnyValue:StringEqualsIfExists":{"x":"a"}}`), k, nil, iam.ImplicitDeny, iam.Allowed},
-		{"a key without values is null", operators, condition(`{"Null":{"x":"true"}}`), k, ctx{"x": {}}, iam.Allowed, iam.ImplicitDeny},
+			condition(`{"ForAnyValue:StringEqualsIfExists":{"x:x":"a"}}`), k, nil, iam.ImplicitDeny, iam.Allowed},
 		{"a key without values and IfExists in a Deny: AWS does not say, so the request fails", operators,
-			deny(`{"StringEqualsIfExists":{"x":"a"}}`), k, ctx{"x": {}}, iam.ExplicitDeny, iam.Allowed},
-		{"dates are the W3C's, so a day is one", operators, condition(`{"DateEquals":{"x":"2026-11-23"}}`), k, ctx{"x": {"2026-11-23T00:00:00Z"}}, iam.Allowed, iam.ImplicitDeny},
-		{"numbers are exact", operators, condition(`{"NumericEquals":{"x":"9007199254740993"}}`), k, ctx{"x": {"9007199254740992"}}, iam.ImplicitDeny, iam.Allowed},
-		{"a value that is no number: AWS does not say, so the request fails", operators, condition(`{"NumericNotEquals":{"x":"1"}}`), k, ctx{"x": {"y"}}, iam.ImplicitDeny, iam.Allowed},
-		{"an operator's case does not count", operators, condition(`{"stringequals":{"x":"a"}}`), k, ctx{"x": {"a"}}, iam.Allowed, iam.ExplicitDeny},
+			deny(`{"StringEqualsIfExists":{"x:x":"a"}}`), k, ctx{"x:x": {}}, iam.ExplicitDeny, iam.Allowed},
+		{"dates are the W3C's, so a day is one", operators, condition(`{"DateLessThan":{"x:x":"2026-11-24"}}`), k, ctx{"x:x": {"2026-11-23T00:00:00Z"}}, iam.Allowed, iam.ImplicitDeny},
+		{"numbers are exact", operators, condition(`{"NumericEquals":{"x:x":"9007199254740993"}}`), k, ctx{"x:x": {"9007199254740992"}}, iam.ImplicitDeny, iam.Allowed},
+		{"a value that is no number: AWS does not say, so the request fails", operators, condition(`{"NumericNotEquals":{"x:x":"1"}}`), k, ctx{"x:x": {"y"}}, iam.ImplicitDeny, iam.Allowed},
+		{"an empty value as a variable may be none: AWS does not say, so the request fails", variables, resource("arn:aws:s3:::b/${aws:username}k"), k, ctx{"aws:username": {""}}, iam.ImplicitDeny, iam.Allowed},
+		{"an operator's case does not count", operators, condition(`{"stringequals":{"x:x":"a"}}`), k, ctx{"x:x": {"a"}}, iam.Allowed, iam.ExplicitDeny},
 	} {
 		r := iam.Request{Action: "s3:GetObject", Resource: c.resource, Context: c.context}
-		got, err := iam.Allows(parse(t, c.policy), nil, nil, r)
+		got, err := iam.Allows(iam.DialectAWS, parse(t, c.policy), nil, nil, r)
 		if err != nil || got.Verdict != c.want {
 			t.Errorf("%s (%s): %s, %v, want %s", c.name, c.page, got.Verdict, err, c.want)
 		}

@@ -27,7 +27,7 @@ func parse(t testing.TB, texts ...string) []iam.Policy {
 // generator and listed below.
 func TestAgrees(t *testing.T) {
 	const seeds, pairs = 30, 1000
-	seen := map[iam.Verdict]int{}
+	seen, doubts := map[iam.Verdict]int{}, 0
 	for seed := range uint64(seeds) {
 		g := generator{rand.New(rand.NewPCG(seed, 26))}
 		for range pairs / 10 {
@@ -45,7 +45,7 @@ func TestAgrees(t *testing.T) {
 					layers = append(layers, []string{text})
 				}
 			}
-			e, err := iam.Compile(policies, session, boundary)
+			e, err := iam.Compile(iam.DialectAWS, policies, session, boundary)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,6 +59,14 @@ func TestAgrees(t *testing.T) {
 				for _, l := range layers {
 					ds = append(ds, evaluate(l, r))
 				}
+				// Where AWS's pages leave the answer open, the safe one is ours.
+				if len(got.Doubts) > 0 {
+					doubts++
+					if got.Verdict == iam.Allowed {
+						t.Fatalf("seed %d: allowed in doubt\nlayers %s\nrequest %+v", seed, layers, r)
+					}
+					continue
+				}
 				if want := combine(ds...); got.Verdict != want {
 					t.Fatalf("seed %d: %s, the oracle says %s\nlayers %s\nrequest %+v\nstatements %+v", seed, got.Verdict, want, layers, r, got.Statements)
 				}
@@ -66,7 +74,7 @@ func TestAgrees(t *testing.T) {
 			}
 		}
 	}
-	t.Log(seen)
+	t.Log(seen, doubts, "in doubt")
 	for _, v := range []iam.Verdict{iam.ImplicitDeny, iam.Allowed, iam.ExplicitDeny} {
 		if seen[v] < seeds*pairs/20 {
 			t.Errorf("only %d of %d are %s", seen[v], seeds*pairs, v)

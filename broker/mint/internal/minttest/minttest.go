@@ -25,7 +25,7 @@ func NewDesk(t *testing.T) *Desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier, err := mint.NewVerifier(signer.Public(), nil)
+	verifier, err := mint.NewVerifier(signer, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,13 +35,28 @@ func NewDesk(t *testing.T) *Desk {
 // Order is complete and legal for the role "test", from now until life is over.
 func Order(p scopes.Permissions, life time.Duration) mint.Order {
 	now := time.Now()
+	sealed, err := p.Seal()
+	if err != nil {
+		panic(err) // a test's own
+	}
 	return mint.Order{
 		GrantID: "GR" + rand.Text(), TaskID: "TK" + rand.Text(), IssuanceID: "IS" + rand.Text(),
 		AgentID: "spiffe://example.org/agent/ana/s1", ScopeName: "bucket-read", ScopeVersion: "sha256:" + strings.Repeat("a", 64),
-		EnvelopeDigest: "sha256:" + strings.Repeat("b", 64), SessionName: mint.NewSessionName(), Role: "test",
-		Permissions: p, NotAfter: now.Add(life), IssuedAt: now, PermitExpires: now.Add(mint.MaxPermitLife),
+		EnvelopeDigest: "sha256:" + strings.Repeat("b", 64), SessionName: SessionName("spiffe://example.org?user=ana"), Role: "test",
+		Permissions: sealed, NotAfter: now.Add(life), IssuedAt: now, PermitExpires: now.Add(mint.MaxPermitLife),
 	}
 }
+
+// SessionName names a session of the agent, the same way in all of a process.
+func SessionName(subject string) string {
+	names, err := mint.NewSessionNames(key)
+	if err != nil {
+		panic(err) // the key is long enough
+	}
+	return names.New(subject)
+}
+
+var key = []byte(rand.Text() + rand.Text())
 
 // Permit signs the order.
 func (d *Desk) Permit(o mint.Order) mint.Permit {

@@ -1,0 +1,93 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/valetkey/valetkey/broker/internal/grant"
+	"github.com/valetkey/valetkey/broker/ledger"
+	"github.com/valetkey/valetkey/broker/quorum"
+	"github.com/valetkey/valetkey/broker/store"
+)
+
+// apartEvery is how often a sweep that meets damage goes over all that is open.
+const apartEvery = 15 * time.Second
+
+// sweepApart ends what a sweep names one grant a transaction, going over all that are open, and
+// passes over what is damaged. The sweep stays open: what it could not end, it has not ended.
+func (s *Orders) sweepApart(ctx context.Context, w store.Sweep) (store.Sweep, error) {
+	var faults []error
+	var open []string
+	err := s.cfg.Store.View(ctx, func(r store.Reader) (err error) {
+		open, err = r.OpenIDs()
+		return err
+	})
+	if err != nil {
+		return w, err
+	}
+	for _, id := range open {
+		ended := false
+		_, err := s.cfg.Ledger.Commit(ctx, func(t *ledger.Tx) (err error) {
+			ended, err = s.sweepOne(t, &w, id)
+			return err
+		})
+		switch {
+		case errors.Is(err, store.ErrDamaged):
+			faults = append(faults, fmt.Errorf("grant %s: %w", id, err))
+		case err != nil:
+			return w, err
+		case ended:
+			s.cfg.Notify.Announce(id)
+			s.ends.Wake()
+		}
+	}
+	return w, errors.Join(faults...)
+}
+
+// sweepOne ends one grant, if the sweep names it.
+func (s *Orders) sweepOne(t *ledger.Tx, w *store.Sweep, id string) (ended bool, err error) {
+	now, err := t.Sweep(w.ID)
+	if err != nil || !now.DoneAt.IsZero() {
+		return false, err
+	}
+	g, err := t.Grant(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil // it has ended, and was pruned, since it was found
+	}
+	if err != nil || !g.State.Open() {
+		return false, err
+	}
+	if named, err := s.sweeps(t, now, g); err != nil || !named {
+		return false, err
+	}
+	if err := End(t, &g, grant.BySweep(now)); err != nil {
+		return false, err
+	}
+	now.Ended++
+	if err := t.Progress(now); err != nil {
+		return false, err
+	}
+	*w = now
+	return true, nil
+}
+
+// sweeps says whether a sweep is to end a grant.
+func (s *Orders) sweeps(t *ledger.Tx, w store.Sweep, g store.Grant) (bool, error) {
+	if w.Owner != "" {
+		return s.cfg.Owner != nil && s.cfg.Owner(g.Agent) == w.Owner, nil
+	}
+	at := func(id string) bool { return id != "" && (id == w.Path.ID || w.Path.Below && lies(id, w.Path.ID)) }
+	if at(g.Agent) || at(g.Delegate) {
+		return true, nil
+	}
+	if len(w.People) == 0 || g.State == store.GrantPending {
+		return false, nil
+	}
+	err := s.cfg.Directory.StillApproved(t, g)
+	if errors.Is(err, quorum.ErrNeeded) {
+		return true, nil
+	}
+	return false, err
+}
