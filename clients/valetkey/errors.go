@@ -126,7 +126,8 @@ type Error struct {
 	GrantID string
 	// Needs are set with NEEDS_APPROVAL, by group.
 	Needs []Need
-	// RetryAfter is set with RATE_LIMITED, where the broker says how long.
+	// RetryAfter is set with RATE_LIMITED, where the broker says how long. With any other reason it is 0, whatever came:
+	// a time to ask again makes no final answer less final.
 	RetryAfter time.Duration
 	// Details are the broker's facts as they came; may be empty.
 	Details map[string]string
@@ -202,6 +203,12 @@ func RefusalOf(err error) (Error, bool) {
 		case *errdetails.RetryInfo:
 			out.RetryAfter = info.GetRetryDelay().AsDuration()
 		}
+	}
+	switch {
+	case out.Reason.Kind() != valetkeyv1.ReasonLimited || out.RetryAfter <= 0:
+		out.RetryAfter = 0
+	default:
+		out.RetryAfter = max(out.RetryAfter, firstPause) // a nanosecond would be a loop
 	}
 	return out, found
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -281,11 +283,13 @@ func (g *Grant) Watch(ctx context.Context) iter.Seq2[*valetkeyv1.Grant, error] {
 	return func(yield func(*valetkeyv1.Grant, error) bool) {
 		var last valetkeyv1.GrantState
 		for failed := 0; ; failed++ {
-			seen, done, err := g.watchOnce(ctx, &last, func(info *valetkeyv1.Grant) bool { return yield(info, nil) })
+			began := time.Now()
+			changed, done, err := g.watchOnce(ctx, &last, func(info *valetkeyv1.Grant) bool { return yield(info, nil) })
 			if done {
 				return
 			}
-			if seen {
+			// A broker that says the same at once and hangs up is not asked again at once.
+			if changed || time.Since(began) > maxWatchPause {
 				failed = 0
 			}
 			if err = g.c.final(ctx, err); !errors.Is(err, errTransient) && !errors.Is(err, ErrSVIDExpired) {
@@ -300,9 +304,12 @@ func (g *Grant) Watch(ctx context.Context) iter.Seq2[*valetkeyv1.Grant, error] {
 	}
 }
 
-// watchOnce follows one stream. done says that there is no more to see, or nobody
+// errHungUp is a stream that the broker ended before the grant has ended.
+var errHungUp = status.Error(codes.Unavailable, "the broker ended the stream before the grant's end")
+
+// watchOnce follows one stream. changed says that it has shown a state, done that there is no more to see, or nobody
 // who wants to.
-func (g *Grant) watchOnce(ctx context.Context, last *valetkeyv1.GrantState, show func(*valetkeyv1.Grant) bool) (seen, done bool, err error) {
+func (g *Grant) watchOnce(ctx context.Context, last *valetkeyv1.GrantState, show func(*valetkeyv1.Grant) bool) (changed, done bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, watchFor)
 	defer cancel()
 	stream, err := g.c.Agent.WatchGrant(ctx, &valetkeyv1.WatchGrantRequest{GrantId: g.ID()})
@@ -311,20 +318,22 @@ func (g *Grant) watchOnce(ctx context.Context, last *valetkeyv1.GrantState, show
 	}
 	for {
 		resp, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			err = errHungUp
+		}
 		if err != nil {
-			return seen, errors.Is(err, io.EOF) || ended(*last), err
+			return changed, ended(*last), err
 		}
 		info := resp.GetGrant()
 		if err := g.see(info); err != nil {
-			return seen, false, err
+			return changed, false, err
 		}
-		seen = true
 		if info.GetState() == *last {
 			continue
 		}
-		*last = info.GetState()
+		changed, *last = true, info.GetState()
 		if !show(info) || ended(*last) {
-			return seen, true, nil
+			return changed, true, nil
 		}
 	}
 }

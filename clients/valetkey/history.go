@@ -93,8 +93,11 @@ func (h *history) key(ctx context.Context, c *Client) (note.Verifier, error) {
 	h.mu.Lock()
 	v := h.verifier
 	h.mu.Unlock()
-	if v != nil {
+	switch {
+	case v != nil:
 		return v, nil
+	case h.mode != ledgerFirstUse: // whoever pins a key asks no broker for one
+		return nil, ErrNoLedgerKey
 	}
 	resp, _, err := call(ctx, c, "asking for the ledger's key", func(ctx context.Context) (*valetkeyv1.GetLedgerKeyResponse, error) {
 		return c.Agent.GetLedgerKey(ctx, &valetkeyv1.GetLedgerKeyRequest{})

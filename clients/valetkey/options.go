@@ -146,8 +146,13 @@ func newConfig(opts []Option) (config, error) {
 	}
 	if c.mode == ledgerPinned {
 		key, err := readKey(c.ledgerKey)
-		if err != nil {
+		switch {
+		case err != nil:
 			return c, err
+		case key == "" && c.ledgerKey == "":
+			return c, ErrNoLedgerKey
+		case key == "":
+			return c, fmt.Errorf("%w; %s is empty", ErrNoLedgerKey, c.ledgerKey)
 		}
 		c.ledgerKey = key
 	}

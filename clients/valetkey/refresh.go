@@ -196,9 +196,10 @@ func (s *Source) leaveLocked() {
 	s.older = slices.DeleteFunc(s.older, func(g *Grant) bool { return ended(g.State()) || !g.pending() && g.ExpiresAt().Before(now) })
 }
 
-// renewAfter is between 60 and 75 percent of a life.
+// renewAfter is between 60 and 75 percent of a life. It divides first: a broker may name the year 9999, and a product
+// that overflows would have rand.N end the program.
 func renewAfter(life time.Duration) time.Duration {
-	return life*60/100 + rand.N(life*15/100+1) //nolint:gosec // spreads callers out; nothing to guess
+	return life/100*60 + rand.N(life/100*15+1) //nolint:gosec // spreads callers out; nothing to guess
 }
 
 func (s *Source) failLocked(err error) {
@@ -217,7 +218,7 @@ func (s *Source) failLocked(err error) {
 		s.leaveLocked()
 	case errors.Is(err, ErrNeedsApproval) && pending:
 		s.notBefore = now.Add(pendingPause)
-	case no && refused.RetryAfter > 0:
+	case refused.RetryAfter > 0:
 		s.notBefore = now.Add(refused.RetryAfter)
 	case !passing(err):
 		s.notBefore = now.Add(refusalFor)

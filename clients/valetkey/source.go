@@ -163,6 +163,11 @@ func (s *Source) Credential(ctx context.Context) (Credential, error) {
 		if cred, err := f.wait(limited); err == nil {
 			return cred, nil
 		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.stopped != nil {
+			return Credential{}, s.stopped // what is held was ended with its task
+		}
 		return held, context.Cause(ctx)
 	}
 	return f.wait(ctx)
@@ -186,7 +191,7 @@ func (s *Source) Forget() {
 }
 
 // Release gives back what the source has been granted, which ends its credentials,
-// and ends the source: Credential then fails with ErrClosed.
+// and ends the source: Credential then fails with ErrClosed. After an error it may be called again, for what is left.
 func (s *Source) Release(ctx context.Context) error {
 	s.stop()
 	s.t.drop(s)
@@ -207,9 +212,15 @@ func (s *Source) Release(ctx context.Context) error {
 	s.grant, s.older = nil, nil
 	s.mu.Unlock()
 	var errs []error
+	var left []*Grant
 	for _, g := range all {
-		errs = append(errs, g.Release(ctx))
+		if err := g.Release(ctx); err != nil {
+			errs, left = append(errs, err), append(left, g)
+		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.older = append(s.older, left...)
 	return errors.Join(errs...)
 }
 

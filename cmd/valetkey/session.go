@@ -160,7 +160,7 @@ func unapproved(ctx context.Context, err error, g *valetkey.Grant, wait bool) er
 	case !wait && errors.Is(err, valetkey.ErrNeedsApproval):
 		return &noWaitError{err}
 	case wait && ctx.Err() != nil:
-		return fmt.Errorf("stopped while %s waited for people: %w", g.ID(), err)
+		return fmt.Errorf("stopped while %s waited for people: %w", clean(g.ID()), err)
 	default:
 		return err
 	}
@@ -230,7 +230,7 @@ func (f receiptFlags) options() []valetkey.Option {
 // asUsage makes what New refuses a matter of the command line.
 func asUsage(err error) error {
 	if errors.Is(err, valetkey.ErrNoLedgerKey) {
-		return &usageError{"no ledger key: give --ledger-key, set VALETKEY_LEDGER_KEY, or say --no-receipt-checks"}
+		return &usageError{"no ledger key: give --ledger-key, set VALETKEY_LEDGER_KEY, or say --no-receipt-checks; an empty file holds none"}
 	}
 	return err
 }

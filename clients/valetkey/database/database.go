@@ -24,10 +24,21 @@ func New(src *valetkey.Source) *Database { return &Database{Source: src} }
 type Database struct {
 	*valetkey.Source
 
-	mu     sync.Mutex
-	id     string // the credential that opened is of; locked by mu
-	opened Login  // locked by mu
+	mu   sync.Mutex
+	last *opening // the newest; nil for none; locked by mu
 }
+
+// opening is a credential on its way to be a login.
+type opening struct {
+	of   valetkey.Credential
+	done chan struct{} // closed when login and err are set
+
+	login Login
+	err   error
+}
+
+// openTimeout bounds how long a Vault is waited for with a wrapping token.
+const openTimeout = 30 * time.Second
 
 // Login is a database account. However it is printed, logged or marshalled it
 // shows the user's name alone.
@@ -73,11 +84,46 @@ func (d *Database) Login(ctx context.Context) (Login, error) {
 	if err != nil {
 		return Login{}, err
 	}
+	o := d.open(ctx, cred)
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+		return Login{}, fmt.Errorf("reading the login of scope %s: %w", d.Scope(), context.Cause(ctx))
+	}
+	return o.login, o.err
+}
+
+// open opens a credential once, however many ask. A wrapping token opens once, so that the end of whoever asked first
+// does not cut the opening short, and whoever waits for it waits for as long as they like.
+func (d *Database) open(ctx context.Context, cred valetkey.Credential) *opening {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.id == cred.ID() {
-		return d.opened, nil // a wrapping token opens once
+	if o := d.last; o != nil && o.of.ID() == cred.ID() && o.of.ExpiresAt().Equal(cred.ExpiresAt()) && !o.failed() {
+		return o
 	}
+	o := &opening{of: cred, done: make(chan struct{})}
+	d.last = o
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
+	go func() {
+		defer cancel()
+		defer close(o.done)
+		o.login, o.err = d.read(ctx, cred)
+	}()
+	return o
+}
+
+// failed says that the opening is over, and brought nothing.
+func (o *opening) failed() bool {
+	select {
+	case <-o.done:
+		return o.err != nil
+	default:
+		return false
+	}
+}
+
+// read reads the login that a credential is.
+func (d *Database) read(ctx context.Context, cred valetkey.Credential) (Login, error) {
 	data, err := vault.Data(ctx, cred.Reveal().Vault)
 	if err != nil {
 		return Login{}, fmt.Errorf("reading the login of scope %s: %w", d.Scope(), err)
@@ -89,8 +135,7 @@ func (d *Database) Login(ctx context.Context) (Login, error) {
 	if err := errors.Join(plain.Text("username", pair.Username), plain.Text("password", pair.Password)); err != nil {
 		return Login{}, fmt.Errorf("reading the login of scope %s: %w", d.Scope(), err)
 	}
-	d.id, d.opened = cred.ID(), Login{Username: pair.Username, password: func() string { return pair.Password }, ExpiresAt: cred.ExpiresAt()}
-	return d.opened, nil
+	return Login{Username: pair.Username, password: func() string { return pair.Password }, ExpiresAt: cred.ExpiresAt()}, nil
 }
 
 // Connector lets database/sql log in anew for each connection. dsn writes a login
