@@ -38,20 +38,30 @@ func (c *canCmd) Run(ctx context.Context, g *globals, out *output) error {
 	} else if err != nil {
 		return err
 	}
+	refused := f.decided && !f.GetAllowed()
+	pending := refused && len(f.GetNeeds()) > 0
+	if refused && !pending {
+		// Nothing is given, and nothing can do nothing.
+		got = can.Answer{Answer: iam.No, Dialect: got.Dialect, Why: append([]string{"the request would be denied"}, f.GetReasons()...)}
+	}
 	if out.json() {
 		err = out.value(struct {
 			can.Answer
 
-			Allowed bool `json:"allowed"` // whether the answer is yes
-		}{got, got.Answer == iam.Yes})
+			Decided bool `json:"decided"` // whether policies were asked
+			Allowed bool `json:"allowed"` // whether it can be done now: the answer is yes, and the request would be given as it stands
+		}{got, f.decided, got.Answer == iam.Yes && !refused})
 	} else {
 		err = printCan(out, got)
 	}
 	if err != nil {
 		return err
 	}
-	if f.decided && !f.GetAllowed() {
+	if refused {
 		out.say("It would not be given as it stands: %s.", clean(f.answer()))
+	}
+	if pending && got.Answer == iam.Yes {
+		return answer(exitNeedsApproval)
 	}
 	return answerOf(got.Answer)
 }

@@ -47,7 +47,7 @@ func TestExplainAndCanAskTheBroker(t *testing.T) {
 		code int
 		say  string
 	}{
-		{[]string{"--action", "s3:GetObject", "--resource", "arn:aws:s3:::logs/x"}, exitOK, "yes: statement 1"},
+		{[]string{"--action", "s3:GetObject", "--resource", "arn:aws:s3:::logs/x"}, exitNeedsApproval, "yes: statement 1"},
 		{[]string{"--action", "s3:PutObject", "--resource", "arn:aws:s3:::logs/x"}, exitNo, "no: the action s3:PutObject"},
 		{[]string{"--action", "s3:GetObject", "--resource", "arn:aws:s3:::logs/x", "--context", "aws:SourceIp=10.0.0.1"}, exitNo, "outside the networks"},
 	} {

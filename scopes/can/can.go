@@ -226,7 +226,7 @@ func askVault(p scopes.Permissions, q Question) (Answer, error) {
 			data[k] = vs[len(vs)-1]
 		}
 	}
-	d := vaultacl.Allows([]vaultacl.Policy{vaultacl.FromRules("scope", rules)}, vaultacl.Request{Operation: op, Path: path, Data: data})
+	d := vaultacl.Allows([]vaultacl.Policy{vaultacl.FromRules("scope", rules)}, vaultacl.Request{Operation: op, Path: path, Data: data, Sudo: p.VaultRead == "" && needsSudo(path)})
 	out := Answer{Answer: iam.No, Verdict: d.Verdict.String(), Why: []string{d.Why}}
 	if d.Verdict == vaultacl.Allowed {
 		out.Answer = iam.Yes

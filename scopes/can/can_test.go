@@ -89,6 +89,26 @@ func TestVault(t *testing.T) {
 			}
 		}
 	}
+	// Vault protects these, so that a rule without sudo gives nothing on them.
+	for path, op := range map[string]string{
+		"sys/raw/core/keyring": "read", "sys/auth/oidc": "update", "sys/audit": "read", "sys/seal": "update", "auth/token/accessors": "list",
+		"sys/leases/lookup/aws/creds": "list", "sys/plugins/catalog/secret/x": "update",
+	} {
+		rule := vaultacl.Rule{Path: strings.SplitAfter(path, "/")[0] + "*", Capabilities: []string{"list", "read", "update"}}
+		if got := ask(t, scopes.Permissions{Vault: []vaultacl.Rule{rule}}, op, path); got.Answer != iam.No || !strings.Contains(got.Why[0], "sudo") {
+			t.Errorf("%s %s without sudo: %s: %q", op, path, got.Answer, got.Why)
+		}
+		rule.Capabilities = append(rule.Capabilities, "sudo")
+		if got := ask(t, scopes.Permissions{Vault: []vaultacl.Rule{rule}}, op, path); got.Answer != iam.Yes {
+			t.Errorf("%s %s with sudo: %s: %q", op, path, got.Answer, got.Why)
+		}
+	}
+	for _, path := range []string{"sys/authx", "sys/mounts", "sys/leases/lookup", "auth/token/create", "sys/seal-status"} {
+		rule := vaultacl.Rule{Path: path, Capabilities: []string{"update"}}
+		if got := ask(t, scopes.Permissions{Vault: []vaultacl.Rule{rule}}, "update", path); got.Answer != iam.Yes {
+			t.Errorf("%s: %s: %q", path, got.Answer, got.Why)
+		}
+	}
 	creds := scopes.Permissions{VaultRead: "database/creds/app"}
 	if ask(t, creds, "read", "database/creds/app").Answer != iam.Yes || ask(t, creds, "read", "database/creds/other").Answer != iam.No {
 		t.Error("what the broker reads")

@@ -1,0 +1,27 @@
+package can
+
+import "strings"
+
+// protected are the paths for which Vault 1.21 wants sudo on top, whatever is mounted: PathsSpecial.Root of its system
+// backend (vault/logical_system.go) and its token store (vault/token_store.go). One that ends in * is a prefix. Secrets
+// engines have their own, such as the root of a PKI; where they are mounted nobody can tell here.
+var protected = []string{ // read-only
+	"sys/auth/*", "sys/remount", "sys/audit", "sys/audit/*", "sys/raw", "sys/raw/*", "sys/rotate", "sys/seal", "sys/step-down",
+	"sys/replication/primary/secondary-token", "sys/replication/performance/primary/secondary-token",
+	"sys/replication/dr/primary/secondary-token", "sys/replication/reindex", "sys/replication/dr/reindex",
+	"sys/replication/performance/reindex", "sys/config/cors", "sys/config/auditing/*", "sys/config/ui/headers/*",
+	"sys/plugins/catalog/*", "sys/plugins/runtimes/catalog/*", "sys/revoke-prefix/*", "sys/revoke-force/*",
+	"sys/leases", "sys/leases/revoke-prefix/*", "sys/leases/revoke-force/*", "sys/leases/lookup/*",
+	"sys/storage/raft/snapshot-auto/config/*", "sys/internal/inspect/*", "sys/internal/counters/activity/export",
+	"auth/token/revoke-orphan", "auth/token/accessors/",
+}
+
+// needsSudo says whether Vault wants sudo for every request on the path.
+func needsSudo(path string) bool {
+	for _, p := range protected {
+		if prefix, open := strings.CutSuffix(p, "*"); path == p || open && strings.HasPrefix(path, prefix) {
+			return true
+		}
+	}
+	return false
+}
