@@ -97,7 +97,7 @@ func (c *catalogCheckCmd) roles(cat *scopes.Catalog) (map[string]scopes.RoleCeil
 	for _, arg := range c.Ceiling {
 		role, file, ok := strings.Cut(arg, "=")
 		if !ok || role == "" || file == "" {
-			return nil, fmt.Errorf("--ceiling %q is not ROLE=FILE", arg)
+			return nil, &usageError{fmt.Sprintf("--ceiling %q is not ROLE=FILE", arg)}
 		}
 		files[role] = append(files[role], file)
 	}

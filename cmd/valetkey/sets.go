@@ -2,11 +2,12 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 
 	"github.com/valetkey/valetkey/scopes/tier"
 	"github.com/valetkey/valetkey/scopes/verdict"
@@ -93,11 +94,11 @@ func (f textFile) fault(err error) error { return fmt.Errorf("%s: %w", f.name, e
 // or all files of a folder whose names end in ext. An empty set is an error.
 func readSet(path, ext string) ([]textFile, error) {
 	if path == "-" {
-		data, err := io.ReadAll(os.Stdin)
+		f, err := readText("stdin", os.Stdin)
 		if err != nil {
-			return nil, fmt.Errorf("reading standard input: %w", err)
+			return nil, err
 		}
-		return []textFile{{"stdin", data}}, nil
+		return []textFile{f}, nil
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -105,23 +106,58 @@ func readSet(path, ext string) ([]textFile, error) {
 	}
 	names := []string{path}
 	if info.IsDir() {
-		if names, err = filepath.Glob(filepath.Join(path, "*"+ext)); err != nil {
-			return nil, fmt.Errorf("reading policies of %s: %w", path, err)
+		entries, err := os.ReadDir(path) // sorted; a pattern would take a folder "a[1]" for another's name
+		if err != nil {
+			return nil, fmt.Errorf("reading policies: %w", err)
+		}
+		names = nil
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ext) {
+				names = append(names, filepath.Join(path, e.Name()))
+			}
 		}
 		if len(names) == 0 {
 			return nil, fmt.Errorf("reading policies of %s: no file there ends in %s", path, ext)
 		}
-		slices.Sort(names)
 	}
 	var out []textFile
 	for _, n := range names {
-		data, err := os.ReadFile(n)
+		file, err := os.Open(n)
 		if err != nil {
 			return nil, fmt.Errorf("reading policies: %w", err)
 		}
-		out = append(out, textFile{n, data})
+		f, err := readText(n, file)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return nil, err
+		}
+		out = append(out, f)
 	}
 	return out, nil
+}
+
+// maxFile bounds one file of policies, in bytes. It is more than either language's parser takes.
+const maxFile = 4 << 20
+
+var (
+	errLongFile = fmt.Errorf("it has more than %d bytes", maxFile)
+	// errEmptyFile is for what wrote nothing because it failed: no policy at all would be covered by any.
+	errEmptyFile = errors.New("it is empty, which is no policy")
+)
+
+// readText reads one file to its end.
+func readText(name string, from io.Reader) (textFile, error) {
+	f := textFile{name: name}
+	var err error
+	f.data, err = io.ReadAll(io.LimitReader(from, maxFile+1))
+	switch {
+	case err != nil:
+		return f, fmt.Errorf("reading policies: %w", f.fault(err))
+	case len(f.data) > maxFile:
+		return f, f.fault(errLongFile)
+	case len(bytes.TrimSpace(f.data)) == 0:
+		return f, f.fault(errEmptyFile)
+	}
+	return f, nil
 }
 
 // formatFiles prints each file as format has it, or writes it back, or tells

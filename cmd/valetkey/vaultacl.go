@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"time"
@@ -80,7 +81,7 @@ func refsText(refs []vaultacl.Ref) string { return strings.Trim(fmt.Sprint(refs)
 
 // given is what is supposed of the caller.
 type given struct {
-	Given map[string]string `help:"What a template is filled with, such as identity.entity.id=ID; a + or * in it counts as Vault 1.21 reads it." placeholder:"SELECTOR=VALUE"`
+	Given map[string]string `mapsep:"none" help:"What a template is filled with, such as identity.entity.id=ID; a + or * in it counts as Vault 1.21 reads it." placeholder:"SELECTOR=VALUE"`
 }
 
 type aclSimulate struct {
@@ -112,7 +113,14 @@ func (c aclSimulate) open(files []textFile) (func([]byte) (judgement, error), er
 	if c.Data != "" {
 		dec := json.NewDecoder(strings.NewReader(c.Data))
 		dec.UseNumber()
-		if err := dec.Decode(&asked.Request.Data); err != nil || asked.Request.Data == nil {
+		err := dec.Decode(&asked.Request.Data)
+		if err == nil && asked.Request.Data == nil {
+			err = errors.New("it is null")
+		}
+		if _, end := dec.Token(); err == nil && !errors.Is(end, io.EOF) {
+			err = errors.New("there is text after it")
+		}
+		if err != nil {
 			return nil, &usageError{fmt.Sprintf("--data is no JSON object: %v", err)}
 		}
 	}
