@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -50,7 +51,7 @@ func (c *approvalsCmd) Run(ctx context.Context, g *globals, out *output) error {
 				lacks += " (yours to reject)"
 			}
 			rows = append(rows, []string{
-				gr.GetId(), gr.GetTier().Word(), gr.GetScope(), valuesText(gr.GetParameters()), clean(gr.GetAgentSpiffeId()), lacks, when(gr.GetDecideBy()),
+				gr.GetId(), gr.GetTier().Word(), gr.GetScope(), shortened(valuesText(gr.GetParameters())), clean(gr.GetAgentSpiffeId()), lacks, when(gr.GetDecideBy()),
 			})
 		}
 		return out.table(rows)
@@ -74,9 +75,15 @@ func pendingGrant(ctx context.Context, cl *valetkey.Client, id string) (*valetke
 	return p, nil
 }
 
+// longestLife is more seconds than any credential lives, a year, and few enough that a Duration can show them.
+const longestLife = 366 * 24 * 60 * 60
+
 // envelopeOf reads what an approval is of.
 func envelopeOf(p *valetkeyv1.PendingGrant) (evidence.Envelope, error) {
 	e, err := evidence.ParseEnvelope(p.GetEnvelope())
+	if err == nil && (e.TTLSeconds < 1 || e.TTLSeconds > longestLife) {
+		err = fmt.Errorf("the envelope has a life of %d seconds, which is none", e.TTLSeconds)
+	}
 	if err != nil {
 		return e, fmt.Errorf("%w; nothing was signed", err)
 	}
@@ -104,7 +111,7 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 		rows = append(rows, []string{"asked by", clean(e.Delegate)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Parameters)) {
-		rows = append(rows, []string{"parameter", clean(name + "=" + strings.Join(e.Parameters[name], ","))})
+		rows = append(rows, long("parameter", name+"="+strings.Join(e.Parameters[name], ","))...)
 	}
 	rows = append(rows,
 		[]string{"life", (time.Duration(e.TTLSeconds) * time.Second).String() + " from the last approval on"},
@@ -120,7 +127,7 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 	if len(p.GetNamed()) > 0 {
 		rows = append(rows, []string{"named", clean(strings.Join(p.GetNamed(), ", ")) + ": has to approve too, and counts for no group"})
 	}
-	if gr.GetDecideBy() != nil {
+	if gr.GetDecideBy() != nil || len(p.GetGroups()) > 0 { // they are signed, whatever the broker says of the grant
 		rows = append(rows, []string{"counts for", clean(orNone(p.GetGroups()))})
 	}
 	if len(p.GetBarred()) > 0 {
@@ -138,10 +145,11 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 	if len(p.GetLacking()) > 0 {
 		rows = append(rows, []string{"lacks", needsText(p.GetLacking())})
 	}
-	if gr.GetDecideBy() != nil {
-		rows = append(rows, []string{"lapses", when(gr.GetDecideBy())})
-	} else {
+	if gr.GetDecideBy() == nil {
 		rows = append(rows, []string{"expires", when(gr.GetExpiresAt())})
+	}
+	if gr.GetDecideBy() != nil || len(p.GetGroups()) > 0 {
+		rows = append(rows, []string{"lapses", when(p.GetLapsesAt())}) // as it is signed
 	}
 	rows = append(rows, []string{"digest", gr.GetEnvelopeDigest()})
 	if err := out.table(rows); err != nil {
@@ -154,8 +162,13 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 		return fmt.Errorf("printing: %w", err)
 	}
 	for line := range strings.Lines(string(e.Permissions)) {
-		if _, err := fmt.Fprintln(out.stdout, clean(strings.TrimSuffix(line, "\n"))); err != nil {
-			return fmt.Errorf("printing: %w", err)
+		for i, piece := range pieces(clean(strings.TrimSuffix(line, "\n")), permissionsWidth) {
+			if i > 0 {
+				piece = "| " + piece
+			}
+			if _, err := fmt.Fprintln(out.stdout, piece); err != nil {
+				return fmt.Errorf("printing: %w", err)
+			}
 		}
 	}
 	return nil
@@ -185,6 +198,43 @@ func quoted(name, text string) (rows [][]string) {
 	}
 	flush()
 	return rows
+}
+
+// permissionsWidth is quoteWidth for a line without a name before it.
+const permissionsWidth = 76
+
+// pieces is a text in parts of so many bytes at most, with nothing dropped.
+func pieces(text string, width int) (out []string) {
+	for len(text) > width {
+		cut := width
+		for !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		out, text = append(out, text[:cut]), text[cut:]
+	}
+	return append(out, text)
+}
+
+// long puts a text that an agent chose into a row, or where a terminal would break it into rows behind a bar: with
+// spaces enough in it the rest could look like a row of ours.
+func long(name, text string) (rows [][]string) {
+	text = clean(text)
+	if len(text) <= quoteWidth {
+		return [][]string{{name, text}}
+	}
+	for _, piece := range pieces(text, quoteWidth) {
+		rows, name = append(rows, []string{name, "| " + piece}), ""
+	}
+	return rows
+}
+
+// shortened is as much of a text as a list shows.
+func shortened(text string) string {
+	const most = 64
+	if text = clean(text); len(text) <= most {
+		return text
+	}
+	return pieces(text, most)[0] + "..."
 }
 
 func orNone(list []string) string {

@@ -50,7 +50,7 @@ func (c *decideFlags) decide(ctx context.Context, g *globals, out *output, d evi
 	if err := plaintext.Prose(comment); err != nil {
 		return &usageError{"the comment has " + err.Error()}
 	}
-	client, err := g.dial(ctx)
+	client, err := limited(ctx, g, g.dial)
 	if err != nil {
 		return err
 	}

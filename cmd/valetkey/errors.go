@@ -81,9 +81,9 @@ func writeError(w io.Writer, err error) {
 		}
 		return
 	}
-	_, _ = fmt.Fprintf(w, "valetkey: %s: %s\n", r.ReasonName(), r.Message)
+	_, _ = fmt.Fprintf(w, "valetkey: %s: %s\n", r.ReasonName(), clean(r.Message))
 	for _, k := range slices.Sorted(maps.Keys(r.Details)) {
-		_, _ = fmt.Fprintf(w, "  %s: %s\n", k, r.Details[k])
+		_, _ = fmt.Fprintf(w, "  %s: %s\n", clean(k), clean(r.Details[k]))
 	}
 	next := r.Reason.Advice()
 	if nw := (*noWaitError)(nil); errors.As(err, &nw) {
@@ -94,10 +94,13 @@ func writeError(w io.Writer, err error) {
 	}
 }
 
-// plain drops the frame that gRPC puts around an error text.
+// plain drops the frame that gRPC puts around an error text. What comes over the wire is one line, whoever is there.
 func plain(err error) string {
-	if s, ok := status.FromError(err); ok && s.Code() != codes.Unknown {
-		return fmt.Sprintf("%s: %s", s.Code(), s.Message())
+	switch s, ok := status.FromError(err); {
+	case ok && s.Code() != codes.Unknown:
+		return clean(fmt.Sprintf("%s: %s", s.Code(), s.Message()))
+	case ok:
+		return clean(err.Error())
 	}
 	return err.Error()
 }

@@ -70,7 +70,7 @@ func (c *requestCmd) wait(ctx context.Context, g *globals, out *output, params v
 	if c.Mint {
 		opts = c.options()
 	}
-	client, err := g.dialWith(ctx, opts...)
+	client, err := limited(ctx, g, func(ctx context.Context) (*valetkey.Client, error) { return g.dialWith(ctx, opts...) })
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,8 @@ func (c *requestCmd) wait(ctx context.Context, g *globals, out *output, params v
 		return err
 	}
 	if info := grant.Info(); info.GetState() == valetkeyv1.GrantState_GRANT_STATE_PENDING {
-		out.say("%s waits until %s for %s; they say: valetkey approve %s", grant.ID(), when(info.GetDecideBy()), needsText(info.GetNeeds()), grant.ID())
+		id := clean(grant.ID())
+		out.say("%s waits until %s for %s; they say: valetkey approve %s", id, when(info.GetDecideBy()), needsText(info.GetNeeds()), id)
 	}
 	if err := grant.Wait(ctx); err != nil {
 		return err
@@ -124,7 +125,7 @@ func (c *requestCmd) printCredential(out *output, grant *valetkeyv1.Grant, cred 
 	}
 	sayUnchecked(out, cred)
 	if !out.json() {
-		out.say("grant %s until %s, record %d", grant.GetId(), when(grant.GetExpiresAt()), receipt.GetIndex())
+		out.say("grant %s until %s, record %d", clean(grant.GetId()), when(grant.GetExpiresAt()), receipt.GetIndex())
 	}
 	return printCredential(out, format, wire, resp)
 }
@@ -136,9 +137,11 @@ func outcome(g *valetkeyv1.Grant) error {
 		return fmt.Errorf("%w: %s", errDenied, clean(strings.Join(g.GetReasons(), "; ")))
 	case valetkeyv1.GrantState_GRANT_STATE_PENDING:
 		return fmt.Errorf("%w: %s, until %s\nNext: have them run: valetkey approve %s; then: valetkey mint %s", errNeedsApproval,
-			needsText(g.GetNeeds()), when(g.GetDecideBy()), g.GetId(), g.GetId())
-	default:
+			needsText(g.GetNeeds()), when(g.GetDecideBy()), clean(g.GetId()), clean(g.GetId()))
+	case valetkeyv1.GrantState_GRANT_STATE_CLEARED, valetkeyv1.GrantState_GRANT_STATE_ACTIVE:
 		return nil
+	default:
+		return fmt.Errorf("the grant is %s, so that nothing can be minted from it", g.GetState().Word())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -40,7 +41,7 @@ type cli struct {
 
 	Scopes    scopesCmd    `cmd:"" help:"List what may be asked for."`
 	Explain   explainCmd   `cmd:"" help:"Say what a request would give and need. Mints nothing."`
-	Can       canCmd       `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no, 6 for unknown."`
+	Can       canCmd       `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no, 4 for a yes once people have approved, 6 for unknown."`
 	Task      taskCmd      `cmd:"" help:"Open and close tasks."`
 	Request   requestCmd   `cmd:"" help:"Ask for a grant."`
 	Mint      mintCmd      `cmd:"" help:"Mint a credential from a grant, and print it."`
@@ -88,7 +89,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 	}()
 	var c cli
 	help := stdout
-	if slices.Contains(args, "--mint") {
+	if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--mint") }) {
 		help = stderr // what is on standard output then is run
 	}
 	parser, err := kong.New(&c,
