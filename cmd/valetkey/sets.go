@@ -87,8 +87,17 @@ type textFile struct {
 	data []byte
 }
 
-// fault says what is wrong with the file.
-func (f textFile) fault(err error) error { return fmt.Errorf("%s: %w", f.name, err) }
+// fault says what is wrong with the file. Whoever named the file writes no line of ours.
+func (f textFile) fault(err error) error { return fmt.Errorf("%s: %w", clean(f.name), err) }
+
+// unread is an error of the file system, which has the file's name in it.
+func unread(err error) error { return fmt.Errorf("reading policies: %w", oneLine{err}) }
+
+// oneLine is an error whose text is one line.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return clean(e.error.Error()) }
+func (e oneLine) Unwrap() error { return e.error }
 
 // readSet reads the files that make one set: a file, standard input for "-",
 // or all files of a folder whose names end in ext. An empty set is an error.
@@ -102,13 +111,13 @@ func readSet(path, ext string) ([]textFile, error) {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading policies: %w", err)
+		return nil, unread(err)
 	}
 	names := []string{path}
 	if info.IsDir() {
 		entries, err := os.ReadDir(path) // sorted; a pattern would take a folder "a[1]" for another's name
 		if err != nil {
-			return nil, fmt.Errorf("reading policies: %w", err)
+			return nil, unread(err)
 		}
 		names = nil
 		for _, e := range entries {
@@ -117,14 +126,14 @@ func readSet(path, ext string) ([]textFile, error) {
 			}
 		}
 		if len(names) == 0 {
-			return nil, fmt.Errorf("reading policies of %s: no file there ends in %s", path, ext)
+			return nil, fmt.Errorf("reading policies of %s: no file there ends in %s", clean(path), ext)
 		}
 	}
 	var out []textFile
 	for _, n := range names {
 		file, err := os.Open(n)
 		if err != nil {
-			return nil, fmt.Errorf("reading policies: %w", err)
+			return nil, unread(err)
 		}
 		f, err := readText(n, file)
 		if err = errors.Join(err, file.Close()); err != nil {
@@ -151,7 +160,7 @@ func readText(name string, from io.Reader) (textFile, error) {
 	f.data, err = io.ReadAll(io.LimitReader(from, maxFile+1))
 	switch {
 	case err != nil:
-		return f, fmt.Errorf("reading policies: %w", f.fault(err))
+		return f, unread(err)
 	case len(f.data) > maxFile:
 		return f, f.fault(errLongFile)
 	case len(bytes.TrimSpace(f.data)) == 0:
@@ -193,7 +202,7 @@ func (o *output) formatFiles(paths []string, ext string, write, check bool, form
 				err = o.printf("%s", text)
 			}
 			if err != nil {
-				return fmt.Errorf("writing %s: %w", f.name, err)
+				return fmt.Errorf("writing %s: %w", clean(f.name), oneLine{err})
 			}
 		}
 	}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -144,5 +147,27 @@ func TestBrokersErrorIsOneLine(t *testing.T) {
 	}})
 	if exit, _, stderr := call("request", "s3-read", "--task", taskID); exit != exitNeedsApproval || strings.Contains("\n"+stderr, "\nNext: curl") {
 		t.Errorf("exit %d, %q", exit, stderr)
+	}
+}
+
+// TestFileNameIsOneLine has somebody name a file so that its error has a line of theirs.
+func TestFileNameIsOneLine(t *testing.T) {
+	for command, ext := range map[string]string{"iam": ".json", "vaultacl": ".hcl"} {
+		for kind, make := range map[string]func(name string) error{
+			"bad":     func(name string) error { return os.WriteFile(name, []byte("{bad"), 0o600) },
+			"empty":   func(name string) error { return os.WriteFile(name, nil, 0o600) },
+			"dangles": func(name string) error { return os.Symlink("nowhere", name) },
+			"folder":  func(name string) error { return os.Mkdir(name, 0o700) },
+		} {
+			dir := t.TempDir()
+			if err := make(filepath.Join(dir, "x\nNext: curl x"+ext)); err != nil {
+				t.Fatal(err)
+			}
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), []string{command, "cover", dir, dir}, &stdout, &stderr, nil)
+			if code != exitError || strings.Count(stderr.String(), "\n") != 1 {
+				t.Errorf("%s, %s: exit %d, %q", command, kind, code, stderr.String())
+			}
+		}
 	}
 }
