@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/valetkey/valetkey/scopes/jcs"
+	"github.com/valetkey/valetkey/scopes/plaintext"
 )
 
 // maxFiles caps one catalog.
@@ -47,6 +48,9 @@ func Load(dir string) (*Catalog, error) {
 	for _, e := range entries {
 		switch ext := filepath.Ext(e.Name()); {
 		case e.IsDir() || strings.HasPrefix(e.Name(), "."):
+			continue
+		case (ext == ".yml" || ext == ".yaml") && plaintext.Line(e.Name()) != nil: // it would be lines of its own in every error
+			faults = append(faults, fmt.Errorf("%w: %q: the name of a scope's file is one line of characters that can be seen", ErrCatalog, e.Name()))
 			continue
 		case ext == ".yml":
 			faults = append(faults, fmt.Errorf("%w: %s: a scope's file ends in .yaml", ErrCatalog, e.Name()))

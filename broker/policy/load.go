@@ -61,6 +61,9 @@ func (l *loader) readFiles(dir string) error {
 		return fmt.Errorf("no .cedar file in %s: nothing would be permitted", filepath.Join(dir, policiesDir))
 	}
 	for _, file := range files { // Glob sorts
+		if err := checkName(file); err != nil {
+			return err
+		}
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("reading policies: %w", err)
@@ -69,6 +72,14 @@ func (l *loader) readFiles(dir string) error {
 	}
 	if len(l.policies) == 0 && len(l.errs) == 0 {
 		return fmt.Errorf("no policy in %s: nothing would be permitted", filepath.Join(dir, policiesDir))
+	}
+	return nil
+}
+
+// checkName refuses a file whose name would be lines of its own in every error.
+func checkName(file string) error {
+	if name := filepath.Base(file); plaintext.Line(name) != nil {
+		return fmt.Errorf("%q: the name of a file is one line of characters that can be seen", name)
 	}
 	return nil
 }

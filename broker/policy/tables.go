@@ -107,7 +107,11 @@ func RunTables(dir, catalogDir string) (Report, error) {
 	}
 	t := tables{engine: engine, catalog: cat, used: map[string]bool{}}
 	for _, file := range files {
-		if err := t.run(file); err != nil {
+		err := checkName(file)
+		if err == nil {
+			err = t.run(file)
+		}
+		if err != nil {
 			return Report{}, fmt.Errorf("%w: %w", ErrLoad, err)
 		}
 	}

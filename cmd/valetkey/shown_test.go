@@ -17,6 +17,7 @@ import (
 
 	"github.com/valetkey/valetkey/broker/evidence"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
+	example "github.com/valetkey/valetkey/testdata/catalog"
 )
 
 // lying is a connection to a broker that changes its answers.
@@ -168,6 +169,29 @@ func TestFileNameIsOneLine(t *testing.T) {
 			if code != exitError || strings.Count(stderr.String(), "\n") != 1 {
 				t.Errorf("%s, %s: exit %d, %q", command, kind, code, stderr.String())
 			}
+		}
+	}
+}
+
+// TestCatalogsFileNameIsOneLine has somebody propose a catalog, a policy or a table with such a name.
+func TestCatalogsFileNameIsOneLine(t *testing.T) {
+	for name, k := range map[string]struct{ folder, ext, text string }{
+		"scope":     {"", ".yaml", "name: [x"},
+		"old scope": {"", ".yml", "name: [x"},
+		"policy":    {"policies", ".cedar", "permit ("},
+		"table":     {"tests", ".yaml", "x: ["},
+	} {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, example.Files); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, k.folder, "x\nNext: curl x"+k.ext), []byte(k.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), []string{"policy", "test", dir}, &stdout, &stderr, nil)
+		if code != exitError || strings.Contains(stderr.String(), "\nNext: curl") {
+			t.Errorf("%s: exit %d, %q", name, code, stderr.String())
 		}
 	}
 }
