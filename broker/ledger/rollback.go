@@ -82,27 +82,45 @@ func (a *RollbackGuard) start(ctx context.Context) error {
 	return a.keep(head)
 }
 
-// read returns the tree in the file.
+// read returns the tree in the file. What stands beside the key, where that is another file, counts
+// where it is newer, or the only one: a crash can leave it there.
 func (a *RollbackGuard) read() (tlog.Tree, error) {
-	raw, err := os.ReadFile(a.path)
-	if errors.Is(err, fs.ErrNotExist) && a.path != a.key.checkpoint {
-		raw, err = os.ReadFile(a.key.checkpoint)
-		a.moved = err == nil
+	known, there, err := a.readFile(a.path)
+	if err != nil {
+		return tlog.Tree{}, err
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if a.path != a.key.checkpoint {
+		switch beside, more, err := a.readFile(a.key.checkpoint); {
+		case err != nil && !there:
+			return tlog.Tree{}, err
+		case err == nil && more:
+			a.moved = true
+			if !there || beside.N > known.N {
+				known, there = beside, true
+			}
+		}
+	}
+	if !there {
 		return tlog.Tree{}, a.lost("it is missing, so nobody can tell this log from one that took the place of another")
 	}
+	return known, nil
+}
+
+func (a *RollbackGuard) readFile(path string) (t tlog.Tree, there bool, err error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return tlog.Tree{}, false, nil
+	}
 	if err != nil {
-		return tlog.Tree{}, fmt.Errorf("reading the ledger's checkpoint file: %w", err)
+		return tlog.Tree{}, false, fmt.Errorf("reading the ledger's checkpoint file: %w", err)
 	}
 	if len(raw) == 0 {
-		return tlog.Tree{}, a.lost("it is empty")
+		return tlog.Tree{}, true, a.lost("it is empty")
 	}
-	t, err := a.key.open(raw)
-	if err != nil {
-		return tlog.Tree{}, a.lost("it is no checkpoint of %s, signed with this key", a.key.Origin())
+	if t, err = a.key.open(raw); err != nil {
+		return tlog.Tree{}, true, a.lost("it is no checkpoint of %s, signed with this key", a.key.Origin())
 	}
-	return t, nil
+	return t, true, nil
 }
 
 // check holds the store's log against an older tree.

@@ -258,6 +258,40 @@ func TestRollbackGuardMoves(t *testing.T) {
 	}
 }
 
+// A crash leaves the first checkpoint beside the key, after the newer one was written elsewhere. It counts
+// no more: without the newer one nothing starts.
+func TestRollbackGuardForgetsWhereItWas(t *testing.T) {
+	dir, apart := t.TempDir(), filepath.Join(t.TempDir(), "apart")
+	k := key(t, dir)
+	stale, err := os.ReadFile(rollbackFile(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func() error {
+		return with(t, dir, k, func(st store.Store) error {
+			a, err := ledger.OpenRollbackGuard(t.Context(), apart, k, st)
+			if err != nil {
+				return err
+			}
+			write(t, ledger.New(st, time.Now), 1)
+			return a.Close(t.Context())
+		})
+	}
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(rollbackFile(dir), stale, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(open(), os.Remove(apart)); err != nil {
+		t.Fatal(err)
+	}
+	drop(t, dir)
+	if err := open(); !errors.Is(err, ledger.ErrHistory) {
+		t.Errorf("a lost database: %v", err)
+	}
+}
+
 func TestRollbackGuardFollows(t *testing.T) {
 	dir := t.TempDir()
 	k := key(t, dir)
