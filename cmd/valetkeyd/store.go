@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/valetkey/valetkey/broker/ledger"
@@ -23,6 +24,9 @@ func (s *storeCheckCmd) Run(ctx context.Context) (err error) {
 	c, err := loadConfig(s.Config)
 	if err != nil {
 		return err
+	}
+	if _, err := os.Stat(c.Store.Path); err != nil { // opened, it would be made
+		return fmt.Errorf("the database is not there: %w; %s", err, restore)
 	}
 	switch version, err := sqlite.CheckOlder(ctx, c.Store.Path); {
 	case err != nil:

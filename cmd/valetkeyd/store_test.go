@@ -25,6 +25,14 @@ func TestStoreCheckUpgradesNothing(t *testing.T) {
 	if err := errors.Join(os.WriteFile(config, []byte(text), 0o600), os.WriteFile(path, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
+	check := &storeCheckCmd{Config: config}
+	if err := errors.Join(os.Remove(path), check.Run(t.Context())); err == nil || !strings.Contains(err.Error(), "is not there") {
+		t.Errorf("a lost database: %v", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o600) // it was not made
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +48,6 @@ INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1), (1, 1);`
 	if _, err := db.ExecContext(t.Context(), schema+up); err != nil {
 		t.Fatal(err)
 	}
-	check := &storeCheckCmd{Config: config}
 	if err := check.Run(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -42,7 +42,9 @@ func withSchema(path string, d *damage, fn func(c conn, version int64) error) (e
 	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
 		return err
 	}
-	c, err := dial(path, d, "query_only = 1")
+	// One that may write would, as it is closed, put a log that a crash left into the file, and
+	// remove it: also one that does not belong to the file.
+	c, err := dialAs(sqlite.OpenReadOnly, path, d)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,11 @@ const busyTimeout = 5 * time.Second
 
 // dial opens the file, which exists, and sets what holds for each connection.
 func dial(path string, d *damage, pragmas ...string) (conn, error) {
-	c, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
+	return dialAs(sqlite.OpenReadWrite, path, d, pragmas...)
+}
+
+func dialAs(flags sqlite.OpenFlags, path string, d *damage, pragmas ...string) (conn, error) {
+	c, err := sqlite.OpenConn(path, flags)
 	if err != nil {
 		return conn{}, err
 	}

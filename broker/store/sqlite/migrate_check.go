@@ -83,7 +83,7 @@ func older(path string, fn func(c conn, version int64) error) error {
 }
 
 // checkOlder looks at each page, index and row that the schema has, at what the rows need of each
-// other, and at the log where its hashes are in chunks.
+// other, and at the log where its hashes are apart from its records.
 func checkOlder(ctx context.Context, c conn, version int64) error {
 	c.c.SetInterrupt(ctx.Done())
 	return inRead(c, func(r *reader) error {
@@ -95,10 +95,13 @@ func checkOlder(ctx context.Context, c conn, version int64) error {
 				return err
 			}
 		}
-		if version < 2 || version > 5 {
-			return nil // every hash that was stored is copied with its record
+		switch {
+		case version == 1:
+			return checkHashes(r, hashRows{"hashes", "idx", "hash"})
+		case version <= 5:
+			return checkHashes(r, hashRows{"hash_chunks", "chunk", "data"})
 		}
-		return checkChunks(r)
+		return nil // every hash that was stored is copied with its record
 	})
 }
 
@@ -106,7 +109,7 @@ func checkOlder(ctx context.Context, c conn, version int64) error {
 // credential no work before its end.
 func olderWalks(version int64) []walk {
 	if version < 5 {
-		return []walk{{"work", checkLostWork}}
+		return []walk{{"bodies", stepBodies(version)}, {"issuances", checkLostGrant}, {"grants", checkLostTask}, {"work", checkLostWork}}
 	}
 	out := []walk{
 		{"frozen", freezes.step(nil)}, {"sweeps", sweeps.step(nil)}, {"grants", olderGrants.step(checkTask)}, {"tasks", tasks.step(nil)},
@@ -174,17 +177,55 @@ func checkOlderWork(r *reader, w store.Work) error {
 	return r.needs("what the revocation "+w.ID+" needs", need{"issuances WHERE id = ?", []any{w.ID}})
 }
 
-func checkLostWork(r *reader, _ []any, _ int) ([]any, error) {
-	lost, err := r.has("work w WHERE due IS NOT NULL AND NOT EXISTS (SELECT 1 FROM issuances i WHERE i.id = w.id)")
-	if err == nil && lost {
-		err = fmt.Errorf("%w: the revocation of a credential is of no issuance", store.ErrDamaged)
+// stepBodies looks for bodies that are no JSON: an upgrade would stop there, half way.
+func stepBodies(version int64) func(*reader, []any, int) ([]any, error) {
+	tables := []string{"tasks", "grants", "issuances", "work"}
+	if version == 1 {
+		tables = append(tables, "idempotency")
 	}
-	return nil, err
+	if version >= 3 {
+		tables = append(tables, "approvals")
+	}
+	if version >= 4 {
+		tables = append(tables, "sweeps")
+	}
+	return func(r *reader, _ []any, _ int) ([]any, error) {
+		for _, table := range tables {
+			if err := r.lacks(table+" WHERE NOT json_valid(body)", "a row of "+table+" is not what was written"); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	}
 }
 
-// checkChunks holds each record, and the hashes that versions 2 to 5 kept in chunks, against
+// lacks is that a query has no row; one is damage.
+func (r *reader) lacks(query, damage string) error {
+	some, err := r.has(query + " LIMIT 1")
+	if err == nil && some {
+		err = fmt.Errorf("%w: %s", store.ErrDamaged, damage)
+	}
+	return err
+}
+
+func checkLostGrant(r *reader, _ []any, _ int) ([]any, error) {
+	return nil, r.lacks("issuances i WHERE NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = i.grant_id)", "an issuance is of no grant")
+}
+
+func checkLostTask(r *reader, _ []any, _ int) ([]any, error) {
+	return nil, r.lacks("grants g WHERE live = 1 AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id = g.task)", "an open grant is of no task")
+}
+
+func checkLostWork(r *reader, _ []any, _ int) ([]any, error) {
+	return nil, r.lacks("work w WHERE due IS NOT NULL AND NOT EXISTS (SELECT 1 FROM issuances i WHERE i.id = w.id)", "the revocation of a credential is of no issuance")
+}
+
+// hashRows are where a schema keeps the log's hashes: as many as it likes in a row, in order.
+type hashRows struct{ table, key, data string }
+
+// checkHashes holds each record, and the hashes that versions 1 to 5 kept apart, against
 // the tree, and both against the size that is signed.
-func checkChunks(r *reader) error {
+func checkHashes(r *reader, h hashRows) error {
 	tree, err := merkle.Load(0, nil)
 	if err != nil {
 		return err
@@ -201,7 +242,7 @@ func checkChunks(r *reader) error {
 			return err
 		}
 		for ; len(have) < len(want); chunk++ {
-			err := r.c.one("SELECT data FROM hash_chunks WHERE chunk = ?", func(s *sqlite.Stmt) error { have = append(have, blob(s, 0)...); return nil }, chunk)
+			err := r.c.one("SELECT "+h.data+" FROM "+h.table+" WHERE "+h.key+" = ?", func(s *sqlite.Stmt) error { have = append(have, blob(s, 0)...); return nil }, chunk)
 			if errors.Is(err, store.ErrNotFound) {
 				err = fmt.Errorf("%w: hashes of record %d are missing", store.ErrDamaged, n)
 			}
@@ -223,7 +264,7 @@ func checkChunks(r *reader) error {
 	if err != nil {
 		return err
 	}
-	more, err := r.has("hash_chunks WHERE chunk < 0 OR chunk >= ?", chunk)
+	more, err := r.has(h.table+" WHERE "+h.key+" < 0 OR "+h.key+" >= ?", chunk)
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,16 @@ import (
 // commit writes of the log is on one page. The
 // leaf is last, since it can be long: a read of a hash does not go through it.
 
+// maxRecords is more than there can ever be. Of a tree of 2^62 tlog would never come to an end.
+const maxRecords = 1 << 48
+
 func (r *reader) size() (n int64, err error) {
-	err = r.row("SELECT coalesce(max(idx) + 1, 0) FROM records WHERE idx >= 0", func(s *sqlite.Stmt) error { n = s.ColumnInt64(0); return nil })
+	err = r.row("SELECT coalesce(max(idx) + 1, 0) FROM records WHERE idx >= 0", func(s *sqlite.Stmt) error {
+		if n = s.ColumnInt64(0); n > maxRecords {
+			return fmt.Errorf("%w: there is a record %d", store.ErrDamaged, n-1)
+		}
+		return nil
+	})
 	return n, err
 }
 
