@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -75,8 +76,13 @@ func decoded[T any](r *reader, tb table[T], s *sqlite.Stmt) (v T, err error) {
 
 func one[T any](r *reader, tb table[T], key ...any) (v T, err error) {
 	err = r.row(tb.read, func(s *sqlite.Stmt) (err error) {
-		v, err = decoded(r, tb, s)
-		return err
+		if v, err = decoded(r, tb, s); err != nil {
+			return err
+		}
+		if !slices.Equal(tb.row(v)[:tb.keys], key) {
+			return fmt.Errorf("%w: a row of %s is found by the key of another", store.ErrDamaged, tb.name)
+		}
+		return nil
 	}, key...)
 	return v, err
 }
@@ -147,7 +153,7 @@ func (r *reader) Task(id string) (v store.Task, err error) {
 		}
 		var known bool
 		if v, known = r.c.tasks[string(body)]; known {
-			return nil
+			return tasks.matches(s, v)
 		}
 		if v, err = tasks.decode(s); err != nil {
 			return err
@@ -256,12 +262,15 @@ func (r *reader) Issuances(f store.IssuanceFilter) ([]store.Issuance, error) {
 	switch {
 	case f.GrantID != "":
 		all, err := many(r, issuances, "WHERE grant_id = ? ORDER BY id", f.GrantID)
-		if f.State == "" || err != nil {
+		if err != nil {
 			return all, err
 		}
 		var kept []store.Issuance
 		for _, i := range all {
-			if i.State == f.State {
+			if i.GrantID != f.GrantID {
+				return nil, unavailable("reading", r.c.judge(fmt.Errorf("%w: an index has the issuance %s as another grant's", store.ErrDamaged, i.ID)))
+			}
+			if f.State == "" || i.State == f.State {
 				kept = append(kept, i)
 			}
 		}

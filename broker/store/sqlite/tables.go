@@ -220,14 +220,15 @@ type bucket struct {
 	tat int64
 }
 
-// decode reads a row that was selected by tb.all, and holds it against its sum.
+// decode reads a row that was selected by tb.all, and holds it against its sum and its columns: a
+// row that has another one's body has its sum, too.
 func (tb table[T]) decode(s *sqlite.Stmt) (v T, err error) {
 	if tb.plain {
 		v = tb.scan(s)
 		if sumOf(tb.row(v)...) != s.ColumnInt64(len(tb.cols)) {
 			return v, fmt.Errorf("%w: a row of %s is not what was written", store.ErrDamaged, tb.name)
 		}
-		return v, nil
+		return v, tb.matches(s, v)
 	}
 	body, err := tb.body(s)
 	if err != nil {
@@ -236,7 +237,17 @@ func (tb table[T]) decode(s *sqlite.Stmt) (v T, err error) {
 	if err := json.Unmarshal(body, &v); err != nil {
 		return v, fmt.Errorf("%w: decoding a row of %s: %w", store.ErrDamaged, tb.name, err)
 	}
-	return v, nil
+	return v, tb.matches(s, v)
+}
+
+// matches holds v against the columns of the row that it was read from.
+func (tb table[T]) matches(s *sqlite.Stmt, v T) error {
+	for i, want := range tb.row(v) {
+		if !holds(s, i, want) {
+			return fmt.Errorf("%w: column %s of a row of %s is not its body's", store.ErrDamaged, tb.cols[i], tb.name)
+		}
+	}
+	return nil
 }
 
 // body is a row's, which has its sum.
