@@ -74,10 +74,14 @@ type Reader interface {
 	// Expired returns up to limit open grants whose life ended at now or before. One that is
 	// damaged, or that its id does not find, is passed over, and noted: it stops nobody else's end.
 	Expired(now time.Time, limit int) ([]Grant, error)
-	// OpenIDs are the ids of all grants that have not ended, in any order, likewise.
+	// OpenIDs are the ids of all grants that have not ended, in any order, likewise. Once damage was
+	// found they are those that the table has, whatever an index has lost.
 	OpenIDs() ([]string, error)
 	Issuance(grantID, id string) (Issuance, error)
 	Issuances(f IssuanceFilter) ([]Issuance, error)
+	// IssuanceIDs are those of a grant's issuances, in any order, by the index alone: what cannot
+	// be read is named, too. A damaged page of the index is passed over, and noted.
+	IssuanceIDs(grantID string) ([]string, error)
 	// Minted says whether a grant has an issuance that is issued. It decodes none: one that is
 	// damaged keeps no grant from being shown.
 	Minted(grantID string) (bool, error)
@@ -96,7 +100,8 @@ type Reader interface {
 	// Idempotency returns ErrNotFound for a key that has not been used.
 	Idempotency(agent, key string) (Idempotency, error)
 	// OpenUnder returns up to limit grants that have not ended, of agents at a path, or,
-	// where there are none, of those that a delegate at it spoke for. In any order.
+	// where there are none, of those that a delegate at it spoke for. In any order. Once damage was
+	// found, there are none only where the table has none.
 	OpenUnder(p Path, limit int) ([]Grant, error)
 	// OpenAgents returns up to limit agents that have grants which have not ended, in
 	// the order of their IDs, from the one after after on.

@@ -78,6 +78,31 @@ func (e End) Grant(g store.Grant, issued []store.Issuance, now time.Time) (Chang
 	return c, err
 }
 
+// Credential has one credential of a grant revoked that cannot be ended itself: another row that
+// its end takes is damaged. iss is as it is stored, and issued.
+func (e End) Credential(iss store.Issuance, now time.Time) (Change, error) {
+	c, err := Orphan(iss, e.cause, now)
+	return e.apart(c), err
+}
+
+// Held is Credential where the issuance cannot be read, by what was kept to end it by.
+func (e End) Held(w store.Work, now time.Time) Change {
+	w.Held, w.Cause, w.NextAt = false, e.cause, now
+	return e.apart(Change{
+		Record{Type: IssuanceOrphaned, Agent: w.Agent, Grant: w.GrantID, Issuance: w.ID, Cause: e.cause}, Rows{Work: []store.Work{w}},
+	})
+}
+
+// apart says in c by whom, and why not with its grant.
+func (e End) apart(c Change) Change {
+	c.record.Correlation, c.record.Delegate, c.record.Operator = e.correlation, e.delegate, e.operator
+	c.record.Cause += "; its grant cannot be ended, since the store is damaged"
+	for i := range c.rows.Work {
+		c.rows.Work[i].Urgent = e.Urgent()
+	}
+	return c
+}
+
 // Task closes an open task. Its grants end one by one.
 func (e End) Task(t store.Task, now time.Time) (store.Task, Change) {
 	t.ClosedAt = now

@@ -47,6 +47,9 @@ func OrderFreeze(f Freeze, people []string) Order {
 	return o
 }
 
+// Resumes says that the order lets something go on.
+func (o Order) Resumes() bool { return o.freeze != nil && !o.freeze.Frozen }
+
 // OrderEnds ends all grants of p's agents and delegates.
 func OrderEnds(p store.Path, cause string) Order {
 	return Order{record: at(p, Record{Type: RevocationOrdered, Cause: cause}), sweep: &store.Sweep{Path: p, Cause: cause}}

@@ -18,6 +18,18 @@ import (
 // cannot know (the grants that a close ended), and that a repeat which comes
 // late does not undo what was done since (a freeze sent again after the thaw).
 
+// ErrUnreadable means that what a key was used for cannot be read, or not be kept: the store is
+// damaged there. A call that is idempotent by nature then does without its key.
+var ErrUnreadable = fmt.Errorf("%w: what an idempotency key was used for", store.ErrDamaged)
+
+// unreadable makes damage that a key has met an ErrUnreadable.
+func unreadable(err error) error {
+	if errors.Is(err, store.ErrDamaged) {
+		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return err
+}
+
 // Key is one use of an idempotency key, by its caller.
 type Key struct {
 	Who grant.Someone
@@ -64,7 +76,7 @@ func (k Key) Used(r store.Reader) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", err
+		return "", unreadable(err)
 	}
 	if prev.Content != k.Content {
 		return "", grant.ErrConflict
@@ -79,5 +91,5 @@ func (k Key) Made(t *ledger.Tx, iss store.Issuance) error {
 
 // Remember keeps what the key made: an id, and after a space the answer.
 func (k Key) Remember(t *ledger.Tx, result string) error {
-	return t.Remember(store.Idempotency{Agent: k.Who.ID(), Key: k.Key, Content: k.Content, Result: result, At: t.Now()})
+	return unreadable(t.Remember(store.Idempotency{Agent: k.Who.ID(), Key: k.Key, Content: k.Content, Result: result, At: t.Now()}))
 }

@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"context"
+	"errors"
 
 	"github.com/valetkey/valetkey/broker/internal/grant"
 	"github.com/valetkey/valetkey/broker/internal/repeats"
@@ -42,7 +43,7 @@ func (s *Service) RevokeGrant(ctx context.Context, operator grant.Operator, key,
 }
 
 func (s *Service) endGrant(ctx context.Context, key repeats.Key, id string, e grant.End) (g store.Grant, err error) {
-	_, err = s.cfg.Ledger.Commit(ctx, func(t *ledger.Tx) error {
+	err = s.keyed(ctx, key, func(t *ledger.Tx, key repeats.Key) error {
 		var first store.Grant
 		if known, err := key.Recall(t, &first); err != nil || known {
 			g = first
@@ -63,7 +64,7 @@ func (s *Service) endGrant(ctx context.Context, key repeats.Key, id string, e gr
 		s.cfg.Notify.Announce(id)
 		s.Wake()
 	}
-	return g, err
+	return g, s.salvaged(ctx, err, id, e)
 }
 
 // CloseTask closes the caller's task and ends its grants.
@@ -91,7 +92,7 @@ type taskEnd struct {
 }
 
 func (s *Service) endTask(ctx context.Context, key repeats.Key, id string, e grant.End) (task store.Task, ended []string, err error) {
-	_, err = s.cfg.Ledger.Commit(ctx, func(t *ledger.Tx) error {
+	err = s.keyed(ctx, key, func(t *ledger.Tx, key repeats.Key) error {
 		var first taskEnd
 		if known, err := key.Recall(t, &first); err != nil || known {
 			task, ended = first.Task, first.Ended
@@ -121,6 +122,9 @@ func (s *Service) endTask(ctx context.Context, key repeats.Key, id string, e gra
 		}
 		return key.Keep(t, id, taskEnd{Task: task, Ended: ended})
 	})
+	if errors.Is(err, store.ErrDamaged) {
+		return task, nil, errors.Join(err, s.endTaskApart(ctx, id, e))
+	}
 	if err == nil {
 		s.cfg.Notify.Announce(ended...)
 		s.Wake()

@@ -111,10 +111,11 @@ func (s *Service) workOne(ctx context.Context, w store.Work) (written bool, err 
 
 // isNewest says whether w still is what its issuance is to be revoked by. A late
 // outcome puts a handle that says more in the place of w while w is carried
-// upstream; to write w back would forget it.
+// upstream; to write w back would forget it. It does not read the issuance: one that is
+// damaged would be carried upstream for ever, and in front of others.
 func isNewest(t *ledger.Tx, w store.Work) (bool, error) {
-	iss, err := t.Issuance(w.GrantID, w.ID)
-	return bytes.Equal(iss.Handle, w.Handle), err
+	now, err := t.Work(w.GrantID, w.ID)
+	return bytes.Equal(now.Handle, w.Handle), err
 }
 
 // nextTry is when an end that failed is carried upstream again: after twice the

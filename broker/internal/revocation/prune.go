@@ -29,6 +29,9 @@ type pruned struct {
 // pruned: what goes is the state that nothing can use any more, all of it on
 // the record.
 func (s *Service) prune(ctx context.Context) error {
+	if s.cfg.Ledger.Damage() != nil {
+		return nil // what is kept tells of what was lost, and no row can be told to be of no use by one that may be
+	}
 	now := s.cfg.Now()
 	// A clock that was put back must not put the next sweep off for as long.
 	if wait := s.pruned.next.Sub(now); s.pruned.from == "" && wait > 0 && wait <= pruneEvery {

@@ -38,7 +38,7 @@ func (s *Service) Recover(ctx context.Context, catalog string) error {
 	}
 	err := s.apart(ctx, len(open), func(t *ledger.Tx, i int) error {
 		return orphan(t, open[i], "the broker stopped before the outcome was on the record")
-	})
+	}, nil)
 	if errors.Is(err, store.ErrDamaged) {
 		s.cfg.Log.ErrorContext(ctx, "closing what was left open; it is tried again", slog.String("error", err.Error()))
 		return nil
@@ -79,7 +79,7 @@ func (s *Service) orphanStale(ctx context.Context) error {
 			return err // or its call was only slow
 		}
 		return orphan(t, now, "the outcome was never on the record")
-	})
+	}, nil)
 }
 
 // undelivered are the issuances whose credential was minted and not delivered,

@@ -92,33 +92,9 @@ func (s *Service) expire(ctx context.Context) error {
 			return err // or it ended otherwise since it was read, or people let its life begin
 		}
 		return End(t, &g, grant.ByTime(g))
-	})
+	}, func(i int) error { return s.credentials(ctx, due[i].ID, grant.ByTime(due[i])) })
 	for _, g := range due {
 		s.cfg.Notify.Announce(g.ID)
 	}
 	return err
-}
-
-// apart does n ends in one transaction, and where that meets damage each in one of its own: what
-// cannot be read stops nobody else's end. Its error names those that could not be done.
-func (s *Service) apart(ctx context.Context, n int, do func(t *ledger.Tx, i int) error) error {
-	_, err := s.cfg.Ledger.Commit(ctx, func(t *ledger.Tx) error {
-		for i := range n {
-			if err := do(t, i); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if !errors.Is(err, store.ErrDamaged) || n == 1 {
-		return err
-	}
-	var errs []error
-	for i := range n {
-		_, err := s.cfg.Ledger.Commit(ctx, func(t *ledger.Tx) error { return do(t, i) })
-		if errs = append(errs, err); err != nil && !errors.Is(err, store.ErrDamaged) {
-			break // nothing else goes either
-		}
-	}
-	return errors.Join(errs...)
 }

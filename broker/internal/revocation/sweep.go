@@ -76,7 +76,7 @@ func (s *Orders) order(ctx context.Context, operator grant.Operator, key, conten
 	var w store.Sweep
 	var touched []string
 	used, atOnce := repeats.Key{Who: operator, Key: key, Content: content}, true
-	commit := func(t *ledger.Tx) error {
+	commit := func(t *ledger.Tx, used repeats.Key) error {
 		w, touched = store.Sweep{}, nil
 		known, err := used.Recall(t, &w.ID)
 		switch {
@@ -97,10 +97,17 @@ func (s *Orders) order(ctx context.Context, operator grant.Operator, key, conten
 		touched, err = s.sweepSome(t, &w)
 		return err
 	}
-	_, err := s.cfg.Ledger.Commit(ctx, commit)
+	give := func() error {
+		if o.Resumes() { // sent again late, it would undo a freeze that came since: it needs its key
+			_, err := s.cfg.Ledger.Commit(ctx, func(t *ledger.Tx) error { return commit(t, used) })
+			return err
+		}
+		return s.ends.keyed(ctx, used, commit)
+	}
+	err := give()
 	if errors.Is(err, store.ErrDamaged) {
 		atOnce = false // a grant that cannot be ended must not keep the order, or its freeze, from being given
-		_, err = s.cfg.Ledger.Commit(ctx, commit)
+		err = give()
 	}
 	if err != nil || w.ID == "" {
 		return Ended{}, err

@@ -28,11 +28,14 @@ func (s *Orders) sweepApart(ctx context.Context, w store.Sweep) (store.Sweep, er
 		return w, err
 	}
 	for _, id := range open {
-		ended := false
+		named, ended := false, false
 		_, err := s.cfg.Ledger.Commit(ctx, func(t *ledger.Tx) (err error) {
-			ended, err = s.sweepOne(t, &w, id)
+			named, ended, err = s.sweepOne(t, &w, id)
 			return err
 		})
+		if named {
+			err = s.ends.salvaged(ctx, err, id, grant.BySweep(w))
+		}
 		switch {
 		case errors.Is(err, store.ErrDamaged):
 			faults = append(faults, fmt.Errorf("grant %s: %w", id, err))
@@ -47,30 +50,30 @@ func (s *Orders) sweepApart(ctx context.Context, w store.Sweep) (store.Sweep, er
 }
 
 // sweepOne ends one grant, if the sweep names it.
-func (s *Orders) sweepOne(t *ledger.Tx, w *store.Sweep, id string) (ended bool, err error) {
+func (s *Orders) sweepOne(t *ledger.Tx, w *store.Sweep, id string) (named, ended bool, err error) {
 	now, err := t.Sweep(w.ID)
 	if err != nil || !now.DoneAt.IsZero() {
-		return false, err
+		return false, false, err
 	}
 	g, err := t.Grant(id)
 	if errors.Is(err, store.ErrNotFound) {
-		return false, nil // it has ended, and was pruned, since it was found
+		return false, false, nil // it has ended, and was pruned, since it was found
 	}
 	if err != nil || !g.State.Open() {
-		return false, err
+		return false, false, err
 	}
-	if named, err := s.sweeps(t, now, g); err != nil || !named {
-		return false, err
+	if named, err = s.sweeps(t, now, g); err != nil || !named {
+		return false, false, err
 	}
 	if err := End(t, &g, grant.BySweep(now)); err != nil {
-		return false, err
+		return true, false, err
 	}
 	now.Ended++
 	if err := t.Progress(now); err != nil {
-		return false, err
+		return true, false, err
 	}
 	*w = now
-	return true, nil
+	return true, true, nil
 }
 
 // sweeps says whether a sweep is to end a grant.

@@ -103,7 +103,7 @@ func (o *openIntents) load(r *reader) error {
 	if !some {
 		return nil
 	}
-	return sound(r, issuances, lookup{"issuances_id", "grant_id >= ?", "grant_id", []any{from}}, func(store.Issuance) bool { return true }, func(i store.Issuance) bool {
+	return sound(r, issuances, lookup{index: "issuances_id", where: "grant_id >= ?", order: "grant_id", args: []any{from}}, func(store.Issuance) bool { return true }, func(i store.Issuance) bool {
 		if i.State == store.IssuanceIntended {
 			o.grants[i.ID] = i.GrantID
 		}

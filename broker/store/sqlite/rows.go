@@ -208,7 +208,7 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 }
 
 func (r *reader) Expired(now time.Time, limit int) (gs []store.Grant, err error) {
-	err = sound(r, grants, lookup{"grants_live", "live = 1 AND expires <= ?", "expires", []any{now.UnixNano()}}, isOpen, func(g store.Grant) bool {
+	err = sound(r, grants, lookup{index: "grants_live", where: "live = 1 AND expires <= ?", order: "expires", args: []any{now.UnixNano()}}, isOpen, func(g store.Grant) bool {
 		gs = append(gs, g)
 		return len(gs) < limit
 	})
@@ -216,7 +216,7 @@ func (r *reader) Expired(now time.Time, limit int) (gs []store.Grant, err error)
 }
 
 func (r *reader) OpenIDs() (ids []string, err error) {
-	err = sound(r, grants, lookup{"grants_open", "live = 1", "agent", nil}, isOpen, func(g store.Grant) bool {
+	err = sound(r, grants, lookup{index: "grants_open", where: "live = 1", order: "agent", whole: true}, isOpen, func(g store.Grant) bool {
 		ids = append(ids, g.ID)
 		return true
 	})
@@ -283,6 +283,18 @@ func (r *reader) Issuances(f store.IssuanceFilter) ([]store.Issuance, error) {
 	return many(r, issuances, "ORDER BY id")
 }
 
+func (r *reader) IssuanceIDs(grantID string) (ids []string, err error) {
+	err = r.bothWays("SELECT id FROM issuances INDEXED BY issuances_id WHERE grant_id = ?", "id", func(s *sqlite.Stmt) error {
+		ids = append(ids, s.ColumnText(0))
+		return nil
+	}, []any{grantID})
+	if err != nil && !errors.Is(err, store.ErrDamaged) {
+		return nil, unavailable("reading", err)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}
+
 func (r *reader) Minted(grantID string) (bool, error) {
 	minted, err := r.has("issuances WHERE grant_id = ? AND state = ? LIMIT 1", grantID, string(store.IssuanceIssued))
 	if err != nil {
@@ -306,8 +318,8 @@ func (r *reader) DueWork(now time.Time, urgent bool, limit int) ([]store.Work, e
 	}
 	due := []store.Work{}
 	err := sound(r, works, lookup{
-		"issuances_due", "due IS NOT NULL AND " + side + " AND (due <= ? OR due > ?)", "due",
-		[]any{dueAt(now, urgent), dueAt(now.Add(store.MaxPutOff), urgent)},
+		index: "issuances_due", where: "due IS NOT NULL AND " + side + " AND (due <= ? OR due > ?)", order: "due",
+		args: []any{dueAt(now, urgent), dueAt(now.Add(store.MaxPutOff), urgent)},
 	}, func(w store.Work) bool { return !w.Held && w.DoneAt.IsZero() }, func(w store.Work) bool {
 		due = append(due, w)
 		return len(due) < limit

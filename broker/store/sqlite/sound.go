@@ -17,6 +17,9 @@ type lookup struct {
 	// order is one column.
 	order string
 	args  []any
+	// whole goes over the table too once damage was found, whatever the index has: it may have
+	// lost entries. It is for what is not asked for each second.
+	whole bool
 }
 
 // errEnough ends a query from within.
@@ -53,7 +56,7 @@ func sound[T any](r *reader, tb table[T], l lookup, is func(T) bool, take func(T
 		by = " INDEXED BY " + l.index
 	}
 	err := r.bothWays(from+by+" WHERE "+l.where, l.order, look, l.args)
-	if errors.Is(err, store.ErrDamaged) && l.index != "" {
+	if l.index != "" && (errors.Is(err, store.ErrDamaged) || err == nil && l.whole && r.damaged()) {
 		err = r.bothWays(from+" NOT INDEXED WHERE "+l.where, tb.by(), look, l.args)
 	}
 	if err != nil && !errors.Is(err, errEnough) && !errors.Is(err, store.ErrDamaged) {
@@ -94,6 +97,9 @@ func named[T any](r *reader, tb table[T], at any, is func(T) bool) (v T, err err
 	}
 	return v, r.c.judge(err)
 }
+
+// damaged says whether damage was found, by whomever.
+func (r *reader) damaged() bool { return r.c.damage != nil && r.c.damage.found() != nil }
 
 // by is what the table is ordered by.
 func (tb table[T]) by() string {

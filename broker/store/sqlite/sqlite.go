@@ -254,7 +254,10 @@ func (db *DB) run() {
 func (db *DB) commit(batch []*op) {
 	head, err := db.runBatch(batch)
 	for _, o := range batch {
-		if err != nil {
+		switch {
+		case err != nil && errors.Is(o.err, store.ErrDamaged):
+			o.err = errors.Join(o.err, err) // the op's own says where the damage is that ended the batch
+		case err != nil:
 			o.err = err
 		}
 		if o.err == nil {

@@ -25,6 +25,9 @@ func (r *reader) OpenUnder(p store.Path, limit int) ([]store.Grant, error) {
 	if err == nil && len(gs) == 0 {
 		gs, err = many(r, grants, "INDEXED BY grants_delegated WHERE live = 1 AND delegate <> '' AND "+under("delegate")+" LIMIT ?4", underArgs(p, limit)...)
 	}
+	if err == nil && len(gs) == 0 && r.damaged() { // nothing is left, by indexes that may have lost it
+		gs, err = many(r, grants, "NOT INDEXED WHERE live = 1 AND ("+under("agent")+" OR delegate <> '' AND "+under("delegate")+") LIMIT ?4", underArgs(p, limit)...)
+	}
 	for _, g := range gs {
 		if !isOpen(g) { // it would be ended again, and found again
 			return nil, unavailable("reading", r.c.judge(fmt.Errorf("%w: an index has the grant %s as open, which has ended", store.ErrDamaged, g.ID)))
@@ -34,6 +37,9 @@ func (r *reader) OpenUnder(p store.Path, limit int) ([]store.Grant, error) {
 }
 
 func (r *reader) OpenAgents(after string, limit int) ([]string, error) {
+	if r.damaged() {
+		return texts(r, "SELECT DISTINCT agent FROM grants NOT INDEXED WHERE live = 1 AND agent > ? ORDER BY agent LIMIT ?", after, limit)
+	}
 	return texts(r, "SELECT DISTINCT agent FROM grants INDEXED BY grants_open WHERE live = 1 AND agent > ? ORDER BY agent LIMIT ?", after, limit)
 }
 
@@ -48,7 +54,7 @@ func (r *reader) Sweep(id string) (store.Sweep, error) {
 
 func (r *reader) OpenSweeps() ([]store.Sweep, error) {
 	var open []store.Sweep
-	err := sound(r, sweeps, lookup{"", "open = 1", "id", nil}, func(v store.Sweep) bool { return v.DoneAt.IsZero() }, func(v store.Sweep) bool {
+	err := sound(r, sweeps, lookup{where: "open = 1", order: "id"}, func(v store.Sweep) bool { return v.DoneAt.IsZero() }, func(v store.Sweep) bool {
 		open = append(open, v)
 		return true
 	})
