@@ -164,7 +164,7 @@ func TestApprovalServiceIsForPeople(t *testing.T) {
 		_, err := valetkeyv1.NewApprovalServiceClient(w.Dial(id)).ListPendingGrants(t.Context(), &valetkeyv1.ListPendingGrantsRequest{})
 		wantReason(t, err, codes.PermissionDenied, "CALLER_NOT_ALLOWED")
 	}
-	_, err := valetkeyv1.NewOperatorServiceClient(w.Dial(w.bob.ID)).ListGrants(t.Context(), &valetkeyv1.ListGrantsRequest{})
+	_, err := valetkeyv1.NewOperatorServiceClient(w.Dial(w.bob.ID)).ListGrants(t.Context(), &valetkeyv1.OperatorServiceListGrantsRequest{})
 	wantReason(t, err, codes.PermissionDenied, "CALLER_NOT_ALLOWED")
 	_, err = w.ApproverClient(w.bob).GetPendingGrant(t.Context(), &valetkeyv1.GetPendingGrantRequest{GrantId: "grant_00000000000000000000000000"})
 	wantReason(t, err, codes.NotFound, "GRANT_NOT_FOUND")

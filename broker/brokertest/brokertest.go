@@ -306,6 +306,11 @@ func (h *Harness) OperatorClient() valetkeyv1.OperatorServiceClient {
 	return valetkeyv1.NewOperatorServiceClient(h.Dial(Operator))
 }
 
+// LedgerClient is a client for the record, as id.
+func (h *Harness) LedgerClient(id string) valetkeyv1.LedgerServiceClient {
+	return valetkeyv1.NewLedgerServiceClient(h.Dial(id))
+}
+
 // Records returns every leaf.
 func (h *Harness) Records() []string {
 	h.T.Helper()
@@ -328,7 +333,7 @@ func (h *Harness) Asked() int {
 // State is a grant's.
 func (h *Harness) State(grant string) valetkeyv1.GrantState {
 	h.T.Helper()
-	g, err := h.OperatorClient().GetGrant(h.T.Context(), &valetkeyv1.GetGrantRequest{GrantId: grant})
+	g, err := h.OperatorClient().GetGrant(h.T.Context(), &valetkeyv1.OperatorServiceGetGrantRequest{GrantId: grant})
 	must(h.T, err)
 	return g.GetGrant().GetState()
 }

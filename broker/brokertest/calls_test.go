@@ -25,8 +25,15 @@ func TestNoCallIsFree(t *testing.T) {
 			}})
 			return err
 		},
-		"GetLedgerKey": func(ctx context.Context, c valetkeyv1.AgentServiceClient) error {
-			_, err := c.GetLedgerKey(ctx, &valetkeyv1.GetLedgerKeyRequest{})
+		"ListGrants": func(ctx context.Context, c valetkeyv1.AgentServiceClient) error {
+			_, err := c.ListGrants(ctx, &valetkeyv1.ListGrantsRequest{})
+			return err
+		},
+		"GetTask of nothing": func(ctx context.Context, c valetkeyv1.AgentServiceClient) error {
+			_, err := c.GetTask(ctx, &valetkeyv1.GetTaskRequest{TaskId: "task_" + strings.Repeat("a", 26)})
+			if status.Code(err) == codes.NotFound {
+				return nil
+			}
 			return err
 		},
 		"ListScopes": func(ctx context.Context, c valetkeyv1.AgentServiceClient) error {

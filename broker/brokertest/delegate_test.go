@@ -96,7 +96,7 @@ func TestDelegateIsHeldToItsList(t *testing.T) {
 	// A template of the delegate's fits the operator, and nobody speaks for those.
 	operator := valetkeyv1.NewOperatorServiceClient(h.Dial(delegate))
 	for _, id := range []string{brokertest.Operator, brokertest.Agent} {
-		_, err = operator.ListGrants(speakFor(t.Context(), id), &valetkeyv1.ListGrantsRequest{})
+		_, err = operator.ListGrants(speakFor(t.Context(), id), &valetkeyv1.OperatorServiceListGrantsRequest{})
 		wantReason(t, err, codes.PermissionDenied, "CALLER_NOT_ALLOWED")
 	}
 	stream, err := c.WatchGrant(t.Context(), &valetkeyv1.WatchGrantRequest{GrantId: "grant_" + strings.Repeat("a", 26)})

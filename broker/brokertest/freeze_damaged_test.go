@@ -61,7 +61,7 @@ func TestADamagedGrantBlindsNoOperator(t *testing.T) {
 	h := brokertest.New(t, brokertest.Config{Wrap: func(st store.Store) store.Store { u = &unreadable{Store: st}; return u }})
 	u.grant.Store(granted(t, h, domain+"/agent/alice/s1"))
 	granted(t, h, domain+"/agent/bob/s1")
-	resp, err := h.OperatorClient().ListGrants(t.Context(), &valetkeyv1.ListGrantsRequest{})
+	resp, err := h.OperatorClient().ListGrants(t.Context(), &valetkeyv1.OperatorServiceListGrantsRequest{})
 	if err != nil || len(resp.GetGrants()) != 2 {
 		t.Errorf("%v, %v", resp, err)
 	}

@@ -164,7 +164,7 @@ func TestTierReasonsAndPermissionsAreRecorded(t *testing.T) {
 	if _, err := c.MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-1", GrantId: resp.GetGrant().GetId()}); err != nil {
 		t.Fatal(err)
 	}
-	listed, err := h.OperatorClient().ListGrants(t.Context(), &valetkeyv1.ListGrantsRequest{})
+	listed, err := h.OperatorClient().ListGrants(t.Context(), &valetkeyv1.OperatorServiceListGrantsRequest{})
 	if err != nil || len(listed.GetGrants()) != 1 {
 		t.Fatalf("%v, %v", listed, err)
 	}
@@ -279,10 +279,22 @@ func TestNeedsApprovalSaysWhat(t *testing.T) {
 	for range 2 { // a repeat gets the same answer, not a way round it
 		_, err := c.RequestGrant(t.Context(), req)
 		wantReason(t, err, codes.FailedPrecondition, "NEEDS_APPROVAL")
+		said := 0
 		for _, d := range status.Convert(err).Details() {
-			if info, ok := d.(*errdetails.ErrorInfo); ok && (info.GetMetadata()["needs.sre"] != "2" || info.GetMetadata()["grant_id"] == "") {
-				t.Errorf("details %v", info.GetMetadata())
+			switch d := d.(type) {
+			case *errdetails.ErrorInfo:
+				if d.GetMetadata()["grant_id"] == "" {
+					t.Errorf("details %v", d.GetMetadata())
+				}
+			case *valetkeyv1.ApprovalNeeded:
+				if needs := d.GetNeeds(); len(needs) != 1 || needs[0].GetGroup() != "sre" || needs[0].GetApprovals() != 2 {
+					t.Errorf("needs %v", needs)
+				}
+				said++
 			}
+		}
+		if said != 1 {
+			t.Errorf("what is needed is said %d times", said)
 		}
 	}
 	if n := strings.Count(typesOf(t, h), "grant.needs_approval"); n != 1 {

@@ -15,13 +15,13 @@ import (
 // when the connection is long gone.
 func TestARefusedCallLeavesNothing(t *testing.T) {
 	h := brokertest.New(t, brokertest.Config{})
-	agents, operators := valetkeyv1.NewAgentServiceClient(h.DialJWT()), valetkeyv1.NewOperatorServiceClient(h.Dial(brokertest.Agent))
+	agents, records := valetkeyv1.NewAgentServiceClient(h.DialJWT()), h.LedgerClient(brokertest.Agent)
 	const calls = 10_000
 	refused := func() {
 		for range calls / 2 {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*365*24*time.Hour)
 			_, asNobody := agents.ListScopes(ctx, &valetkeyv1.ListScopesRequest{})
-			_, asAgent := operators.GetCheckpoint(ctx, &valetkeyv1.GetCheckpointRequest{})
+			_, asAgent := records.GetRecord(ctx, &valetkeyv1.GetRecordRequest{})
 			cancel()
 			if reasonOf(asNobody) != "UNAUTHENTICATED" || asAgent == nil {
 				t.Fatal(asNobody, asAgent)

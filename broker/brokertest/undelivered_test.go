@@ -70,7 +70,7 @@ func TestUndeliveredIsTakenBack(t *testing.T) {
 			if n := strings.Count(typesOf(t, h), "issuance.orphaned"); n != 1 {
 				t.Errorf("%d records say that it was not delivered", n)
 			}
-			list, err := h.OperatorClient().ListGrants(t.Context(), &valetkeyv1.ListGrantsRequest{})
+			list, err := h.OperatorClient().ListGrants(t.Context(), &valetkeyv1.OperatorServiceListGrantsRequest{})
 			if err != nil || len(list.GetGrants()) != 1 {
 				t.Fatalf("%v, %v", list, err)
 			}

@@ -220,30 +220,16 @@ func (l *Ledger) Prove(ctx context.Context, index int64) (Receipt, error) {
 	return l.prove(ctx, h, index)
 }
 
-// ProveTree proves that the log of size old is a prefix of the newest.
-func (l *Ledger) ProveTree(ctx context.Context, old int64) (proof tlog.TreeProof, checkpoint []byte, err error) {
+// ProveGrowth proves that the log of size old is a prefix of the log of size size, which may be
+// any size that it has had; 0 is the newest, whose checkpoint comes with the proof.
+func (l *Ledger) ProveGrowth(ctx context.Context, old, size int64) (proof tlog.TreeProof, checkpoint []byte, err error) {
 	err = l.st.View(ctx, func(rd store.Reader) error {
 		h, err := rd.Head()
 		if err != nil {
 			return err
 		}
-		if old < 1 || old > h.Size {
-			return fmt.Errorf("%w: size %d of a log of %d", ErrNoRecord, old, h.Size)
-		}
-		checkpoint = h.Checkpoint
-		proof, err = tlog.ProveTree(h.Size, old, rd)
-		return err
-	})
-	return proof, checkpoint, err
-}
-
-// ProveGrowth proves that the log of size old is a prefix of the log of size
-// size, which may be any size that it has had.
-func (l *Ledger) ProveGrowth(ctx context.Context, old, size int64) (proof tlog.TreeProof, err error) {
-	err = l.st.View(ctx, func(rd store.Reader) error {
-		h, err := rd.Head()
-		if err != nil {
-			return err
+		if size == 0 {
+			size, checkpoint = h.Size, h.Checkpoint
 		}
 		if old < 1 || old > size || size > h.Size {
 			return fmt.Errorf("%w: sizes %d and %d of a log of %d", ErrNoRecord, old, size, h.Size)
@@ -251,5 +237,5 @@ func (l *Ledger) ProveGrowth(ctx context.Context, old, size int64) (proof tlog.T
 		proof, err = tlog.ProveTree(size, old, rd)
 		return err
 	})
-	return proof, err
+	return proof, checkpoint, err
 }

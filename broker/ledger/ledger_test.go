@@ -144,11 +144,11 @@ func TestProofs(t *testing.T) {
 		t.Errorf("past the end: %v", err)
 	}
 	for _, bad := range []int64{0, -1, 301} {
-		if _, _, err := l.ProveTree(t.Context(), bad); !errors.Is(err, ledger.ErrNoRecord) {
+		if _, _, err := l.ProveGrowth(t.Context(), bad, 0); !errors.Is(err, ledger.ErrNoRecord) {
 			t.Errorf("size %d: %v", bad, err)
 		}
 	}
-	proof, _, err := l.ProveTree(t.Context(), 100)
+	proof, _, err := l.ProveGrowth(t.Context(), 100, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/valetkey/valetkey/broker/internal/grant"
 	"github.com/valetkey/valetkey/broker/internal/issue"
-	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/policy"
 	"github.com/valetkey/valetkey/broker/store"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
@@ -20,7 +19,6 @@ import (
 type agentServer struct {
 	valetkeyv1.UnimplementedAgentServiceServer
 	Services
-	ledgerKey string
 }
 
 func (s *agentServer) OpenTask(ctx context.Context, r *valetkeyv1.OpenTaskRequest) (*valetkeyv1.OpenTaskResponse, error) {
@@ -118,21 +116,27 @@ func (s *agentServer) ReleaseGrant(ctx context.Context, r *valetkeyv1.ReleaseGra
 	return &valetkeyv1.ReleaseGrantResponse{Grant: grantOut(g)}, nil
 }
 
-func (s *agentServer) ProveConsistency(ctx context.Context, r *valetkeyv1.ProveConsistencyRequest) (*valetkeyv1.ProveConsistencyResponse, error) {
-	proof, err := s.Lookup.ProveGrowth(ctx, callerOf(ctx), r.GetOldSize(), r.GetNewSize())
+func (s *agentServer) GetGrant(ctx context.Context, r *valetkeyv1.GetGrantRequest) (*valetkeyv1.GetGrantResponse, error) {
+	g, err := s.Lookup.OwnGrant(ctx, callerOf(ctx), r.GetGrantId())
 	if err != nil {
 		return nil, err
 	}
-	out := &valetkeyv1.ProveConsistencyResponse{}
-	for _, h := range proof {
-		out.Proof = append(out.Proof, h[:])
-	}
-	return out, nil
+	return &valetkeyv1.GetGrantResponse{Grant: grantOut(g)}, nil
 }
 
-func (s *agentServer) GetLedgerKey(context.Context, *valetkeyv1.GetLedgerKeyRequest) (*valetkeyv1.GetLedgerKeyResponse, error) {
-	if s.ledgerKey == "" {
-		return nil, fmt.Errorf("%w: this broker names no ledger key", ledger.ErrNoRecord)
+func (s *agentServer) ListGrants(ctx context.Context, r *valetkeyv1.ListGrantsRequest) (*valetkeyv1.ListGrantsResponse, error) {
+	page := pageIn(r)
+	gs, err := s.Lookup.OwnGrants(ctx, callerOf(ctx), r.GetTaskId(), page)
+	if err != nil {
+		return nil, err
 	}
-	return &valetkeyv1.GetLedgerKeyResponse{VerifierKey: s.ledgerKey}, nil
+	return &valetkeyv1.ListGrantsResponse{Grants: grantsOut(gs), NextPageToken: nextOut(gs, page)}, nil
+}
+
+func (s *agentServer) GetTask(ctx context.Context, r *valetkeyv1.GetTaskRequest) (*valetkeyv1.GetTaskResponse, error) {
+	t, err := s.Lookup.OwnTask(ctx, callerOf(ctx), r.GetTaskId())
+	if err != nil {
+		return nil, err
+	}
+	return &valetkeyv1.GetTaskResponse{Task: taskOut(t)}, nil
 }

@@ -50,7 +50,7 @@ func pendingOut(p approval.Pending) *valetkeyv1.PendingGrant {
 		Groups: p.Groups, LapsesAt: stamp(p.Grant.Case.Lapses),
 	}
 	for _, v := range p.Votes {
-		out.Approvals = append(out.Approvals, &valetkeyv1.Approval{Person: v.Person, Decision: v.Decision, Comment: v.Comment, DecidedAt: stamp(v.At)})
+		out.Approvals = append(out.Approvals, &valetkeyv1.Approval{Person: v.Person, Decision: valetkeyv1.DecisionOf(v.Decision), Comment: v.Comment, DecidedAt: stamp(v.At)})
 	}
 	return out
 }

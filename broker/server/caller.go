@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/valetkey/valetkey/broker/identity"
@@ -20,31 +21,17 @@ type entered struct {
 type enteredKey struct{}
 
 // enter is step 1 for one call.
-func (e *edge) enter(ctx context.Context, method string) (context.Context, entered, error) {
+func (e *edge) enter(ctx context.Context, name string) (context.Context, entered, error) {
 	c := entered{correlation: strings.ToLower(rand.Text())}
 	who, err := e.cfg.Auth.Authenticate(ctx)
 	if err != nil {
 		return ctx, c, err
 	}
 	c.who = who
-	if may := roleFor(method); who.Role() != may {
-		return ctx, c, fmt.Errorf("%w: it is %s, and %s is for %s", grant.ErrNotAllowed, who.Role(), method, may)
+	if may := e.methods[name].who; !slices.Contains(may, who.Role()) {
+		return ctx, c, fmt.Errorf("%w: it is %s, and %s is for %s", grant.ErrNotAllowed, who.Role(), name, may)
 	}
 	return context.WithValue(ctx, enteredKey{}, c), c, nil
-}
-
-// roleFor is who may call a method; nobody where it belongs to no service of ours.
-func roleFor(method string) identity.Role {
-	switch {
-	case strings.HasPrefix(method, agentPrefix):
-		return identity.RoleAgent
-	case strings.HasPrefix(method, operatorPrefix):
-		return identity.RoleOperator
-	case strings.HasPrefix(method, approvalPrefix):
-		return identity.RoleApprover
-	default:
-		return 0
-	}
 }
 
 // callerOf is the agent that calls. Where the tap has not let it in, or as
@@ -67,4 +54,17 @@ func approverOf(ctx context.Context) grant.Approver {
 	in, _ := ctx.Value(enteredKey{}).(entered)
 	c, _ := grant.NewApprover(in.who, in.correlation)
 	return c
+}
+
+// someoneOf is the caller of a call that is for more than one kind of them.
+func someoneOf(ctx context.Context) grant.Someone {
+	in, _ := ctx.Value(enteredKey{}).(entered)
+	switch in.who.Role() {
+	case identity.RoleOperator:
+		return operatorOf(ctx)
+	case identity.RoleApprover:
+		return approverOf(ctx)
+	default:
+		return callerOf(ctx)
+	}
 }

@@ -26,7 +26,7 @@ import (
 func TestHandlersPastTheInterceptorsRefuse(t *testing.T) {
 	b := Services{Issue: &issue.Service{}, Revocation: &revocation.Service{}, Orders: &revocation.Orders{}, Watches: &notify.Hub{}, Lookup: &lookup.Desk{}, Rules: &rules.Live{}}
 	called := 0
-	for _, srv := range []any{&agentServer{Services: b, ledgerKey: "key"}, &operatorServer{Services: b}, &approvalServer{b: &approval.Service{}}} {
+	for _, srv := range []any{&agentServer{Services: b}, &operatorServer{Services: b}, &approvalServer{b: &approval.Service{}}, &ledgerServer{Services: b, key: "key"}} {
 		v := reflect.ValueOf(srv)
 		for i := range v.NumMethod() {
 			name, m := v.Type().Method(i).Name, v.Method(i)

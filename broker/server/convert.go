@@ -1,11 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/valetkey/valetkey/broker/internal/lookup"
 	"github.com/valetkey/valetkey/broker/ledger"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/policy"
@@ -52,6 +54,24 @@ func grantsOut(gs []store.Grant) []*valetkeyv1.Grant {
 	return out
 }
 
+// defaultPage is how many grants a page has where none is said.
+const defaultPage = 100
+
+func pageIn(r interface {
+	GetPageSize() int32
+	GetPageToken() string
+}) lookup.Page {
+	return lookup.Page{Before: r.GetPageToken(), Limit: cmp.Or(int(r.GetPageSize()), defaultPage)}
+}
+
+// nextOut is where the next page begins: a page that is not full is the last.
+func nextOut(gs []store.Grant, page lookup.Page) string {
+	if len(gs) < page.Limit {
+		return ""
+	}
+	return gs[len(gs)-1].ID
+}
+
 func needsOut(ns []policy.Need) []*valetkeyv1.Need {
 	out := make([]*valetkeyv1.Need, len(ns))
 	for i, n := range ns {
@@ -62,12 +82,12 @@ func needsOut(ns []policy.Need) []*valetkeyv1.Need {
 
 func scopeOut(s *scopes.Scope) *valetkeyv1.Scope {
 	out := &valetkeyv1.Scope{
-		Name: s.Name(), Version: s.Version(), Description: s.Description(), Provider: string(s.Provider()),
+		Name: s.Name(), Version: s.Version(), Description: s.Description(), Provider: valetkeyv1.ProviderOf(string(s.Provider())),
 		DefaultTtl: durationpb.New(s.DefaultTTL()), MaxTtl: durationpb.New(s.MaxTTL()), Tier: valetkeyv1.TierOf(s.Tier().String()),
 	}
 	for _, p := range s.Params() {
 		out.Parameters = append(out.Parameters, &valetkeyv1.Parameter{
-			Name: p.Name, Type: string(p.Type), Description: p.Description, Allowed: p.Allowed, List: p.List,
+			Name: p.Name, Type: valetkeyv1.ParameterTypeOf(string(p.Type)), Description: p.Description, Allowed: p.Allowed, List: p.List,
 		})
 	}
 	return out

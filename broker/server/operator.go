@@ -19,30 +19,21 @@ type operatorServer struct {
 	Services
 }
 
-const defaultPage = 100
-
-func (s *operatorServer) ListGrants(ctx context.Context, r *valetkeyv1.ListGrantsRequest) (*valetkeyv1.ListGrantsResponse, error) {
-	size := int(r.GetPageSize())
-	if size == 0 {
-		size = defaultPage
-	}
-	gs, err := s.Lookup.Grants(ctx, operatorOf(ctx), store.GrantFilter{Agent: r.GetAgentSpiffeId(), Open: r.GetLive(), Before: r.GetPageToken(), Limit: size})
+func (s *operatorServer) ListGrants(ctx context.Context, r *valetkeyv1.OperatorServiceListGrantsRequest) (*valetkeyv1.OperatorServiceListGrantsResponse, error) {
+	page := pageIn(r)
+	gs, err := s.Lookup.Grants(ctx, operatorOf(ctx), r.GetAgentSpiffeId(), r.GetLive(), page)
 	if err != nil {
 		return nil, err
 	}
-	out := &valetkeyv1.ListGrantsResponse{Grants: grantsOut(gs)}
-	if len(gs) == size {
-		out.NextPageToken = gs[len(gs)-1].ID
-	}
-	return out, nil
+	return &valetkeyv1.OperatorServiceListGrantsResponse{Grants: grantsOut(gs), NextPageToken: nextOut(gs, page)}, nil
 }
 
-func (s *operatorServer) GetGrant(ctx context.Context, r *valetkeyv1.GetGrantRequest) (*valetkeyv1.GetGrantResponse, error) {
+func (s *operatorServer) GetGrant(ctx context.Context, r *valetkeyv1.OperatorServiceGetGrantRequest) (*valetkeyv1.OperatorServiceGetGrantResponse, error) {
 	g, err := s.Lookup.Grant(ctx, operatorOf(ctx), r.GetGrantId())
 	if err != nil {
 		return nil, err
 	}
-	return &valetkeyv1.GetGrantResponse{Grant: grantOut(g)}, nil
+	return &valetkeyv1.OperatorServiceGetGrantResponse{Grant: grantOut(g)}, nil
 }
 
 func (s *operatorServer) RevokeGrant(ctx context.Context, r *valetkeyv1.RevokeGrantRequest) (*valetkeyv1.RevokeGrantResponse, error) {
@@ -124,44 +115,4 @@ func (s *operatorServer) ReloadCatalog(ctx context.Context, r *valetkeyv1.Reload
 		return nil, err
 	}
 	return &valetkeyv1.ReloadCatalogResponse{CatalogVersion: version}, nil
-}
-
-func (s *operatorServer) GetCheckpoint(ctx context.Context, _ *valetkeyv1.GetCheckpointRequest) (*valetkeyv1.GetCheckpointResponse, error) {
-	log, err := s.Lookup.Ledger(operatorOf(ctx))
-	if err != nil {
-		return nil, err
-	}
-	h, err := log.Head(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &valetkeyv1.GetCheckpointResponse{Checkpoint: string(h.Checkpoint)}, nil
-}
-
-func (s *operatorServer) GetRecord(ctx context.Context, r *valetkeyv1.GetRecordRequest) (*valetkeyv1.GetRecordResponse, error) {
-	log, err := s.Lookup.Ledger(operatorOf(ctx))
-	if err != nil {
-		return nil, err
-	}
-	rec, err := log.Prove(ctx, r.GetIndex())
-	if err != nil {
-		return nil, err
-	}
-	return &valetkeyv1.GetRecordResponse{Receipt: receiptOut(rec)}, nil
-}
-
-func (s *operatorServer) GetConsistencyProof(ctx context.Context, r *valetkeyv1.GetConsistencyProofRequest) (*valetkeyv1.GetConsistencyProofResponse, error) {
-	log, err := s.Lookup.Ledger(operatorOf(ctx))
-	if err != nil {
-		return nil, err
-	}
-	proof, checkpoint, err := log.ProveTree(ctx, r.GetOldSize())
-	if err != nil {
-		return nil, err
-	}
-	out := &valetkeyv1.GetConsistencyProofResponse{Checkpoint: string(checkpoint)}
-	for _, h := range proof {
-		out.Proof = append(out.Proof, h[:])
-	}
-	return out, nil
 }

@@ -45,6 +45,7 @@ const (
 	agentPrefix    = "/valetkey.v1.AgentService/"
 	operatorPrefix = "/valetkey.v1.OperatorService/"
 	approvalPrefix = "/valetkey.v1.ApprovalService/"
+	ledgerPrefix   = "/valetkey.v1.LedgerService/"
 )
 
 // Services are what the calls reach. Each is required.
@@ -68,7 +69,7 @@ type Config struct {
 	// Auth says who calls and as what: agent, operator or approver.
 	Auth *identity.Authenticator
 	Log  *slog.Logger
-	// LedgerKey is the ledger's verifier key, for agents that trust on first
+	// LedgerKey is the ledger's verifier key, for those who trust on first
 	// use; empty names none.
 	LedgerKey string
 	// Metrics takes the server's counters; nil for none.
@@ -86,8 +87,7 @@ type edge struct {
 	validator protovalidate.Validator
 	metrics   *metrics
 	budget    listen.GRPC
-	methods   map[string]bool // those there are; set before the server serves
-	costs     map[string]cost
+	methods   map[string]method
 	calls     *callLog
 	unheard   tally // calls without their first message, by owner
 	health    healthCalls
@@ -113,19 +113,19 @@ func New(cfg Config, opts ...grpc.ServerOption) (*grpc.Server, error) {
 	if cfg.Budget == (listen.GRPC{}) {
 		cfg.Budget = listen.Table().MTLS
 	}
-	e := &edge{cfg: cfg, validator: v, metrics: m, budget: cfg.Budget, methods: map[string]bool{}, costs: costs(), calls: newCallLog(cfg.Log)}
+	e := &edge{cfg: cfg, validator: v, metrics: m, budget: cfg.Budget, methods: methods(), calls: newCallLog(cfg.Log)}
 	opts = append(opts, grpc.StatsHandler(connections{}), grpc.InTapHandle(e.tap), grpc.ChainUnaryInterceptor(e.unary), grpc.ChainStreamInterceptor(e.stream))
 	s := grpc.NewServer(append(cfg.Budget.Options(), opts...)...)
-	valetkeyv1.RegisterAgentServiceServer(s, &agentServer{Services: cfg.Services, ledgerKey: cfg.LedgerKey})
+	valetkeyv1.RegisterAgentServiceServer(s, &agentServer{Services: cfg.Services})
 	valetkeyv1.RegisterOperatorServiceServer(s, &operatorServer{Services: cfg.Services})
 	valetkeyv1.RegisterApprovalServiceServer(s, &approvalServer{b: cfg.Approval})
+	valetkeyv1.RegisterLedgerServiceServer(s, &ledgerServer{Services: cfg.Services, key: cfg.LedgerKey})
 	for service, info := range s.GetServiceInfo() {
 		for _, m := range info.Methods {
-			e.methods["/"+service+"/"+m.Name] = true
+			if err := checkMethod(e.methods, "/"+service+"/"+m.Name); err != nil {
+				return nil, err
+			}
 		}
-	}
-	if err := checkCosts(e.methods); err != nil {
-		return nil, err
 	}
 	if cfg.Draining != nil {
 		go func() { <-cfg.Draining; e.calls.flush() }() // what it has counted till then

@@ -3,13 +3,13 @@ package server
 import (
 	"context"
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/valetkey/valetkey/broker/guard"
@@ -40,18 +40,17 @@ func statusOf(err error, grantID string) error {
 	if errors.As(err, &outlives) && !outlives.Until.IsZero() {
 		info.Metadata["works_until"] = outlives.Until.UTC().Format(time.RFC3339)
 	}
+	details := []protoadapt.MessageV1{info}
 	var needed *quorum.NeededError
 	if errors.As(err, &needed) {
-		for _, n := range needed.Needs {
-			info.Metadata[valetkeyv1.NeedDetail+n.Group] = strconv.Itoa(n.Approvals)
-		}
+		details = append(details, &valetkeyv1.ApprovalNeeded{Needs: needsOut(needed.Needs)})
 	}
-	st := status.New(a.Reason.Code(), text)
-	with, derr := st.WithDetails(info)
 	var limited *guard.RateError
 	if errors.As(err, &limited) {
-		with, derr = st.WithDetails(info, &errdetails.RetryInfo{RetryDelay: durationpb.New(limited.Wait)})
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(limited.Wait)})
 	}
+	st := status.New(a.Reason.Code(), text)
+	with, derr := st.WithDetails(details...)
 	if derr != nil {
 		return st.Err()
 	}

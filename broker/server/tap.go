@@ -86,7 +86,7 @@ func (e *edge) lookAt(ctx context.Context, info *tap.Info) (context.Context, err
 	if strings.HasPrefix(method, healthPrefix) {
 		return e.tapHealth(ctx, info)
 	}
-	if !e.methods[method] {
+	if _, ok := e.methods[method]; !ok {
 		return ctx, nil
 	}
 	began := time.Now()

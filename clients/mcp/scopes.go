@@ -75,13 +75,13 @@ func (x *session) listScopes(ctx context.Context, in ListScopesIn) (out ListScop
 func scopeOf(s *valetkeyv1.Scope) Scope {
 	out := Scope{
 		Name: line(s.GetName(), maxLine), Version: line(s.GetVersion(), maxLine), Description: line(s.GetDescription(), maxDescription),
-		Provider: line(s.GetProvider(), maxLine), Tier: s.GetTier().Word(), ReadOnly: s.GetTier() == valetkeyv1.Tier_TIER_READ,
+		Provider: s.GetProvider().Word(), Tier: s.GetTier().Word(), ReadOnly: s.GetTier() == valetkeyv1.Tier_TIER_READ,
 		Destructive: destructive(s.GetTier()), Parameters: []Parameter{},
 		DefaultTTL: s.GetDefaultTtl().GetSeconds(), MaxTTL: s.GetMaxTtl().GetSeconds(),
 	}
 	for _, p := range s.GetParameters()[:min(maxItems, len(s.GetParameters()))] {
 		out.Parameters = append(out.Parameters, Parameter{
-			Name: line(p.GetName(), maxLine), Type: line(p.GetType(), maxLine), Description: line(p.GetDescription(), maxLine),
+			Name: line(p.GetName(), maxLine), Type: p.GetType().Word(), Description: line(p.GetDescription(), maxLine),
 			Allowed: lines(p.GetAllowed()), List: p.GetList(),
 		})
 	}

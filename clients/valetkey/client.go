@@ -30,6 +30,8 @@ type Client struct {
 	// Operator has the calls of operators, and Approver those of people who approve, likewise.
 	Operator valetkeyv1.OperatorServiceClient
 	Approver valetkeyv1.ApprovalServiceClient
+	// Ledger has the calls of those who hold the record against what they were told.
+	Ledger valetkeyv1.LedgerServiceClient
 
 	cfg     config
 	link    *link // nil with WithConn
@@ -67,7 +69,8 @@ func New(ctx context.Context, opts ...Option) (*Client, error) {
 		}
 		conn = c.link
 	}
-	c.Agent, c.Operator, c.Approver = valetkeyv1.NewAgentServiceClient(conn), valetkeyv1.NewOperatorServiceClient(conn), valetkeyv1.NewApprovalServiceClient(conn)
+	c.Agent, c.Operator = valetkeyv1.NewAgentServiceClient(conn), valetkeyv1.NewOperatorServiceClient(conn)
+	c.Approver, c.Ledger = valetkeyv1.NewApprovalServiceClient(conn), valetkeyv1.NewLedgerServiceClient(conn)
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return c, nil
 }

@@ -4,9 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -108,6 +105,9 @@ type Need struct {
 	Approvals int    `json:"approvals" jsonschema:"how many distinct people of it"`
 }
 
+// String is "2 of group sre".
+func (n Need) String() string { return fmt.Sprintf("%d of group %s", n.Approvals, n.Group) }
+
 func needsOf(wire []*valetkeyv1.Need) (out []Need) {
 	for _, n := range wire {
 		out = append(out, Need{Group: n.GetGroup(), Approvals: int(n.GetApprovals())})
@@ -199,7 +199,8 @@ func RefusalOf(err error) (Error, bool) {
 				out.unknown = unknownName(info.GetReason())
 			}
 			out.Reason, out.Details, out.GrantID = r, info.GetMetadata(), info.GetMetadata()["grant_id"]
-			out.Needs = needsIn(info.GetMetadata())
+		case *valetkeyv1.ApprovalNeeded:
+			out.Needs = needsOf(info.GetNeeds())
 		case *errdetails.RetryInfo:
 			out.RetryAfter = info.GetRetryDelay().AsDuration()
 		}
@@ -227,17 +228,6 @@ func unknownName(name string) string {
 func Passing(err error) bool {
 	r, ok := RefusalOf(err)
 	return ok && r.Reason.Kind() == valetkeyv1.ReasonPassing
-}
-
-func needsIn(details map[string]string) (out []Need) {
-	for _, k := range slices.Sorted(maps.Keys(details)) {
-		group, ok := strings.CutPrefix(k, valetkeyv1.NeedDetail)
-		n, err := strconv.Atoi(details[k])
-		if ok && err == nil {
-			out = append(out, Need{Group: group, Approvals: n})
-		}
-	}
-	return out
 }
 
 // refusal is one that this package finds in a grant's state, with the broker's text where it has none of its own.

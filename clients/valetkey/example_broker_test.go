@@ -172,11 +172,11 @@ func (b *exampleBroker) ReleaseGrant(_ context.Context, r *valetkeyv1.ReleaseGra
 	return &valetkeyv1.ReleaseGrantResponse{Grant: g}, nil
 }
 
-func (b *exampleBroker) ProveConsistency(_ context.Context, r *valetkeyv1.ProveConsistencyRequest) (*valetkeyv1.ProveConsistencyResponse, error) {
+func (b *exampleBroker) GetConsistencyProof(_ context.Context, r *valetkeyv1.GetConsistencyProofRequest) (*valetkeyv1.GetConsistencyProofResponse, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	proof, err := tlog.ProveTree(r.GetNewSize(), r.GetOldSize(), b.reader())
-	return &valetkeyv1.ProveConsistencyResponse{Proof: raw(proof)}, err
+	return &valetkeyv1.GetConsistencyProofResponse{Proof: raw(proof)}, err
 }
 
 // mintLocked makes a credential and puts it on the record.

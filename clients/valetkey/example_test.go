@@ -145,7 +145,7 @@ func ExampleWithWait() {
 		fmt.Println(cred)
 	}
 	// Output:
-	// waiting for [{sre 2}]
+	// waiting for [2 of group sre]
 	// [REDACTED]
 }
 

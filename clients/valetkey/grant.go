@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -169,9 +168,6 @@ func (g *Grant) ready() error {
 	case valetkeyv1.GrantState_GRANT_STATE_PENDING:
 		err := refusal(valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL, info.GetId(), "")
 		err.Details, err.Needs = map[string]string{"grant_id": info.GetId()}, needsOf(info.GetNeeds())
-		for _, n := range err.Needs {
-			err.Details[valetkeyv1.NeedDetail+n.Group] = strconv.Itoa(n.Approvals)
-		}
 		return err
 	case valetkeyv1.GrantState_GRANT_STATE_REJECTED:
 		return refusal(valetkeyv1.ErrorReason_ERROR_REASON_REJECTED, info.GetId(), "")
@@ -206,12 +202,13 @@ func (g *Grant) Wait(ctx context.Context) error {
 
 // Refresh looks at the grant once.
 func (g *Grant) Refresh(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, g.c.cfg.retryFor, ErrUnavailable)
-	defer cancel()
-	for _, err := range g.Watch(ctx) {
+	resp, _, err := call(ctx, g.c, "looking at grant "+g.ID(), func(ctx context.Context) (*valetkeyv1.GetGrantResponse, error) {
+		return g.c.Agent.GetGrant(ctx, &valetkeyv1.GetGrantRequest{GrantId: g.ID()})
+	})
+	if err != nil {
 		return err
 	}
-	return nil
+	return g.see(resp.GetGrant())
 }
 
 // Mint mints a credential. A grant may be minted from as often as the broker's

@@ -110,6 +110,10 @@ func (a *approvals) RequestGrant(context.Context, *valetkeyv1.RequestGrantReques
 	return &valetkeyv1.RequestGrantResponse{Grant: a.grant()}, nil
 }
 
+func (a *approvals) GetGrant(context.Context, *valetkeyv1.GetGrantRequest) (*valetkeyv1.GetGrantResponse, error) {
+	return &valetkeyv1.GetGrantResponse{Grant: a.grant()}, nil
+}
+
 func (a *approvals) WatchGrant(_ *valetkeyv1.WatchGrantRequest, stream grpc.ServerStreamingServer[valetkeyv1.WatchGrantResponse]) error {
 	for {
 		if err := stream.Send(&valetkeyv1.WatchGrantResponse{Grant: a.grant()}); err != nil {

@@ -100,7 +100,7 @@ func (h *history) key(ctx context.Context, c *Client) (note.Verifier, error) {
 		return nil, ErrNoLedgerKey
 	}
 	resp, _, err := call(ctx, c, "asking for the ledger's key", func(ctx context.Context) (*valetkeyv1.GetLedgerKeyResponse, error) {
-		return c.Agent.GetLedgerKey(ctx, &valetkeyv1.GetLedgerKeyRequest{})
+		return c.Ledger.GetLedgerKey(ctx, &valetkeyv1.GetLedgerKeyRequest{})
 	})
 	if err != nil {
 		return nil, err
@@ -151,8 +151,8 @@ func (h *history) consistent(ctx context.Context, c *Client, a, b tlog.Tree) err
 	}
 	var path [][]byte
 	if a.N < b.N {
-		resp, _, err := call(ctx, c, "asking for proof that the ledger only grew", func(ctx context.Context) (*valetkeyv1.ProveConsistencyResponse, error) {
-			return c.Agent.ProveConsistency(ctx, &valetkeyv1.ProveConsistencyRequest{OldSize: a.N, NewSize: b.N})
+		resp, _, err := call(ctx, c, "asking for proof that the ledger only grew", func(ctx context.Context) (*valetkeyv1.GetConsistencyProofResponse, error) {
+			return c.Ledger.GetConsistencyProof(ctx, &valetkeyv1.GetConsistencyProofRequest{OldSize: a.N, NewSize: b.N})
 		})
 		switch {
 		case errors.Is(err, ErrRecordNotFound):

@@ -136,26 +136,26 @@ func TestProofThatProvesNothing(t *testing.T) {
 	between := &meddler{ClientConnInterface: h.Dial(brokertest.Agent)}
 	task := open(t, dial(t, h, valetkey.WithConn(between)))
 	must(t, mintOne(t, task))
-	meddle := func(fn func(*valetkeyv1.ProveConsistencyResponse) error) {
+	meddle := func(fn func(*valetkeyv1.GetConsistencyProofResponse) error) {
 		between.set(func(m *meddler) {
 			m.after = func(_ string, reply proto.Message) error {
-				if r, ok := reply.(*valetkeyv1.ProveConsistencyResponse); ok {
+				if r, ok := reply.(*valetkeyv1.GetConsistencyProofResponse); ok {
 					return fn(r)
 				}
 				return nil
 			}
 		})
 	}
-	meddle(func(r *valetkeyv1.ProveConsistencyResponse) error { r.Proof[0][0] ^= 1; return nil })
+	meddle(func(r *valetkeyv1.GetConsistencyProofResponse) error { r.Proof[0][0] ^= 1; return nil })
 	if err := mintOne(t, task); !errors.Is(err, valetkey.ErrForked) {
 		t.Errorf("a changed proof: %v", err)
 	}
-	meddle(func(r *valetkeyv1.ProveConsistencyResponse) error { r.Proof = nil; return nil })
+	meddle(func(r *valetkeyv1.GetConsistencyProofResponse) error { r.Proof = nil; return nil })
 	if err := mintOne(t, task); !errors.Is(err, valetkey.ErrForked) {
 		t.Errorf("no proof: %v", err)
 	}
 	// Not having looked is not having found.
-	meddle(func(*valetkeyv1.ProveConsistencyResponse) error {
+	meddle(func(*valetkeyv1.GetConsistencyProofResponse) error {
 		return status.Error(codes.Unimplemented, "an old broker")
 	})
 	if err := mintOne(t, task); err == nil || errors.Is(err, logverify.ErrVerification) {

@@ -169,6 +169,11 @@ func (s *stub) CloseTask(context.Context, *valetkeyv1.CloseTaskRequest) (*valetk
 	return &valetkeyv1.CloseTaskResponse{}, nil
 }
 
+// GetGrant shows one that waits, which people are watched for.
+func (s *stub) GetGrant(_ context.Context, r *valetkeyv1.GetGrantRequest) (*valetkeyv1.GetGrantResponse, error) {
+	return &valetkeyv1.GetGrantResponse{Grant: &valetkeyv1.Grant{Id: r.GetGrantId(), State: valetkeyv1.GrantState_GRANT_STATE_PENDING}}, nil
+}
+
 func (s *stub) WatchGrant(_ *valetkeyv1.WatchGrantRequest, stream grpc.ServerStreamingServer[valetkeyv1.WatchGrantResponse]) error {
 	return s.watch(stream)
 }

@@ -56,7 +56,7 @@ func (b *backend) listScopes(ctx context.Context, req *logical.Request, _ *frame
 	for _, s := range all {
 		names = append(names, s.GetName())
 		info[s.GetName()] = map[string]any{
-			"description": s.GetDescription(), "provider": s.GetProvider(), "tier": s.GetTier().Word(), "max_ttl": s.GetMaxTtl().AsDuration().String(),
+			"description": s.GetDescription(), "provider": s.GetProvider().Word(), "tier": s.GetTier().Word(), "max_ttl": s.GetMaxTtl().AsDuration().String(),
 		}
 	}
 	return logical.ListResponseWithInfo(names, info), nil
@@ -103,10 +103,10 @@ func (b *backend) readScope(ctx context.Context, req *logical.Request, d *framew
 func describe(s *valetkeyv1.Scope) map[string]any {
 	params := map[string]any{}
 	for _, p := range s.GetParameters() {
-		params[p.GetName()] = map[string]any{"type": p.GetType(), "description": p.GetDescription(), "allowed": p.GetAllowed(), "list": p.GetList()}
+		params[p.GetName()] = map[string]any{"type": p.GetType().Word(), "description": p.GetDescription(), "allowed": p.GetAllowed(), "list": p.GetList()}
 	}
 	return map[string]any{
-		"scope": s.GetName(), "version": s.GetVersion(), "description": s.GetDescription(), "provider": s.GetProvider(), "tier": s.GetTier().Word(),
+		"scope": s.GetName(), "version": s.GetVersion(), "description": s.GetDescription(), "provider": s.GetProvider().Word(), "tier": s.GetTier().Word(),
 		"default_ttl": s.GetDefaultTtl().AsDuration().String(), "max_ttl": s.GetMaxTtl().AsDuration().String(), "parameters": params,
 	}
 }

@@ -140,7 +140,7 @@ func printPending(out *output, p *valetkeyv1.PendingGrant) error {
 		rows = append(rows, []string{"because", clean(r)})
 	}
 	for _, a := range p.GetApprovals() {
-		rows = append(rows, quoted(clean(a.GetDecision()), a.GetPerson()+" "+a.GetComment())...)
+		rows = append(rows, quoted(a.GetDecision().Word(), a.GetPerson()+" "+a.GetComment())...)
 	}
 	if len(p.GetLacking()) > 0 {
 		rows = append(rows, []string{"lacks", needsText(p.GetLacking())})

@@ -85,6 +85,9 @@ func writeError(w io.Writer, err error) {
 	for _, k := range slices.Sorted(maps.Keys(r.Details)) {
 		_, _ = fmt.Fprintf(w, "  %s: %s\n", clean(k), clean(r.Details[k]))
 	}
+	for _, n := range r.Needs {
+		_, _ = fmt.Fprintf(w, "  needs: %s\n", n)
+	}
 	next := r.Reason.Advice()
 	if nw := (*noWaitError)(nil); errors.As(err, &nw) {
 		next = "say --wait, to start the command once they have approved. Without it the request ended here."

@@ -42,7 +42,7 @@ type cli struct {
 	Scopes    scopesCmd    `cmd:"" help:"List what may be asked for."`
 	Explain   explainCmd   `cmd:"" help:"Say what a request would give and need. Mints nothing."`
 	Can       canCmd       `cmd:"" help:"Say whether what a request would give can do one thing, and why. Mints nothing. Leaves with 0 for yes, 3 for no, 4 for a yes once people have approved, 6 for unknown."`
-	Task      taskCmd      `cmd:"" help:"Open and close tasks."`
+	Task      taskCmd      `cmd:"" help:"Open, show and close tasks."`
 	Request   requestCmd   `cmd:"" help:"Ask for a grant."`
 	Mint      mintCmd      `cmd:"" help:"Mint a credential from a grant, and print it."`
 	Release   releaseCmd   `cmd:"" help:"Give a grant back."`
@@ -53,7 +53,7 @@ type cli struct {
 	Approvals approvalsCmd `cmd:"" help:"List what waits for you to approve, or show one request (approvers)."`
 	Approve   approveCmd   `cmd:"" help:"Say yes to a request, with your SSH key (approvers)."`
 	Reject    rejectCmd    `cmd:"" help:"Say no to a request, which ends it (approvers)."`
-	Grants    grantsCmd    `cmd:"" help:"List grants (operators)."`
+	Grants    grantsCmd    `cmd:"" help:"List grants (operators), or with --mine your own (agents)."`
 	Revoke    revokeCmd    `cmd:"" help:"End a grant, a task and its grants, or all grants of an agent, a path or an owner (operators)."`
 	Freeze    freezeCmd    `cmd:"" help:"Stop an agent, a path of agents, a delegate or an approver, and end their grants (operators)."`
 	Unfreeze  unfreezeCmd  `cmd:"" help:"Let a frozen agent ask again (operators)."`

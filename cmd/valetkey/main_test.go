@@ -35,7 +35,6 @@ const (
 // edge is a server at the other end of the wire that answers as it is told.
 type edge struct {
 	valetkeyv1.UnimplementedAgentServiceServer
-	valetkeyv1.UnimplementedOperatorServiceServer
 
 	requests []proto.Message
 	request  func(*valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error)
@@ -61,14 +60,33 @@ func (e *edge) WatchGrant(r *valetkeyv1.WatchGrantRequest, s grpc.ServerStreamin
 	return s.Send(&valetkeyv1.WatchGrantResponse{Grant: &valetkeyv1.Grant{Id: r.GetGrantId(), State: valetkeyv1.GrantState_GRANT_STATE_CLEARED}})
 }
 
+func (e *edge) GetGrant(_ context.Context, r *valetkeyv1.GetGrantRequest) (*valetkeyv1.GetGrantResponse, error) {
+	return &valetkeyv1.GetGrantResponse{Grant: &valetkeyv1.Grant{Id: r.GetGrantId(), State: valetkeyv1.GrantState_GRANT_STATE_ACTIVE}}, nil
+}
+
+func (e *edge) ListGrants(_ context.Context, r *valetkeyv1.ListGrantsRequest) (*valetkeyv1.ListGrantsResponse, error) {
+	e.requests = append(e.requests, r)
+	return &valetkeyv1.ListGrantsResponse{Grants: []*valetkeyv1.Grant{{Id: grantID, State: valetkeyv1.GrantState_GRANT_STATE_CLEARED}}}, nil
+}
+
+func (e *edge) GetTask(_ context.Context, r *valetkeyv1.GetTaskRequest) (*valetkeyv1.GetTaskResponse, error) {
+	return &valetkeyv1.GetTaskResponse{Task: &valetkeyv1.Task{Id: r.GetTaskId(), Purpose: "find the failing upload"}}, nil
+}
+
 func (e *edge) ExplainScope(_ context.Context, r *valetkeyv1.ExplainScopeRequest) (*valetkeyv1.ExplainScopeResponse, error) {
 	e.requests = append(e.requests, r)
 	return e.explain, nil
 }
 
-func (e *edge) ListGrants(_ context.Context, r *valetkeyv1.ListGrantsRequest) (*valetkeyv1.ListGrantsResponse, error) {
-	e.requests = append(e.requests, r)
-	page := &valetkeyv1.ListGrantsResponse{Grants: []*valetkeyv1.Grant{{Id: grantID + r.GetPageToken(), State: valetkeyv1.GrantState_GRANT_STATE_ACTIVE}}}
+// operators is its side for them.
+type operators struct {
+	valetkeyv1.UnimplementedOperatorServiceServer
+	e *edge
+}
+
+func (o operators) ListGrants(_ context.Context, r *valetkeyv1.OperatorServiceListGrantsRequest) (*valetkeyv1.OperatorServiceListGrantsResponse, error) {
+	o.e.requests = append(o.e.requests, r)
+	page := &valetkeyv1.OperatorServiceListGrantsResponse{Grants: []*valetkeyv1.Grant{{Id: grantID + r.GetPageToken(), State: valetkeyv1.GrantState_GRANT_STATE_ACTIVE}}}
 	if r.GetPageToken() == "" {
 		page.NextPageToken = "2"
 	}
@@ -84,7 +102,7 @@ func start(t *testing.T, e *edge) func(args ...string) (code int, stdout, stderr
 	}
 	srv := grpc.NewServer()
 	valetkeyv1.RegisterAgentServiceServer(srv, e)
-	valetkeyv1.RegisterOperatorServiceServer(srv, e)
+	valetkeyv1.RegisterOperatorServiceServer(srv, operators{e: e})
 	go func() { _ = srv.Serve(lis) }()
 	t.Cleanup(srv.Stop)
 	return func(args ...string) (int, string, string) {
@@ -102,11 +120,11 @@ func start(t *testing.T, e *edge) func(args ...string) (code int, stdout, stderr
 	}
 }
 
-func refuse(t *testing.T, r valetkeyv1.ErrorReason, meta map[string]string) error {
+func refuse(t *testing.T, r valetkeyv1.ErrorReason) error {
 	t.Helper()
 	s, err := status.New(codes.PermissionDenied, "the broker's text").WithDetails(&errdetails.ErrorInfo{
-		Domain: valetkeyv1.ErrorDomain, Reason: r.Name(), Metadata: meta,
-	})
+		Domain: valetkeyv1.ErrorDomain, Reason: r.Name(), Metadata: map[string]string{"works_until": "noon"},
+	}, &valetkeyv1.ApprovalNeeded{Needs: []*valetkeyv1.Need{{Group: "any", Approvals: 2}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +244,7 @@ func TestRefusals(t *testing.T) {
 			continue
 		}
 		e.request = func(*valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) {
-			return nil, refuse(t, r, map[string]string{"needs.any": "2"})
+			return nil, refuse(t, r)
 		}
 		code, stdout, stderr := call("request", "s3-wipe", "--task", taskID)
 		if code == exitOK || stdout != "" {
@@ -235,7 +253,7 @@ func TestRefusals(t *testing.T) {
 		if c, ok := want[r]; ok && c != code {
 			t.Errorf("%s: exit %d, want %d", r, code, c)
 		}
-		for _, text := range []string{r.Name(), "the broker's text", "needs.any: 2", "Next: " + r.Advice()} {
+		for _, text := range []string{r.Name(), "the broker's text", "works_until: noon", "needs: 2 of group any", "Next: " + r.Advice()} {
 			if !strings.Contains(stderr, text) {
 				t.Errorf("%s: stderr %q lacks %q", r, stderr, text)
 			}
@@ -288,6 +306,29 @@ func TestGrantsReadsAllPages(t *testing.T) {
 	}
 	if _, stdout, stderr := call("grants", "--limit", "1"); strings.Count(stdout, "\n") != 2 || !strings.Contains(stderr, "more") {
 		t.Errorf("want one grant and a hint: %q, %q", stdout, stderr)
+	}
+}
+
+// TestAgentsLookAtTheirOwn reads an agent's own grants and tasks from the agents' service.
+func TestAgentsLookAtTheirOwn(t *testing.T) {
+	e := &edge{}
+	call := start(t, e)
+	if code, stdout, _ := call("grants", "--mine", "--task", taskID); code != 0 || strings.Count(stdout, "\n") != 2 {
+		t.Errorf("exit %d: want a head and a grant: %q", code, stdout)
+	}
+	if r, ok := e.requests[0].(*valetkeyv1.ListGrantsRequest); !ok || r.GetTaskId() != taskID {
+		t.Errorf("asked for %v", e.requests[0])
+	}
+	if code, stdout, _ := call("grants", "--mine", grantID); code != 0 || !strings.Contains(stdout, grantID) {
+		t.Errorf("exit %d: %q", code, stdout)
+	}
+	if code, stdout, _ := call("task", "show", taskID); code != 0 || !strings.Contains(stdout, "find the failing upload") {
+		t.Errorf("exit %d: %q", code, stdout)
+	}
+	for _, args := range [][]string{{"--task", taskID}, {"--mine", "--agent", "spiffe://example.org/a"}, {"--mine", grantID, "--task", taskID}} {
+		if code, stdout, _ := call(append([]string{"grants"}, args...)...); code != exitUsage || stdout != "" {
+			t.Errorf("%q: exit %d, %q", args, code, stdout)
+		}
 	}
 }
 

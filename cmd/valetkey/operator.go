@@ -5,31 +5,33 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/valetkey/valetkey/clients/valetkey"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
 type grantsCmd struct {
 	Grant string `arg:"" optional:"" help:"One grant's id; all of it is shown."`
-	Agent string `help:"Only this agent's, by SPIFFE ID."`
+	Mine  bool   `xor:"whose" help:"Your own, as an agent: those that have not ended, or one by its id."`
+	Task  string `help:"With --mine, only this task's."`
+	Agent string `xor:"whose" help:"Only this agent's, by SPIFFE ID."`
 	Live  bool   `help:"Only those that have not ended."`
 	Limit int32  `help:"At most so many." default:"100"`
 }
 
 func (c *grantsCmd) Run(ctx context.Context, g *globals, out *output) error {
-	if c.Limit < 1 {
+	switch {
+	case c.Limit < 1:
 		return &usageError{"--limit must be at least 1"}
+	case c.Task != "" && !c.Mine:
+		return &usageError{"--task is for --mine"}
+	case c.Grant != "" && c.Task != "":
+		return &usageError{"name a grant or a task"}
 	}
 	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
 		if c.Grant != "" {
-			resp, err := cl.Operator.GetGrant(ctx, &valetkeyv1.GetGrantRequest{GrantId: c.Grant})
-			if err != nil {
-				return err
-			}
-			if out.json() {
-				return out.message(resp)
-			}
-			return printGrant(out, resp.GetGrant())
+			return c.one(ctx, cl, out)
 		}
 		all, err := c.pages(ctx, cl)
 		if err != nil {
@@ -52,13 +54,46 @@ func (c *grantsCmd) Run(ctx context.Context, g *globals, out *output) error {
 	})
 }
 
+// one shows a grant.
+func (c *grantsCmd) one(ctx context.Context, cl *valetkey.Client, out *output) error {
+	var resp interface {
+		proto.Message
+		GetGrant() *valetkeyv1.Grant
+	}
+	var err error
+	if c.Mine {
+		resp, err = cl.Agent.GetGrant(ctx, &valetkeyv1.GetGrantRequest{GrantId: c.Grant})
+	} else {
+		resp, err = cl.Operator.GetGrant(ctx, &valetkeyv1.OperatorServiceGetGrantRequest{GrantId: c.Grant})
+	}
+	if err != nil {
+		return err
+	}
+	if out.json() {
+		return out.message(resp)
+	}
+	return printGrant(out, resp.GetGrant())
+}
+
+// grantsPage is a page of grants, of either service.
+type grantsPage interface {
+	GetGrants() []*valetkeyv1.Grant
+	GetNextPageToken() string
+}
+
+func (c *grantsCmd) page(ctx context.Context, cl *valetkey.Client, size int32, token string) (grantsPage, error) {
+	if c.Mine {
+		return cl.Agent.ListGrants(ctx, &valetkeyv1.ListGrantsRequest{TaskId: c.Task, PageSize: size, PageToken: token})
+	}
+	return cl.Operator.ListGrants(ctx, &valetkeyv1.OperatorServiceListGrantsRequest{AgentSpiffeId: c.Agent, Live: c.Live, PageSize: size, PageToken: token})
+}
+
 // pages reads on until the limit; a next page token is left where there is more.
 func (c *grantsCmd) pages(ctx context.Context, cl *valetkey.Client) (*valetkeyv1.ListGrantsResponse, error) {
+	const most = 1000 // of one page
 	all := &valetkeyv1.ListGrantsResponse{}
 	for left := c.Limit; left > 0; {
-		resp, err := cl.Operator.ListGrants(ctx, &valetkeyv1.ListGrantsRequest{
-			AgentSpiffeId: c.Agent, Live: c.Live, PageSize: min(left, 1000), PageToken: all.GetNextPageToken(),
-		})
+		resp, err := c.page(ctx, cl, min(left, most), all.GetNextPageToken())
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +102,7 @@ func (c *grantsCmd) pages(ctx context.Context, cl *valetkey.Client) (*valetkeyv1
 		if all.GetNextPageToken() == "" || len(resp.GetGrants()) == 0 {
 			break
 		}
-		left -= int32(min(len(resp.GetGrants()), 1000))
+		left -= int32(min(len(resp.GetGrants()), most))
 	}
 	return all, nil
 }

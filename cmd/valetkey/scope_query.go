@@ -107,7 +107,7 @@ func (q *scopeQuery) offline(ctx context.Context, params map[string][]string) (*
 	s := r.Scope()
 	out := &valetkeyv1.ExplainScopeResponse{
 		Scope: &valetkeyv1.Scope{
-			Name: s.Name(), Version: s.Version(), Description: s.Description(), Provider: string(s.Provider()),
+			Name: s.Name(), Version: s.Version(), Description: s.Description(), Provider: valetkeyv1.ProviderOf(string(s.Provider())),
 			DefaultTtl: durationpb.New(s.DefaultTTL()), MaxTtl: durationpb.New(s.MaxTTL()), Tier: valetkeyv1.TierOf(s.Tier().String()),
 		},
 		Tier: valetkeyv1.TierOf(r.Tier().String()), TierReasons: r.TierReasons(), Permissions: string(perms), Ttl: durationpb.New(r.TTL()),

@@ -22,7 +22,7 @@ func (c *scopesCmd) Run(ctx context.Context, g *globals, out *output) error {
 		rows := [][]string{{"SCOPE", "PROVIDER", "TIER", "TTL", "MAX", "PARAMETERS", "DESCRIPTION"}}
 		for _, s := range resp.GetScopes() {
 			rows = append(rows, []string{
-				s.GetName(), s.GetProvider(), s.GetTier().Word(), s.GetDefaultTtl().AsDuration().String(),
+				s.GetName(), s.GetProvider().Word(), s.GetTier().Word(), s.GetDefaultTtl().AsDuration().String(),
 				s.GetMaxTtl().AsDuration().String(), parameterText(s.GetParameters()), clean(s.GetDescription()),
 			})
 		}
@@ -33,7 +33,7 @@ func (c *scopesCmd) Run(ctx context.Context, g *globals, out *output) error {
 func parameterText(ps []*valetkeyv1.Parameter) string {
 	var out []string
 	for _, p := range ps {
-		text := p.GetName() + ":" + p.GetType()
+		text := p.GetName() + ":" + p.GetType().Word()
 		if p.GetList() {
 			text += "[]"
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 type taskCmd struct {
 	Open  taskOpenCmd  `cmd:"" help:"Open a task, and print its id."`
+	Show  taskShowCmd  `cmd:"" help:"Show a task of yours."`
 	Close taskCloseCmd `cmd:"" help:"Close a task, which ends its grants."`
 }
 
@@ -36,6 +38,27 @@ func (c *taskOpenCmd) Run(ctx context.Context, g *globals, out *output) error {
 			return fmt.Errorf("printing: %w", err)
 		}
 		return nil
+	})
+}
+
+type taskShowCmd struct {
+	Task string `arg:"" help:"The task's id."`
+}
+
+func (c *taskShowCmd) Run(ctx context.Context, g *globals, out *output) error {
+	return g.call(ctx, func(ctx context.Context, cl *valetkey.Client) error {
+		resp, err := cl.Agent.GetTask(ctx, &valetkeyv1.GetTaskRequest{TaskId: c.Task})
+		if err != nil {
+			return err
+		}
+		if out.json() {
+			return out.message(resp)
+		}
+		t := resp.GetTask()
+		return out.table([][]string{
+			{"task", t.GetId()}, {"purpose", t.GetPurpose()}, {"environment", t.GetEnvironment()}, {"on behalf of", cmp.Or(t.GetOnBehalfOf(), "-")},
+			{"agent", t.GetAgentSpiffeId()}, {"opened", when(t.GetOpenedAt())}, {"closed", when(t.GetClosedAt())},
+		})
 	})
 }
 

@@ -100,12 +100,12 @@ func TestBehindAProxy(t *testing.T) {
 	})
 	t.Run("an operator", func(t *testing.T) {
 		ctx := bearing(t, w.token(t, operatorID, audience))
-		_, err := c.Operator.ListGrants(ctx, &valetkeyv1.ListGrantsRequest{})
+		_, err := c.Operator.ListGrants(ctx, &valetkeyv1.OperatorServiceListGrantsRequest{})
 		refused(t, err, valetkeyv1.ErrorReason_ERROR_REASON_CALLER_NOT_ALLOWED)
 		// Nor beside a certificate, where a token counts for nothing.
-		_, err = w.direct(t, aliceID).Operator.ListGrants(ctx, &valetkeyv1.ListGrantsRequest{})
+		_, err = w.direct(t, aliceID).Operator.ListGrants(ctx, &valetkeyv1.OperatorServiceListGrantsRequest{})
 		refused(t, err, valetkeyv1.ErrorReason_ERROR_REASON_CALLER_NOT_ALLOWED)
-		_, err = w.direct(t, operatorID).Operator.ListGrants(t.Context(), &valetkeyv1.ListGrantsRequest{})
+		_, err = w.direct(t, operatorID).Operator.ListGrants(t.Context(), &valetkeyv1.OperatorServiceListGrantsRequest{})
 		must(t, err)
 	})
 	t.Run("a token that ends", func(t *testing.T) {

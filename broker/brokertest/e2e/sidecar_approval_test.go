@@ -86,7 +86,7 @@ func TestSidecarApproval(t *testing.T) {
 
 	out, code := s.exec(t, rebuildScope+"old", remove("old")...)
 	grant := grantID.FindString(out.stderr)
-	if code != 4 || !there("old") || grant == "" || !strings.Contains(out.stderr, "needs.sre: 2") || !strings.Contains(out.stderr, "say --wait") {
+	if code != 4 || !there("old") || grant == "" || !strings.Contains(out.stderr, "needs: 2 of group sre") || !strings.Contains(out.stderr, "say --wait") {
 		t.Errorf("without --wait it exits %d: %s", code, out.stderr)
 	}
 	if state := s.state(t, grant); !strings.Contains(state, "released") {

@@ -46,7 +46,7 @@ func TestExecEnds(t *testing.T) {
 		{"before it began", readScope, []string{"no-such-program"}, 127, "program not found"},
 		{"as no program", readScope, []string{"/etc/passwd"}, 126, "cannot be run"},
 		{"denied a parameter", "--scope s3-prefix-read bucket=*", []string{"true"}, 1, "INVALID_PARAMETER"},
-		{"waiting for people", "--scope s3-bucket-rebuild bucket=prod", []string{"true"}, 4, "needs.sre: 2"},
+		{"waiting for people", "--scope s3-bucket-rebuild bucket=prod", []string{"true"}, 4, "needs: 2 of group sre"},
 		{"half done", readScope + " --scope no-such-scope", []string{"true"}, 1, "UNKNOWN_SCOPE"},
 		{"without a command", readScope, nil, 2, "after --"},
 	} {

@@ -34,7 +34,7 @@ func Quick(ctx context.Context, c *valetkey.Client, dir, name string, task valet
 	}
 	provider := map[string]string{}
 	for _, s := range catalog {
-		provider[s.GetName()] = s.GetProvider()
+		provider[s.GetName()] = s.GetProvider().Word()
 	}
 	t := TaskConfig{Name: name, Purpose: task.Purpose, Environment: task.Environment, OnBehalfOf: task.OnBehalfOf}
 	for _, s := range specs {

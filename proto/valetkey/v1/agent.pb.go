@@ -1047,31 +1047,29 @@ func (x *ReleaseGrantResponse) GetGrant() *Grant {
 	return nil
 }
 
-// ProveConsistencyRequest names two trees of the ledger.
-type ProveConsistencyRequest struct {
+// GetGrantRequest names a grant.
+type GetGrantRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The older size, at least 1.
-	OldSize int64 `protobuf:"varint,1,opt,name=old_size,json=oldSize,proto3" json:"old_size,omitempty"`
-	// The newer size, at least the older.
-	NewSize       int64 `protobuf:"varint,2,opt,name=new_size,json=newSize,proto3" json:"new_size,omitempty"`
+	// The grant.
+	GrantId       string `protobuf:"bytes,1,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ProveConsistencyRequest) Reset() {
-	*x = ProveConsistencyRequest{}
+func (x *GetGrantRequest) Reset() {
+	*x = GetGrantRequest{}
 	mi := &file_valetkey_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ProveConsistencyRequest) String() string {
+func (x *GetGrantRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ProveConsistencyRequest) ProtoMessage() {}
+func (*GetGrantRequest) ProtoMessage() {}
 
-func (x *ProveConsistencyRequest) ProtoReflect() protoreflect.Message {
+func (x *GetGrantRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_valetkey_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1083,48 +1081,41 @@ func (x *ProveConsistencyRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ProveConsistencyRequest.ProtoReflect.Descriptor instead.
-func (*ProveConsistencyRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use GetGrantRequest.ProtoReflect.Descriptor instead.
+func (*GetGrantRequest) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
-func (x *ProveConsistencyRequest) GetOldSize() int64 {
+func (x *GetGrantRequest) GetGrantId() string {
 	if x != nil {
-		return x.OldSize
+		return x.GrantId
 	}
-	return 0
+	return ""
 }
 
-func (x *ProveConsistencyRequest) GetNewSize() int64 {
-	if x != nil {
-		return x.NewSize
-	}
-	return 0
-}
-
-// ProveConsistencyResponse holds the proof.
-type ProveConsistencyResponse struct {
+// GetGrantResponse holds it.
+type GetGrantResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// RFC 9162 consistency proof, 32 bytes each; empty for equal sizes.
-	Proof         [][]byte `protobuf:"bytes,1,rep,name=proof,proto3" json:"proof,omitempty"`
+	// The grant.
+	Grant         *Grant `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ProveConsistencyResponse) Reset() {
-	*x = ProveConsistencyResponse{}
+func (x *GetGrantResponse) Reset() {
+	*x = GetGrantResponse{}
 	mi := &file_valetkey_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ProveConsistencyResponse) String() string {
+func (x *GetGrantResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ProveConsistencyResponse) ProtoMessage() {}
+func (*GetGrantResponse) ProtoMessage() {}
 
-func (x *ProveConsistencyResponse) ProtoReflect() protoreflect.Message {
+func (x *GetGrantResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_valetkey_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1136,39 +1127,45 @@ func (x *ProveConsistencyResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ProveConsistencyResponse.ProtoReflect.Descriptor instead.
-func (*ProveConsistencyResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use GetGrantResponse.ProtoReflect.Descriptor instead.
+func (*GetGrantResponse) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *ProveConsistencyResponse) GetProof() [][]byte {
+func (x *GetGrantResponse) GetGrant() *Grant {
 	if x != nil {
-		return x.Proof
+		return x.Grant
 	}
 	return nil
 }
 
-// GetLedgerKeyRequest is empty.
-type GetLedgerKeyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+// ListGrantsRequest selects the caller's grants.
+type ListGrantsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only this task's; empty for all.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// At most so many; 0 for 100, 1,000 at most.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where the last page ended.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *GetLedgerKeyRequest) Reset() {
-	*x = GetLedgerKeyRequest{}
+func (x *ListGrantsRequest) Reset() {
+	*x = ListGrantsRequest{}
 	mi := &file_valetkey_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *GetLedgerKeyRequest) String() string {
+func (x *ListGrantsRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*GetLedgerKeyRequest) ProtoMessage() {}
+func (*ListGrantsRequest) ProtoMessage() {}
 
-func (x *GetLedgerKeyRequest) ProtoReflect() protoreflect.Message {
+func (x *ListGrantsRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_valetkey_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1180,34 +1177,57 @@ func (x *GetLedgerKeyRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use GetLedgerKeyRequest.ProtoReflect.Descriptor instead.
-func (*GetLedgerKeyRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ListGrantsRequest.ProtoReflect.Descriptor instead.
+func (*ListGrantsRequest) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
-// GetLedgerKeyResponse holds the key.
-type GetLedgerKeyResponse struct {
+func (x *ListGrantsRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *ListGrantsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListGrantsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListGrantsResponse is a page of grants.
+type ListGrantsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "name+hash+key", as golang.org/x/mod/sumdb/note spells it.
-	VerifierKey   string `protobuf:"bytes,1,opt,name=verifier_key,json=verifierKey,proto3" json:"verifier_key,omitempty"`
+	// Newest first.
+	Grants []*Grant `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
+	// For the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *GetLedgerKeyResponse) Reset() {
-	*x = GetLedgerKeyResponse{}
+func (x *ListGrantsResponse) Reset() {
+	*x = ListGrantsResponse{}
 	mi := &file_valetkey_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *GetLedgerKeyResponse) String() string {
+func (x *ListGrantsResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*GetLedgerKeyResponse) ProtoMessage() {}
+func (*ListGrantsResponse) ProtoMessage() {}
 
-func (x *GetLedgerKeyResponse) ProtoReflect() protoreflect.Message {
+func (x *ListGrantsResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_valetkey_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1219,16 +1239,115 @@ func (x *GetLedgerKeyResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use GetLedgerKeyResponse.ProtoReflect.Descriptor instead.
-func (*GetLedgerKeyResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use ListGrantsResponse.ProtoReflect.Descriptor instead.
+func (*ListGrantsResponse) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
-func (x *GetLedgerKeyResponse) GetVerifierKey() string {
+func (x *ListGrantsResponse) GetGrants() []*Grant {
 	if x != nil {
-		return x.VerifierKey
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *ListGrantsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
 	}
 	return ""
+}
+
+// GetTaskRequest names a task.
+type GetTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	TaskId        string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskRequest) Reset() {
+	*x = GetTaskRequest{}
+	mi := &file_valetkey_v1_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskRequest) ProtoMessage() {}
+
+func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_valetkey_v1_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskRequest.ProtoReflect.Descriptor instead.
+func (*GetTaskRequest) Descriptor() ([]byte, []int) {
+	return file_valetkey_v1_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetTaskRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+// GetTaskResponse holds it.
+type GetTaskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	Task          *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTaskResponse) Reset() {
+	*x = GetTaskResponse{}
+	mi := &file_valetkey_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTaskResponse) ProtoMessage() {}
+
+func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_valetkey_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTaskResponse.ProtoReflect.Descriptor instead.
+func (*GetTaskResponse) Descriptor() ([]byte, []int) {
+	return file_valetkey_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetTaskResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
 }
 
 var File_valetkey_v1_agent_proto protoreflect.FileDescriptor
@@ -1317,15 +1436,24 @@ const file_valetkey_v1_agent_proto_rawDesc = "" +
 	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\x12K\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"@\n" +
 	"\x14ReleaseGrantResponse\x12(\n" +
-	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\"a\n" +
-	"\x17ProveConsistencyRequest\x12\"\n" +
-	"\bold_size\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\aoldSize\x12\"\n" +
-	"\bnew_size\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\anewSize\"0\n" +
-	"\x18ProveConsistencyResponse\x12\x14\n" +
-	"\x05proof\x18\x01 \x03(\fR\x05proof\"\x15\n" +
-	"\x13GetLedgerKeyRequest\"9\n" +
-	"\x14GetLedgerKeyResponse\x12!\n" +
-	"\fverifier_key\x18\x01 \x01(\tR\vverifierKey2\xd3\x06\n" +
+	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\"I\n" +
+	"\x0fGetGrantRequest\x126\n" +
+	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\"<\n" +
+	"\x10GetGrantResponse\x12(\n" +
+	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\"\x9c\x01\n" +
+	"\x11ListGrantsRequest\x126\n" +
+	"\atask_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^(task_[a-z0-9]{26})?$R\x06taskId\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12&\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\a\xbaH\x04r\x02(@R\tpageToken\"h\n" +
+	"\x12ListGrantsResponse\x12*\n" +
+	"\x06grants\x18\x01 \x03(\v2\x12.valetkey.v1.GrantR\x06grants\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"E\n" +
+	"\x0eGetTaskRequest\x123\n" +
+	"\atask_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x152\x13^task_[a-z0-9]{26}$R\x06taskId\"8\n" +
+	"\x0fGetTaskResponse\x12%\n" +
+	"\x04task\x18\x01 \x01(\v2\x11.valetkey.v1.TaskR\x04task2\xfb\x06\n" +
 	"\fAgentService\x12G\n" +
 	"\bOpenTask\x12\x1c.valetkey.v1.OpenTaskRequest\x1a\x1d.valetkey.v1.OpenTaskResponse\x12J\n" +
 	"\tCloseTask\x12\x1d.valetkey.v1.CloseTaskRequest\x1a\x1e.valetkey.v1.CloseTaskResponse\x12M\n" +
@@ -1336,9 +1464,11 @@ const file_valetkey_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"WatchGrant\x12\x1e.valetkey.v1.WatchGrantRequest\x1a\x1f.valetkey.v1.WatchGrantResponse0\x01\x12Y\n" +
 	"\x0eMintCredential\x12\".valetkey.v1.MintCredentialRequest\x1a#.valetkey.v1.MintCredentialResponse\x12S\n" +
-	"\fReleaseGrant\x12 .valetkey.v1.ReleaseGrantRequest\x1a!.valetkey.v1.ReleaseGrantResponse\x12_\n" +
-	"\x10ProveConsistency\x12$.valetkey.v1.ProveConsistencyRequest\x1a%.valetkey.v1.ProveConsistencyResponse\x12S\n" +
-	"\fGetLedgerKey\x12 .valetkey.v1.GetLedgerKeyRequest\x1a!.valetkey.v1.GetLedgerKeyResponseB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
+	"\fReleaseGrant\x12 .valetkey.v1.ReleaseGrantRequest\x1a!.valetkey.v1.ReleaseGrantResponse\x12G\n" +
+	"\bGetGrant\x12\x1c.valetkey.v1.GetGrantRequest\x1a\x1d.valetkey.v1.GetGrantResponse\x12M\n" +
+	"\n" +
+	"ListGrants\x12\x1e.valetkey.v1.ListGrantsRequest\x1a\x1f.valetkey.v1.ListGrantsResponse\x12D\n" +
+	"\aGetTask\x12\x1b.valetkey.v1.GetTaskRequest\x1a\x1c.valetkey.v1.GetTaskResponseB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
 
 var (
 	file_valetkey_v1_agent_proto_rawDescOnce sync.Once
@@ -1352,86 +1482,93 @@ func file_valetkey_v1_agent_proto_rawDescGZIP() []byte {
 	return file_valetkey_v1_agent_proto_rawDescData
 }
 
-var file_valetkey_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_valetkey_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_valetkey_v1_agent_proto_goTypes = []any{
-	(*OpenTaskRequest)(nil),          // 0: valetkey.v1.OpenTaskRequest
-	(*OpenTaskResponse)(nil),         // 1: valetkey.v1.OpenTaskResponse
-	(*CloseTaskRequest)(nil),         // 2: valetkey.v1.CloseTaskRequest
-	(*CloseTaskResponse)(nil),        // 3: valetkey.v1.CloseTaskResponse
-	(*ListScopesRequest)(nil),        // 4: valetkey.v1.ListScopesRequest
-	(*ListScopesResponse)(nil),       // 5: valetkey.v1.ListScopesResponse
-	(*ExplainScopeRequest)(nil),      // 6: valetkey.v1.ExplainScopeRequest
-	(*ExplainScopeResponse)(nil),     // 7: valetkey.v1.ExplainScopeResponse
-	(*RequestGrantRequest)(nil),      // 8: valetkey.v1.RequestGrantRequest
-	(*RequestGrantResponse)(nil),     // 9: valetkey.v1.RequestGrantResponse
-	(*WatchGrantRequest)(nil),        // 10: valetkey.v1.WatchGrantRequest
-	(*WatchGrantResponse)(nil),       // 11: valetkey.v1.WatchGrantResponse
-	(*MintCredentialRequest)(nil),    // 12: valetkey.v1.MintCredentialRequest
-	(*MintCredentialResponse)(nil),   // 13: valetkey.v1.MintCredentialResponse
-	(*ReleaseGrantRequest)(nil),      // 14: valetkey.v1.ReleaseGrantRequest
-	(*ReleaseGrantResponse)(nil),     // 15: valetkey.v1.ReleaseGrantResponse
-	(*ProveConsistencyRequest)(nil),  // 16: valetkey.v1.ProveConsistencyRequest
-	(*ProveConsistencyResponse)(nil), // 17: valetkey.v1.ProveConsistencyResponse
-	(*GetLedgerKeyRequest)(nil),      // 18: valetkey.v1.GetLedgerKeyRequest
-	(*GetLedgerKeyResponse)(nil),     // 19: valetkey.v1.GetLedgerKeyResponse
-	nil,                              // 20: valetkey.v1.ExplainScopeRequest.ParametersEntry
-	nil,                              // 21: valetkey.v1.RequestGrantRequest.ParametersEntry
-	(*Task)(nil),                     // 22: valetkey.v1.Task
-	(*Scope)(nil),                    // 23: valetkey.v1.Scope
-	(*durationpb.Duration)(nil),      // 24: google.protobuf.Duration
-	(Tier)(0),                        // 25: valetkey.v1.Tier
-	(*Need)(nil),                     // 26: valetkey.v1.Need
-	(*Grant)(nil),                    // 27: valetkey.v1.Grant
-	(*Credential)(nil),               // 28: valetkey.v1.Credential
-	(*Receipt)(nil),                  // 29: valetkey.v1.Receipt
-	(*Value)(nil),                    // 30: valetkey.v1.Value
+	(*OpenTaskRequest)(nil),        // 0: valetkey.v1.OpenTaskRequest
+	(*OpenTaskResponse)(nil),       // 1: valetkey.v1.OpenTaskResponse
+	(*CloseTaskRequest)(nil),       // 2: valetkey.v1.CloseTaskRequest
+	(*CloseTaskResponse)(nil),      // 3: valetkey.v1.CloseTaskResponse
+	(*ListScopesRequest)(nil),      // 4: valetkey.v1.ListScopesRequest
+	(*ListScopesResponse)(nil),     // 5: valetkey.v1.ListScopesResponse
+	(*ExplainScopeRequest)(nil),    // 6: valetkey.v1.ExplainScopeRequest
+	(*ExplainScopeResponse)(nil),   // 7: valetkey.v1.ExplainScopeResponse
+	(*RequestGrantRequest)(nil),    // 8: valetkey.v1.RequestGrantRequest
+	(*RequestGrantResponse)(nil),   // 9: valetkey.v1.RequestGrantResponse
+	(*WatchGrantRequest)(nil),      // 10: valetkey.v1.WatchGrantRequest
+	(*WatchGrantResponse)(nil),     // 11: valetkey.v1.WatchGrantResponse
+	(*MintCredentialRequest)(nil),  // 12: valetkey.v1.MintCredentialRequest
+	(*MintCredentialResponse)(nil), // 13: valetkey.v1.MintCredentialResponse
+	(*ReleaseGrantRequest)(nil),    // 14: valetkey.v1.ReleaseGrantRequest
+	(*ReleaseGrantResponse)(nil),   // 15: valetkey.v1.ReleaseGrantResponse
+	(*GetGrantRequest)(nil),        // 16: valetkey.v1.GetGrantRequest
+	(*GetGrantResponse)(nil),       // 17: valetkey.v1.GetGrantResponse
+	(*ListGrantsRequest)(nil),      // 18: valetkey.v1.ListGrantsRequest
+	(*ListGrantsResponse)(nil),     // 19: valetkey.v1.ListGrantsResponse
+	(*GetTaskRequest)(nil),         // 20: valetkey.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),        // 21: valetkey.v1.GetTaskResponse
+	nil,                            // 22: valetkey.v1.ExplainScopeRequest.ParametersEntry
+	nil,                            // 23: valetkey.v1.RequestGrantRequest.ParametersEntry
+	(*Task)(nil),                   // 24: valetkey.v1.Task
+	(*Scope)(nil),                  // 25: valetkey.v1.Scope
+	(*durationpb.Duration)(nil),    // 26: google.protobuf.Duration
+	(Tier)(0),                      // 27: valetkey.v1.Tier
+	(*Need)(nil),                   // 28: valetkey.v1.Need
+	(*Grant)(nil),                  // 29: valetkey.v1.Grant
+	(*Credential)(nil),             // 30: valetkey.v1.Credential
+	(*Receipt)(nil),                // 31: valetkey.v1.Receipt
+	(*Value)(nil),                  // 32: valetkey.v1.Value
 }
 var file_valetkey_v1_agent_proto_depIdxs = []int32{
-	22, // 0: valetkey.v1.OpenTaskResponse.task:type_name -> valetkey.v1.Task
-	22, // 1: valetkey.v1.CloseTaskResponse.task:type_name -> valetkey.v1.Task
-	23, // 2: valetkey.v1.ListScopesResponse.scopes:type_name -> valetkey.v1.Scope
-	20, // 3: valetkey.v1.ExplainScopeRequest.parameters:type_name -> valetkey.v1.ExplainScopeRequest.ParametersEntry
-	24, // 4: valetkey.v1.ExplainScopeRequest.ttl:type_name -> google.protobuf.Duration
-	23, // 5: valetkey.v1.ExplainScopeResponse.scope:type_name -> valetkey.v1.Scope
-	25, // 6: valetkey.v1.ExplainScopeResponse.tier:type_name -> valetkey.v1.Tier
-	26, // 7: valetkey.v1.ExplainScopeResponse.needs:type_name -> valetkey.v1.Need
-	24, // 8: valetkey.v1.ExplainScopeResponse.ttl:type_name -> google.protobuf.Duration
-	21, // 9: valetkey.v1.RequestGrantRequest.parameters:type_name -> valetkey.v1.RequestGrantRequest.ParametersEntry
-	24, // 10: valetkey.v1.RequestGrantRequest.ttl:type_name -> google.protobuf.Duration
-	27, // 11: valetkey.v1.RequestGrantResponse.grant:type_name -> valetkey.v1.Grant
-	28, // 12: valetkey.v1.RequestGrantResponse.credential:type_name -> valetkey.v1.Credential
-	29, // 13: valetkey.v1.RequestGrantResponse.receipt:type_name -> valetkey.v1.Receipt
-	27, // 14: valetkey.v1.WatchGrantResponse.grant:type_name -> valetkey.v1.Grant
-	28, // 15: valetkey.v1.MintCredentialResponse.credential:type_name -> valetkey.v1.Credential
-	29, // 16: valetkey.v1.MintCredentialResponse.receipt:type_name -> valetkey.v1.Receipt
-	27, // 17: valetkey.v1.ReleaseGrantResponse.grant:type_name -> valetkey.v1.Grant
-	30, // 18: valetkey.v1.ExplainScopeRequest.ParametersEntry.value:type_name -> valetkey.v1.Value
-	30, // 19: valetkey.v1.RequestGrantRequest.ParametersEntry.value:type_name -> valetkey.v1.Value
-	0,  // 20: valetkey.v1.AgentService.OpenTask:input_type -> valetkey.v1.OpenTaskRequest
-	2,  // 21: valetkey.v1.AgentService.CloseTask:input_type -> valetkey.v1.CloseTaskRequest
-	4,  // 22: valetkey.v1.AgentService.ListScopes:input_type -> valetkey.v1.ListScopesRequest
-	6,  // 23: valetkey.v1.AgentService.ExplainScope:input_type -> valetkey.v1.ExplainScopeRequest
-	8,  // 24: valetkey.v1.AgentService.RequestGrant:input_type -> valetkey.v1.RequestGrantRequest
-	10, // 25: valetkey.v1.AgentService.WatchGrant:input_type -> valetkey.v1.WatchGrantRequest
-	12, // 26: valetkey.v1.AgentService.MintCredential:input_type -> valetkey.v1.MintCredentialRequest
-	14, // 27: valetkey.v1.AgentService.ReleaseGrant:input_type -> valetkey.v1.ReleaseGrantRequest
-	16, // 28: valetkey.v1.AgentService.ProveConsistency:input_type -> valetkey.v1.ProveConsistencyRequest
-	18, // 29: valetkey.v1.AgentService.GetLedgerKey:input_type -> valetkey.v1.GetLedgerKeyRequest
-	1,  // 30: valetkey.v1.AgentService.OpenTask:output_type -> valetkey.v1.OpenTaskResponse
-	3,  // 31: valetkey.v1.AgentService.CloseTask:output_type -> valetkey.v1.CloseTaskResponse
-	5,  // 32: valetkey.v1.AgentService.ListScopes:output_type -> valetkey.v1.ListScopesResponse
-	7,  // 33: valetkey.v1.AgentService.ExplainScope:output_type -> valetkey.v1.ExplainScopeResponse
-	9,  // 34: valetkey.v1.AgentService.RequestGrant:output_type -> valetkey.v1.RequestGrantResponse
-	11, // 35: valetkey.v1.AgentService.WatchGrant:output_type -> valetkey.v1.WatchGrantResponse
-	13, // 36: valetkey.v1.AgentService.MintCredential:output_type -> valetkey.v1.MintCredentialResponse
-	15, // 37: valetkey.v1.AgentService.ReleaseGrant:output_type -> valetkey.v1.ReleaseGrantResponse
-	17, // 38: valetkey.v1.AgentService.ProveConsistency:output_type -> valetkey.v1.ProveConsistencyResponse
-	19, // 39: valetkey.v1.AgentService.GetLedgerKey:output_type -> valetkey.v1.GetLedgerKeyResponse
-	30, // [30:40] is the sub-list for method output_type
-	20, // [20:30] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	24, // 0: valetkey.v1.OpenTaskResponse.task:type_name -> valetkey.v1.Task
+	24, // 1: valetkey.v1.CloseTaskResponse.task:type_name -> valetkey.v1.Task
+	25, // 2: valetkey.v1.ListScopesResponse.scopes:type_name -> valetkey.v1.Scope
+	22, // 3: valetkey.v1.ExplainScopeRequest.parameters:type_name -> valetkey.v1.ExplainScopeRequest.ParametersEntry
+	26, // 4: valetkey.v1.ExplainScopeRequest.ttl:type_name -> google.protobuf.Duration
+	25, // 5: valetkey.v1.ExplainScopeResponse.scope:type_name -> valetkey.v1.Scope
+	27, // 6: valetkey.v1.ExplainScopeResponse.tier:type_name -> valetkey.v1.Tier
+	28, // 7: valetkey.v1.ExplainScopeResponse.needs:type_name -> valetkey.v1.Need
+	26, // 8: valetkey.v1.ExplainScopeResponse.ttl:type_name -> google.protobuf.Duration
+	23, // 9: valetkey.v1.RequestGrantRequest.parameters:type_name -> valetkey.v1.RequestGrantRequest.ParametersEntry
+	26, // 10: valetkey.v1.RequestGrantRequest.ttl:type_name -> google.protobuf.Duration
+	29, // 11: valetkey.v1.RequestGrantResponse.grant:type_name -> valetkey.v1.Grant
+	30, // 12: valetkey.v1.RequestGrantResponse.credential:type_name -> valetkey.v1.Credential
+	31, // 13: valetkey.v1.RequestGrantResponse.receipt:type_name -> valetkey.v1.Receipt
+	29, // 14: valetkey.v1.WatchGrantResponse.grant:type_name -> valetkey.v1.Grant
+	30, // 15: valetkey.v1.MintCredentialResponse.credential:type_name -> valetkey.v1.Credential
+	31, // 16: valetkey.v1.MintCredentialResponse.receipt:type_name -> valetkey.v1.Receipt
+	29, // 17: valetkey.v1.ReleaseGrantResponse.grant:type_name -> valetkey.v1.Grant
+	29, // 18: valetkey.v1.GetGrantResponse.grant:type_name -> valetkey.v1.Grant
+	29, // 19: valetkey.v1.ListGrantsResponse.grants:type_name -> valetkey.v1.Grant
+	24, // 20: valetkey.v1.GetTaskResponse.task:type_name -> valetkey.v1.Task
+	32, // 21: valetkey.v1.ExplainScopeRequest.ParametersEntry.value:type_name -> valetkey.v1.Value
+	32, // 22: valetkey.v1.RequestGrantRequest.ParametersEntry.value:type_name -> valetkey.v1.Value
+	0,  // 23: valetkey.v1.AgentService.OpenTask:input_type -> valetkey.v1.OpenTaskRequest
+	2,  // 24: valetkey.v1.AgentService.CloseTask:input_type -> valetkey.v1.CloseTaskRequest
+	4,  // 25: valetkey.v1.AgentService.ListScopes:input_type -> valetkey.v1.ListScopesRequest
+	6,  // 26: valetkey.v1.AgentService.ExplainScope:input_type -> valetkey.v1.ExplainScopeRequest
+	8,  // 27: valetkey.v1.AgentService.RequestGrant:input_type -> valetkey.v1.RequestGrantRequest
+	10, // 28: valetkey.v1.AgentService.WatchGrant:input_type -> valetkey.v1.WatchGrantRequest
+	12, // 29: valetkey.v1.AgentService.MintCredential:input_type -> valetkey.v1.MintCredentialRequest
+	14, // 30: valetkey.v1.AgentService.ReleaseGrant:input_type -> valetkey.v1.ReleaseGrantRequest
+	16, // 31: valetkey.v1.AgentService.GetGrant:input_type -> valetkey.v1.GetGrantRequest
+	18, // 32: valetkey.v1.AgentService.ListGrants:input_type -> valetkey.v1.ListGrantsRequest
+	20, // 33: valetkey.v1.AgentService.GetTask:input_type -> valetkey.v1.GetTaskRequest
+	1,  // 34: valetkey.v1.AgentService.OpenTask:output_type -> valetkey.v1.OpenTaskResponse
+	3,  // 35: valetkey.v1.AgentService.CloseTask:output_type -> valetkey.v1.CloseTaskResponse
+	5,  // 36: valetkey.v1.AgentService.ListScopes:output_type -> valetkey.v1.ListScopesResponse
+	7,  // 37: valetkey.v1.AgentService.ExplainScope:output_type -> valetkey.v1.ExplainScopeResponse
+	9,  // 38: valetkey.v1.AgentService.RequestGrant:output_type -> valetkey.v1.RequestGrantResponse
+	11, // 39: valetkey.v1.AgentService.WatchGrant:output_type -> valetkey.v1.WatchGrantResponse
+	13, // 40: valetkey.v1.AgentService.MintCredential:output_type -> valetkey.v1.MintCredentialResponse
+	15, // 41: valetkey.v1.AgentService.ReleaseGrant:output_type -> valetkey.v1.ReleaseGrantResponse
+	17, // 42: valetkey.v1.AgentService.GetGrant:output_type -> valetkey.v1.GetGrantResponse
+	19, // 43: valetkey.v1.AgentService.ListGrants:output_type -> valetkey.v1.ListGrantsResponse
+	21, // 44: valetkey.v1.AgentService.GetTask:output_type -> valetkey.v1.GetTaskResponse
+	34, // [34:45] is the sub-list for method output_type
+	23, // [23:34] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_valetkey_v1_agent_proto_init() }
@@ -1446,7 +1583,7 @@ func file_valetkey_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_valetkey_v1_agent_proto_rawDesc), len(file_valetkey_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

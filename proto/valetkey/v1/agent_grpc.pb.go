@@ -19,16 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AgentService_OpenTask_FullMethodName         = "/valetkey.v1.AgentService/OpenTask"
-	AgentService_CloseTask_FullMethodName        = "/valetkey.v1.AgentService/CloseTask"
-	AgentService_ListScopes_FullMethodName       = "/valetkey.v1.AgentService/ListScopes"
-	AgentService_ExplainScope_FullMethodName     = "/valetkey.v1.AgentService/ExplainScope"
-	AgentService_RequestGrant_FullMethodName     = "/valetkey.v1.AgentService/RequestGrant"
-	AgentService_WatchGrant_FullMethodName       = "/valetkey.v1.AgentService/WatchGrant"
-	AgentService_MintCredential_FullMethodName   = "/valetkey.v1.AgentService/MintCredential"
-	AgentService_ReleaseGrant_FullMethodName     = "/valetkey.v1.AgentService/ReleaseGrant"
-	AgentService_ProveConsistency_FullMethodName = "/valetkey.v1.AgentService/ProveConsistency"
-	AgentService_GetLedgerKey_FullMethodName     = "/valetkey.v1.AgentService/GetLedgerKey"
+	AgentService_OpenTask_FullMethodName       = "/valetkey.v1.AgentService/OpenTask"
+	AgentService_CloseTask_FullMethodName      = "/valetkey.v1.AgentService/CloseTask"
+	AgentService_ListScopes_FullMethodName     = "/valetkey.v1.AgentService/ListScopes"
+	AgentService_ExplainScope_FullMethodName   = "/valetkey.v1.AgentService/ExplainScope"
+	AgentService_RequestGrant_FullMethodName   = "/valetkey.v1.AgentService/RequestGrant"
+	AgentService_WatchGrant_FullMethodName     = "/valetkey.v1.AgentService/WatchGrant"
+	AgentService_MintCredential_FullMethodName = "/valetkey.v1.AgentService/MintCredential"
+	AgentService_ReleaseGrant_FullMethodName   = "/valetkey.v1.AgentService/ReleaseGrant"
+	AgentService_GetGrant_FullMethodName       = "/valetkey.v1.AgentService/GetGrant"
+	AgentService_ListGrants_FullMethodName     = "/valetkey.v1.AgentService/ListGrants"
+	AgentService_GetTask_FullMethodName        = "/valetkey.v1.AgentService/GetTask"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -50,7 +51,7 @@ const (
 type AgentServiceClient interface {
 	// Opens a task. Agents. Records task.opened. IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	OpenTask(ctx context.Context, in *OpenTaskRequest, opts ...grpc.CallOption) (*OpenTaskResponse, error)
-	// Closes the caller's task and ends its grants. Records task.closed and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
+	// Closes a task and ends its grants. The task's agent. Records task.closed and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	CloseTask(ctx context.Context, in *CloseTaskRequest, opts ...grpc.CallOption) (*CloseTaskResponse, error)
 	// Lists the catalog. Agents. Records nothing.
 	ListScopes(ctx context.Context, in *ListScopesRequest, opts ...grpc.CallOption) (*ListScopesResponse, error)
@@ -64,10 +65,12 @@ type AgentServiceClient interface {
 	MintCredential(ctx context.Context, in *MintCredentialRequest, opts ...grpc.CallOption) (*MintCredentialResponse, error)
 	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	ReleaseGrant(ctx context.Context, in *ReleaseGrantRequest, opts ...grpc.CallOption) (*ReleaseGrantResponse, error)
-	// Proves that one tree of the ledger is a prefix of another, so that an agent can hold the checkpoints of its receipts against each other. Agents. Records nothing. RECORD_NOT_FOUND.
-	ProveConsistency(ctx context.Context, in *ProveConsistencyRequest, opts ...grpc.CallOption) (*ProveConsistencyResponse, error)
-	// Names the key that the ledger's checkpoints verify under, for agents that trust on first use. Pin a key that came another way where you can. Agents. Records nothing. RECORD_NOT_FOUND where the broker names none.
-	GetLedgerKey(ctx context.Context, in *GetLedgerKeyRequest, opts ...grpc.CallOption) (*GetLedgerKeyResponse, error)
+	// Shows a grant as it stands. The grant's agent. Records nothing. GRANT_NOT_FOUND.
+	GetGrant(ctx context.Context, in *GetGrantRequest, opts ...grpc.CallOption) (*GetGrantResponse, error)
+	// Lists the caller's grants that have not ended, newest first: pending, cleared and active ones. Agents. Records nothing.
+	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
+	// Shows a task. The task's agent. Records nothing. TASK_NOT_FOUND.
+	GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error)
 }
 
 type agentServiceClient struct {
@@ -167,20 +170,30 @@ func (c *agentServiceClient) ReleaseGrant(ctx context.Context, in *ReleaseGrantR
 	return out, nil
 }
 
-func (c *agentServiceClient) ProveConsistency(ctx context.Context, in *ProveConsistencyRequest, opts ...grpc.CallOption) (*ProveConsistencyResponse, error) {
+func (c *agentServiceClient) GetGrant(ctx context.Context, in *GetGrantRequest, opts ...grpc.CallOption) (*GetGrantResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ProveConsistencyResponse)
-	err := c.cc.Invoke(ctx, AgentService_ProveConsistency_FullMethodName, in, out, cOpts...)
+	out := new(GetGrantResponse)
+	err := c.cc.Invoke(ctx, AgentService_GetGrant_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-func (c *agentServiceClient) GetLedgerKey(ctx context.Context, in *GetLedgerKeyRequest, opts ...grpc.CallOption) (*GetLedgerKeyResponse, error) {
+func (c *agentServiceClient) ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetLedgerKeyResponse)
-	err := c.cc.Invoke(ctx, AgentService_GetLedgerKey_FullMethodName, in, out, cOpts...)
+	out := new(ListGrantsResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListGrants_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTaskResponse)
+	err := c.cc.Invoke(ctx, AgentService_GetTask_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +219,7 @@ func (c *agentServiceClient) GetLedgerKey(ctx context.Context, in *GetLedgerKeyR
 type AgentServiceServer interface {
 	// Opens a task. Agents. Records task.opened. IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	OpenTask(context.Context, *OpenTaskRequest) (*OpenTaskResponse, error)
-	// Closes the caller's task and ends its grants. Records task.closed and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
+	// Closes a task and ends its grants. The task's agent. Records task.closed and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	CloseTask(context.Context, *CloseTaskRequest) (*CloseTaskResponse, error)
 	// Lists the catalog. Agents. Records nothing.
 	ListScopes(context.Context, *ListScopesRequest) (*ListScopesResponse, error)
@@ -220,10 +233,12 @@ type AgentServiceServer interface {
 	MintCredential(context.Context, *MintCredentialRequest) (*MintCredentialResponse, error)
 	// Ends a grant. The grant's agent. Records grant.released; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT, RATE_LIMITED.
 	ReleaseGrant(context.Context, *ReleaseGrantRequest) (*ReleaseGrantResponse, error)
-	// Proves that one tree of the ledger is a prefix of another, so that an agent can hold the checkpoints of its receipts against each other. Agents. Records nothing. RECORD_NOT_FOUND.
-	ProveConsistency(context.Context, *ProveConsistencyRequest) (*ProveConsistencyResponse, error)
-	// Names the key that the ledger's checkpoints verify under, for agents that trust on first use. Pin a key that came another way where you can. Agents. Records nothing. RECORD_NOT_FOUND where the broker names none.
-	GetLedgerKey(context.Context, *GetLedgerKeyRequest) (*GetLedgerKeyResponse, error)
+	// Shows a grant as it stands. The grant's agent. Records nothing. GRANT_NOT_FOUND.
+	GetGrant(context.Context, *GetGrantRequest) (*GetGrantResponse, error)
+	// Lists the caller's grants that have not ended, newest first: pending, cleared and active ones. Agents. Records nothing.
+	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
+	// Shows a task. The task's agent. Records nothing. TASK_NOT_FOUND.
+	GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error)
 	mustEmbedUnimplementedAgentServiceServer()
 }
 
@@ -258,11 +273,14 @@ func (UnimplementedAgentServiceServer) MintCredential(context.Context, *MintCred
 func (UnimplementedAgentServiceServer) ReleaseGrant(context.Context, *ReleaseGrantRequest) (*ReleaseGrantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReleaseGrant not implemented")
 }
-func (UnimplementedAgentServiceServer) ProveConsistency(context.Context, *ProveConsistencyRequest) (*ProveConsistencyResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ProveConsistency not implemented")
+func (UnimplementedAgentServiceServer) GetGrant(context.Context, *GetGrantRequest) (*GetGrantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetGrant not implemented")
 }
-func (UnimplementedAgentServiceServer) GetLedgerKey(context.Context, *GetLedgerKeyRequest) (*GetLedgerKeyResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method GetLedgerKey not implemented")
+func (UnimplementedAgentServiceServer) ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListGrants not implemented")
+}
+func (UnimplementedAgentServiceServer) GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTask not implemented")
 }
 func (UnimplementedAgentServiceServer) mustEmbedUnimplementedAgentServiceServer() {}
 func (UnimplementedAgentServiceServer) testEmbeddedByValue()                      {}
@@ -422,38 +440,56 @@ func _AgentService_ReleaseGrant_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AgentService_ProveConsistency_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ProveConsistencyRequest)
+func _AgentService_GetGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetGrantRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(AgentServiceServer).ProveConsistency(ctx, in)
+		return srv.(AgentServiceServer).GetGrant(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: AgentService_ProveConsistency_FullMethodName,
+		FullMethod: AgentService_GetGrant_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AgentServiceServer).ProveConsistency(ctx, req.(*ProveConsistencyRequest))
+		return srv.(AgentServiceServer).GetGrant(ctx, req.(*GetGrantRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AgentService_GetLedgerKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetLedgerKeyRequest)
+func _AgentService_ListGrants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListGrantsRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(AgentServiceServer).GetLedgerKey(ctx, in)
+		return srv.(AgentServiceServer).ListGrants(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: AgentService_GetLedgerKey_FullMethodName,
+		FullMethod: AgentService_ListGrants_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AgentServiceServer).GetLedgerKey(ctx, req.(*GetLedgerKeyRequest))
+		return srv.(AgentServiceServer).ListGrants(ctx, req.(*ListGrantsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_GetTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).GetTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_GetTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).GetTask(ctx, req.(*GetTaskRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -494,12 +530,16 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AgentService_ReleaseGrant_Handler,
 		},
 		{
-			MethodName: "ProveConsistency",
-			Handler:    _AgentService_ProveConsistency_Handler,
+			MethodName: "GetGrant",
+			Handler:    _AgentService_GetGrant_Handler,
 		},
 		{
-			MethodName: "GetLedgerKey",
-			Handler:    _AgentService_GetLedgerKey_Handler,
+			MethodName: "ListGrants",
+			Handler:    _AgentService_ListGrants_Handler,
+		},
+		{
+			MethodName: "GetTask",
+			Handler:    _AgentService_GetTask_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -23,6 +23,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Decision is what a person can say of a request.
+type Decision int32
+
+const (
+	// Not known.
+	Decision_DECISION_UNSPECIFIED Decision = 0
+	// Yes.
+	Decision_DECISION_APPROVE Decision = 1
+	// No.
+	Decision_DECISION_REJECT Decision = 2
+)
+
+// Enum value maps for Decision.
+var (
+	Decision_name = map[int32]string{
+		0: "DECISION_UNSPECIFIED",
+		1: "DECISION_APPROVE",
+		2: "DECISION_REJECT",
+	}
+	Decision_value = map[string]int32{
+		"DECISION_UNSPECIFIED": 0,
+		"DECISION_APPROVE":     1,
+		"DECISION_REJECT":      2,
+	}
+)
+
+func (x Decision) Enum() *Decision {
+	p := new(Decision)
+	*p = x
+	return p
+}
+
+func (x Decision) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Decision) Descriptor() protoreflect.EnumDescriptor {
+	return file_valetkey_v1_approval_proto_enumTypes[0].Descriptor()
+}
+
+func (Decision) Type() protoreflect.EnumType {
+	return &file_valetkey_v1_approval_proto_enumTypes[0]
+}
+
+func (x Decision) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Decision.Descriptor instead.
+func (Decision) EnumDescriptor() ([]byte, []int) {
+	return file_valetkey_v1_approval_proto_rawDescGZIP(), []int{0}
+}
+
 // PendingGrant is a request as an approver sees it.
 type PendingGrant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -182,8 +235,8 @@ type Approval struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Their name, as the config has it.
 	Person string `protobuf:"bytes,1,opt,name=person,proto3" json:"person,omitempty"`
-	// "approve" or "reject".
-	Decision string `protobuf:"bytes,2,opt,name=decision,proto3" json:"decision,omitempty"`
+	// Yes or no.
+	Decision Decision `protobuf:"varint,2,opt,name=decision,proto3,enum=valetkey.v1.Decision" json:"decision,omitempty"`
 	// Why, in their words.
 	Comment string `protobuf:"bytes,3,opt,name=comment,proto3" json:"comment,omitempty"`
 	// When.
@@ -229,11 +282,11 @@ func (x *Approval) GetPerson() string {
 	return ""
 }
 
-func (x *Approval) GetDecision() string {
+func (x *Approval) GetDecision() Decision {
 	if x != nil {
 		return x.Decision
 	}
-	return ""
+	return Decision_DECISION_UNSPECIFIED
 }
 
 func (x *Approval) GetComment() string {
@@ -572,10 +625,10 @@ const file_valetkey_v1_approval_proto_rawDesc = "" +
 	" \x03(\tR\x06barred\x12\x14\n" +
 	"\x05named\x18\v \x03(\tR\x05named\x12\x16\n" +
 	"\x06groups\x18\f \x03(\tR\x06groups\x127\n" +
-	"\tlapses_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\blapsesAt\"\x93\x01\n" +
+	"\tlapses_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\blapsesAt\"\xaa\x01\n" +
 	"\bApproval\x12\x16\n" +
-	"\x06person\x18\x01 \x01(\tR\x06person\x12\x1a\n" +
-	"\bdecision\x18\x02 \x01(\tR\bdecision\x12\x18\n" +
+	"\x06person\x18\x01 \x01(\tR\x06person\x121\n" +
+	"\bdecision\x18\x02 \x01(\x0e2\x15.valetkey.v1.DecisionR\bdecision\x12\x18\n" +
 	"\acomment\x18\x03 \x01(\tR\acomment\x129\n" +
 	"\n" +
 	"decided_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\"B\n" +
@@ -596,7 +649,11 @@ const file_valetkey_v1_approval_proto_rawDesc = "" +
 	"\tsignature\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80@R\tsignature\"M\n" +
 	"\x16SubmitApprovalResponse\x123\n" +
-	"\apending\x18\x01 \x01(\v2\x19.valetkey.v1.PendingGrantR\apending2\xae\x02\n" +
+	"\apending\x18\x01 \x01(\v2\x19.valetkey.v1.PendingGrantR\apending*O\n" +
+	"\bDecision\x12\x18\n" +
+	"\x14DECISION_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10DECISION_APPROVE\x10\x01\x12\x13\n" +
+	"\x0fDECISION_REJECT\x10\x022\xae\x02\n" +
 	"\x0fApprovalService\x12b\n" +
 	"\x11ListPendingGrants\x12%.valetkey.v1.ListPendingGrantsRequest\x1a&.valetkey.v1.ListPendingGrantsResponse\x12\\\n" +
 	"\x0fGetPendingGrant\x12#.valetkey.v1.GetPendingGrantRequest\x1a$.valetkey.v1.GetPendingGrantResponse\x12Y\n" +
@@ -614,42 +671,45 @@ func file_valetkey_v1_approval_proto_rawDescGZIP() []byte {
 	return file_valetkey_v1_approval_proto_rawDescData
 }
 
+var file_valetkey_v1_approval_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_valetkey_v1_approval_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_valetkey_v1_approval_proto_goTypes = []any{
-	(*PendingGrant)(nil),              // 0: valetkey.v1.PendingGrant
-	(*Approval)(nil),                  // 1: valetkey.v1.Approval
-	(*ListPendingGrantsRequest)(nil),  // 2: valetkey.v1.ListPendingGrantsRequest
-	(*ListPendingGrantsResponse)(nil), // 3: valetkey.v1.ListPendingGrantsResponse
-	(*GetPendingGrantRequest)(nil),    // 4: valetkey.v1.GetPendingGrantRequest
-	(*GetPendingGrantResponse)(nil),   // 5: valetkey.v1.GetPendingGrantResponse
-	(*SubmitApprovalRequest)(nil),     // 6: valetkey.v1.SubmitApprovalRequest
-	(*SubmitApprovalResponse)(nil),    // 7: valetkey.v1.SubmitApprovalResponse
-	(*Grant)(nil),                     // 8: valetkey.v1.Grant
-	(*Task)(nil),                      // 9: valetkey.v1.Task
-	(*Need)(nil),                      // 10: valetkey.v1.Need
-	(*timestamppb.Timestamp)(nil),     // 11: google.protobuf.Timestamp
+	(Decision)(0),                     // 0: valetkey.v1.Decision
+	(*PendingGrant)(nil),              // 1: valetkey.v1.PendingGrant
+	(*Approval)(nil),                  // 2: valetkey.v1.Approval
+	(*ListPendingGrantsRequest)(nil),  // 3: valetkey.v1.ListPendingGrantsRequest
+	(*ListPendingGrantsResponse)(nil), // 4: valetkey.v1.ListPendingGrantsResponse
+	(*GetPendingGrantRequest)(nil),    // 5: valetkey.v1.GetPendingGrantRequest
+	(*GetPendingGrantResponse)(nil),   // 6: valetkey.v1.GetPendingGrantResponse
+	(*SubmitApprovalRequest)(nil),     // 7: valetkey.v1.SubmitApprovalRequest
+	(*SubmitApprovalResponse)(nil),    // 8: valetkey.v1.SubmitApprovalResponse
+	(*Grant)(nil),                     // 9: valetkey.v1.Grant
+	(*Task)(nil),                      // 10: valetkey.v1.Task
+	(*Need)(nil),                      // 11: valetkey.v1.Need
+	(*timestamppb.Timestamp)(nil),     // 12: google.protobuf.Timestamp
 }
 var file_valetkey_v1_approval_proto_depIdxs = []int32{
-	8,  // 0: valetkey.v1.PendingGrant.grant:type_name -> valetkey.v1.Grant
-	9,  // 1: valetkey.v1.PendingGrant.task:type_name -> valetkey.v1.Task
-	10, // 2: valetkey.v1.PendingGrant.lacking:type_name -> valetkey.v1.Need
-	1,  // 3: valetkey.v1.PendingGrant.approvals:type_name -> valetkey.v1.Approval
-	11, // 4: valetkey.v1.PendingGrant.lapses_at:type_name -> google.protobuf.Timestamp
-	11, // 5: valetkey.v1.Approval.decided_at:type_name -> google.protobuf.Timestamp
-	0,  // 6: valetkey.v1.ListPendingGrantsResponse.pending:type_name -> valetkey.v1.PendingGrant
-	0,  // 7: valetkey.v1.GetPendingGrantResponse.pending:type_name -> valetkey.v1.PendingGrant
-	0,  // 8: valetkey.v1.SubmitApprovalResponse.pending:type_name -> valetkey.v1.PendingGrant
-	2,  // 9: valetkey.v1.ApprovalService.ListPendingGrants:input_type -> valetkey.v1.ListPendingGrantsRequest
-	4,  // 10: valetkey.v1.ApprovalService.GetPendingGrant:input_type -> valetkey.v1.GetPendingGrantRequest
-	6,  // 11: valetkey.v1.ApprovalService.SubmitApproval:input_type -> valetkey.v1.SubmitApprovalRequest
-	3,  // 12: valetkey.v1.ApprovalService.ListPendingGrants:output_type -> valetkey.v1.ListPendingGrantsResponse
-	5,  // 13: valetkey.v1.ApprovalService.GetPendingGrant:output_type -> valetkey.v1.GetPendingGrantResponse
-	7,  // 14: valetkey.v1.ApprovalService.SubmitApproval:output_type -> valetkey.v1.SubmitApprovalResponse
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	9,  // 0: valetkey.v1.PendingGrant.grant:type_name -> valetkey.v1.Grant
+	10, // 1: valetkey.v1.PendingGrant.task:type_name -> valetkey.v1.Task
+	11, // 2: valetkey.v1.PendingGrant.lacking:type_name -> valetkey.v1.Need
+	2,  // 3: valetkey.v1.PendingGrant.approvals:type_name -> valetkey.v1.Approval
+	12, // 4: valetkey.v1.PendingGrant.lapses_at:type_name -> google.protobuf.Timestamp
+	0,  // 5: valetkey.v1.Approval.decision:type_name -> valetkey.v1.Decision
+	12, // 6: valetkey.v1.Approval.decided_at:type_name -> google.protobuf.Timestamp
+	1,  // 7: valetkey.v1.ListPendingGrantsResponse.pending:type_name -> valetkey.v1.PendingGrant
+	1,  // 8: valetkey.v1.GetPendingGrantResponse.pending:type_name -> valetkey.v1.PendingGrant
+	1,  // 9: valetkey.v1.SubmitApprovalResponse.pending:type_name -> valetkey.v1.PendingGrant
+	3,  // 10: valetkey.v1.ApprovalService.ListPendingGrants:input_type -> valetkey.v1.ListPendingGrantsRequest
+	5,  // 11: valetkey.v1.ApprovalService.GetPendingGrant:input_type -> valetkey.v1.GetPendingGrantRequest
+	7,  // 12: valetkey.v1.ApprovalService.SubmitApproval:input_type -> valetkey.v1.SubmitApprovalRequest
+	4,  // 13: valetkey.v1.ApprovalService.ListPendingGrants:output_type -> valetkey.v1.ListPendingGrantsResponse
+	6,  // 14: valetkey.v1.ApprovalService.GetPendingGrant:output_type -> valetkey.v1.GetPendingGrantResponse
+	8,  // 15: valetkey.v1.ApprovalService.SubmitApproval:output_type -> valetkey.v1.SubmitApprovalResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_valetkey_v1_approval_proto_init() }
@@ -663,13 +723,14 @@ func file_valetkey_v1_approval_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_valetkey_v1_approval_proto_rawDesc), len(file_valetkey_v1_approval_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_valetkey_v1_approval_proto_goTypes,
 		DependencyIndexes: file_valetkey_v1_approval_proto_depIdxs,
+		EnumInfos:         file_valetkey_v1_approval_proto_enumTypes,
 		MessageInfos:      file_valetkey_v1_approval_proto_msgTypes,
 	}.Build()
 	File_valetkey_v1_approval_proto = out.File

@@ -215,11 +215,59 @@ func (ErrorReason) EnumDescriptor() ([]byte, []int) {
 	return file_valetkey_v1_errors_proto_rawDescGZIP(), []int{0}
 }
 
+// ApprovalNeeded comes with NEEDS_APPROVAL, as a detail of the status.
+type ApprovalNeeded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who would have to approve, by group.
+	Needs         []*Need `protobuf:"bytes,1,rep,name=needs,proto3" json:"needs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalNeeded) Reset() {
+	*x = ApprovalNeeded{}
+	mi := &file_valetkey_v1_errors_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalNeeded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalNeeded) ProtoMessage() {}
+
+func (x *ApprovalNeeded) ProtoReflect() protoreflect.Message {
+	mi := &file_valetkey_v1_errors_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalNeeded.ProtoReflect.Descriptor instead.
+func (*ApprovalNeeded) Descriptor() ([]byte, []int) {
+	return file_valetkey_v1_errors_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ApprovalNeeded) GetNeeds() []*Need {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
+}
+
 var File_valetkey_v1_errors_proto protoreflect.FileDescriptor
 
 const file_valetkey_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x18valetkey/v1/errors.proto\x12\vvaletkey.v1*\xe1\t\n" +
+	"\x18valetkey/v1/errors.proto\x12\vvaletkey.v1\x1a\x17valetkey/v1/types.proto\"9\n" +
+	"\x0eApprovalNeeded\x12'\n" +
+	"\x05needs\x18\x01 \x03(\v2\x11.valetkey.v1.NeedR\x05needs*\xe1\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -274,15 +322,19 @@ func file_valetkey_v1_errors_proto_rawDescGZIP() []byte {
 }
 
 var file_valetkey_v1_errors_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_valetkey_v1_errors_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_valetkey_v1_errors_proto_goTypes = []any{
-	(ErrorReason)(0), // 0: valetkey.v1.ErrorReason
+	(ErrorReason)(0),       // 0: valetkey.v1.ErrorReason
+	(*ApprovalNeeded)(nil), // 1: valetkey.v1.ApprovalNeeded
+	(*Need)(nil),           // 2: valetkey.v1.Need
 }
 var file_valetkey_v1_errors_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	2, // 0: valetkey.v1.ApprovalNeeded.needs:type_name -> valetkey.v1.Need
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_valetkey_v1_errors_proto_init() }
@@ -290,19 +342,21 @@ func file_valetkey_v1_errors_proto_init() {
 	if File_valetkey_v1_errors_proto != nil {
 		return
 	}
+	file_valetkey_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_valetkey_v1_errors_proto_rawDesc), len(file_valetkey_v1_errors_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   0,
+			NumMessages:   1,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_valetkey_v1_errors_proto_goTypes,
 		DependencyIndexes: file_valetkey_v1_errors_proto_depIdxs,
 		EnumInfos:         file_valetkey_v1_errors_proto_enumTypes,
+		MessageInfos:      file_valetkey_v1_errors_proto_msgTypes,
 	}.Build()
 	File_valetkey_v1_errors_proto = out.File
 	file_valetkey_v1_errors_proto_goTypes = nil

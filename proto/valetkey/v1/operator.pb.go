@@ -22,8 +22,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ListGrantsRequest selects grants.
-type ListGrantsRequest struct {
+// OperatorServiceListGrantsRequest selects grants.
+type OperatorServiceListGrantsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only this agent's; empty for all.
 	AgentSpiffeId string `protobuf:"bytes,1,opt,name=agent_spiffe_id,json=agentSpiffeId,proto3" json:"agent_spiffe_id,omitempty"`
@@ -37,20 +37,20 @@ type ListGrantsRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ListGrantsRequest) Reset() {
-	*x = ListGrantsRequest{}
+func (x *OperatorServiceListGrantsRequest) Reset() {
+	*x = OperatorServiceListGrantsRequest{}
 	mi := &file_valetkey_v1_operator_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListGrantsRequest) String() string {
+func (x *OperatorServiceListGrantsRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListGrantsRequest) ProtoMessage() {}
+func (*OperatorServiceListGrantsRequest) ProtoMessage() {}
 
-func (x *ListGrantsRequest) ProtoReflect() protoreflect.Message {
+func (x *OperatorServiceListGrantsRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_valetkey_v1_operator_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -62,41 +62,41 @@ func (x *ListGrantsRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListGrantsRequest.ProtoReflect.Descriptor instead.
-func (*ListGrantsRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use OperatorServiceListGrantsRequest.ProtoReflect.Descriptor instead.
+func (*OperatorServiceListGrantsRequest) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *ListGrantsRequest) GetAgentSpiffeId() string {
+func (x *OperatorServiceListGrantsRequest) GetAgentSpiffeId() string {
 	if x != nil {
 		return x.AgentSpiffeId
 	}
 	return ""
 }
 
-func (x *ListGrantsRequest) GetLive() bool {
+func (x *OperatorServiceListGrantsRequest) GetLive() bool {
 	if x != nil {
 		return x.Live
 	}
 	return false
 }
 
-func (x *ListGrantsRequest) GetPageSize() int32 {
+func (x *OperatorServiceListGrantsRequest) GetPageSize() int32 {
 	if x != nil {
 		return x.PageSize
 	}
 	return 0
 }
 
-func (x *ListGrantsRequest) GetPageToken() string {
+func (x *OperatorServiceListGrantsRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
 	}
 	return ""
 }
 
-// ListGrantsResponse is a page of grants.
-type ListGrantsResponse struct {
+// OperatorServiceListGrantsResponse is a page of grants.
+type OperatorServiceListGrantsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Newest first.
 	Grants []*Grant `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
@@ -106,20 +106,20 @@ type ListGrantsResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ListGrantsResponse) Reset() {
-	*x = ListGrantsResponse{}
+func (x *OperatorServiceListGrantsResponse) Reset() {
+	*x = OperatorServiceListGrantsResponse{}
 	mi := &file_valetkey_v1_operator_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListGrantsResponse) String() string {
+func (x *OperatorServiceListGrantsResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListGrantsResponse) ProtoMessage() {}
+func (*OperatorServiceListGrantsResponse) ProtoMessage() {}
 
-func (x *ListGrantsResponse) ProtoReflect() protoreflect.Message {
+func (x *OperatorServiceListGrantsResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_valetkey_v1_operator_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -131,27 +131,27 @@ func (x *ListGrantsResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListGrantsResponse.ProtoReflect.Descriptor instead.
-func (*ListGrantsResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use OperatorServiceListGrantsResponse.ProtoReflect.Descriptor instead.
+func (*OperatorServiceListGrantsResponse) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *ListGrantsResponse) GetGrants() []*Grant {
+func (x *OperatorServiceListGrantsResponse) GetGrants() []*Grant {
 	if x != nil {
 		return x.Grants
 	}
 	return nil
 }
 
-func (x *ListGrantsResponse) GetNextPageToken() string {
+func (x *OperatorServiceListGrantsResponse) GetNextPageToken() string {
 	if x != nil {
 		return x.NextPageToken
 	}
 	return ""
 }
 
-// GetGrantRequest names a grant.
-type GetGrantRequest struct {
+// OperatorServiceGetGrantRequest names a grant.
+type OperatorServiceGetGrantRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The grant.
 	GrantId       string `protobuf:"bytes,1,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
@@ -159,20 +159,20 @@ type GetGrantRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *GetGrantRequest) Reset() {
-	*x = GetGrantRequest{}
+func (x *OperatorServiceGetGrantRequest) Reset() {
+	*x = OperatorServiceGetGrantRequest{}
 	mi := &file_valetkey_v1_operator_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *GetGrantRequest) String() string {
+func (x *OperatorServiceGetGrantRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*GetGrantRequest) ProtoMessage() {}
+func (*OperatorServiceGetGrantRequest) ProtoMessage() {}
 
-func (x *GetGrantRequest) ProtoReflect() protoreflect.Message {
+func (x *OperatorServiceGetGrantRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_valetkey_v1_operator_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -184,20 +184,20 @@ func (x *GetGrantRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use GetGrantRequest.ProtoReflect.Descriptor instead.
-func (*GetGrantRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use OperatorServiceGetGrantRequest.ProtoReflect.Descriptor instead.
+func (*OperatorServiceGetGrantRequest) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *GetGrantRequest) GetGrantId() string {
+func (x *OperatorServiceGetGrantRequest) GetGrantId() string {
 	if x != nil {
 		return x.GrantId
 	}
 	return ""
 }
 
-// GetGrantResponse holds it.
-type GetGrantResponse struct {
+// OperatorServiceGetGrantResponse holds it.
+type OperatorServiceGetGrantResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The grant.
 	Grant         *Grant `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
@@ -205,20 +205,20 @@ type GetGrantResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *GetGrantResponse) Reset() {
-	*x = GetGrantResponse{}
+func (x *OperatorServiceGetGrantResponse) Reset() {
+	*x = OperatorServiceGetGrantResponse{}
 	mi := &file_valetkey_v1_operator_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *GetGrantResponse) String() string {
+func (x *OperatorServiceGetGrantResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*GetGrantResponse) ProtoMessage() {}
+func (*OperatorServiceGetGrantResponse) ProtoMessage() {}
 
-func (x *GetGrantResponse) ProtoReflect() protoreflect.Message {
+func (x *OperatorServiceGetGrantResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_valetkey_v1_operator_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -230,12 +230,12 @@ func (x *GetGrantResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use GetGrantResponse.ProtoReflect.Descriptor instead.
-func (*GetGrantResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use OperatorServiceGetGrantResponse.ProtoReflect.Descriptor instead.
+func (*OperatorServiceGetGrantResponse) Descriptor() ([]byte, []int) {
 	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *GetGrantResponse) GetGrant() *Grant {
+func (x *OperatorServiceGetGrantResponse) GetGrant() *Grant {
 	if x != nil {
 		return x.Grant
 	}
@@ -877,300 +877,24 @@ func (x *ReloadCatalogResponse) GetCatalogVersion() string {
 	return ""
 }
 
-// GetCheckpointRequest is empty.
-type GetCheckpointRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetCheckpointRequest) Reset() {
-	*x = GetCheckpointRequest{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[14]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetCheckpointRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetCheckpointRequest) ProtoMessage() {}
-
-func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[14]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
-func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{14}
-}
-
-// GetCheckpointResponse holds the checkpoint.
-type GetCheckpointResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// C2SP tlog-checkpoint, signed.
-	Checkpoint    string `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetCheckpointResponse) Reset() {
-	*x = GetCheckpointResponse{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[15]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetCheckpointResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetCheckpointResponse) ProtoMessage() {}
-
-func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[15]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetCheckpointResponse.ProtoReflect.Descriptor instead.
-func (*GetCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{15}
-}
-
-func (x *GetCheckpointResponse) GetCheckpoint() string {
-	if x != nil {
-		return x.Checkpoint
-	}
-	return ""
-}
-
-// GetRecordRequest names a record.
-type GetRecordRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// From 0.
-	Index         int64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetRecordRequest) Reset() {
-	*x = GetRecordRequest{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[16]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetRecordRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetRecordRequest) ProtoMessage() {}
-
-func (x *GetRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[16]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetRecordRequest.ProtoReflect.Descriptor instead.
-func (*GetRecordRequest) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *GetRecordRequest) GetIndex() int64 {
-	if x != nil {
-		return x.Index
-	}
-	return 0
-}
-
-// GetRecordResponse holds it.
-type GetRecordResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The record with its proof.
-	Receipt       *Receipt `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetRecordResponse) Reset() {
-	*x = GetRecordResponse{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[17]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetRecordResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetRecordResponse) ProtoMessage() {}
-
-func (x *GetRecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[17]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetRecordResponse.ProtoReflect.Descriptor instead.
-func (*GetRecordResponse) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{17}
-}
-
-func (x *GetRecordResponse) GetReceipt() *Receipt {
-	if x != nil {
-		return x.Receipt
-	}
-	return nil
-}
-
-// GetConsistencyProofRequest names an older tree.
-type GetConsistencyProofRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The older size, at least 1.
-	OldSize       int64 `protobuf:"varint,1,opt,name=old_size,json=oldSize,proto3" json:"old_size,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetConsistencyProofRequest) Reset() {
-	*x = GetConsistencyProofRequest{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[18]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetConsistencyProofRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetConsistencyProofRequest) ProtoMessage() {}
-
-func (x *GetConsistencyProofRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[18]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetConsistencyProofRequest.ProtoReflect.Descriptor instead.
-func (*GetConsistencyProofRequest) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{18}
-}
-
-func (x *GetConsistencyProofRequest) GetOldSize() int64 {
-	if x != nil {
-		return x.OldSize
-	}
-	return 0
-}
-
-// GetConsistencyProofResponse holds the proof.
-type GetConsistencyProofResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// RFC 9162 consistency proof, 32 bytes each.
-	Proof [][]byte `protobuf:"bytes,1,rep,name=proof,proto3" json:"proof,omitempty"`
-	// The signed checkpoint it leads to.
-	Checkpoint    string `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetConsistencyProofResponse) Reset() {
-	*x = GetConsistencyProofResponse{}
-	mi := &file_valetkey_v1_operator_proto_msgTypes[19]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetConsistencyProofResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetConsistencyProofResponse) ProtoMessage() {}
-
-func (x *GetConsistencyProofResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_valetkey_v1_operator_proto_msgTypes[19]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetConsistencyProofResponse.ProtoReflect.Descriptor instead.
-func (*GetConsistencyProofResponse) Descriptor() ([]byte, []int) {
-	return file_valetkey_v1_operator_proto_rawDescGZIP(), []int{19}
-}
-
-func (x *GetConsistencyProofResponse) GetProof() [][]byte {
-	if x != nil {
-		return x.Proof
-	}
-	return nil
-}
-
-func (x *GetConsistencyProofResponse) GetCheckpoint() string {
-	if x != nil {
-		return x.Checkpoint
-	}
-	return ""
-}
-
 var File_valetkey_v1_operator_proto protoreflect.FileDescriptor
 
 const file_valetkey_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1avaletkey/v1/operator.proto\x12\vvaletkey.v1\x1a\x1bbuf/validate/validate.proto\x1a\x17valetkey/v1/types.proto\"\xaa\x01\n" +
-	"\x11ListGrantsRequest\x120\n" +
+	"\x1avaletkey/v1/operator.proto\x12\vvaletkey.v1\x1a\x1bbuf/validate/validate.proto\x1a\x17valetkey/v1/types.proto\"\xb9\x01\n" +
+	" OperatorServiceListGrantsRequest\x120\n" +
 	"\x0fagent_spiffe_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\ragentSpiffeId\x12\x12\n" +
 	"\x04live\x18\x02 \x01(\bR\x04live\x12'\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12&\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tB\a\xbaH\x04r\x02(@R\tpageToken\"h\n" +
-	"\x12ListGrantsResponse\x12*\n" +
+	"page_token\x18\x04 \x01(\tB\a\xbaH\x04r\x02(@R\tpageToken\"w\n" +
+	"!OperatorServiceListGrantsResponse\x12*\n" +
 	"\x06grants\x18\x01 \x03(\v2\x12.valetkey.v1.GrantR\x06grants\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"I\n" +
-	"\x0fGetGrantRequest\x126\n" +
-	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\"<\n" +
-	"\x10GetGrantResponse\x12(\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"X\n" +
+	"\x1eOperatorServiceGetGrantRequest\x126\n" +
+	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\"K\n" +
+	"\x1fOperatorServiceGetGrantResponse\x12(\n" +
 	"\x05grant\x18\x01 \x01(\v2\x12.valetkey.v1.GrantR\x05grant\"\xbb\x01\n" +
 	"\x12RevokeGrantRequest\x126\n" +
 	"\bgrant_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^grant_[a-z0-9]{26}$R\agrantId\x12 \n" +
@@ -1222,36 +946,17 @@ const file_valetkey_v1_operator_proto_rawDesc = "" +
 	"\x14ReloadCatalogRequest\x12K\n" +
 	"\x0fidempotency_key\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^([A-Za-z0-9._:-]{8,128})?$R\x0eidempotencyKey\"@\n" +
 	"\x15ReloadCatalogResponse\x12'\n" +
-	"\x0fcatalog_version\x18\x01 \x01(\tR\x0ecatalogVersion\"\x16\n" +
-	"\x14GetCheckpointRequest\"7\n" +
-	"\x15GetCheckpointResponse\x12\x1e\n" +
+	"\x0fcatalog_version\x18\x01 \x01(\tR\x0ecatalogVersion2\xff\x04\n" +
+	"\x0fOperatorService\x12k\n" +
 	"\n" +
-	"checkpoint\x18\x01 \x01(\tR\n" +
-	"checkpoint\"1\n" +
-	"\x10GetRecordRequest\x12\x1d\n" +
-	"\x05index\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05index\"C\n" +
-	"\x11GetRecordResponse\x12.\n" +
-	"\areceipt\x18\x01 \x01(\v2\x14.valetkey.v1.ReceiptR\areceipt\"@\n" +
-	"\x1aGetConsistencyProofRequest\x12\"\n" +
-	"\bold_size\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\aoldSize\"S\n" +
-	"\x1bGetConsistencyProofResponse\x12\x14\n" +
-	"\x05proof\x18\x01 \x03(\fR\x05proof\x12\x1e\n" +
-	"\n" +
-	"checkpoint\x18\x02 \x01(\tR\n" +
-	"checkpoint2\xd1\x06\n" +
-	"\x0fOperatorService\x12M\n" +
-	"\n" +
-	"ListGrants\x12\x1e.valetkey.v1.ListGrantsRequest\x1a\x1f.valetkey.v1.ListGrantsResponse\x12G\n" +
-	"\bGetGrant\x12\x1c.valetkey.v1.GetGrantRequest\x1a\x1d.valetkey.v1.GetGrantResponse\x12P\n" +
+	"ListGrants\x12-.valetkey.v1.OperatorServiceListGrantsRequest\x1a..valetkey.v1.OperatorServiceListGrantsResponse\x12e\n" +
+	"\bGetGrant\x12+.valetkey.v1.OperatorServiceGetGrantRequest\x1a,.valetkey.v1.OperatorServiceGetGrantResponse\x12P\n" +
 	"\vRevokeGrant\x12\x1f.valetkey.v1.RevokeGrantRequest\x1a .valetkey.v1.RevokeGrantResponse\x12M\n" +
 	"\n" +
 	"RevokeTask\x12\x1e.valetkey.v1.RevokeTaskRequest\x1a\x1f.valetkey.v1.RevokeTaskResponse\x12S\n" +
 	"\fRevokeGrants\x12 .valetkey.v1.RevokeGrantsRequest\x1a!.valetkey.v1.RevokeGrantsResponse\x12J\n" +
 	"\tSetFreeze\x12\x1d.valetkey.v1.SetFreezeRequest\x1a\x1e.valetkey.v1.SetFreezeResponse\x12V\n" +
-	"\rReloadCatalog\x12!.valetkey.v1.ReloadCatalogRequest\x1a\".valetkey.v1.ReloadCatalogResponse\x12V\n" +
-	"\rGetCheckpoint\x12!.valetkey.v1.GetCheckpointRequest\x1a\".valetkey.v1.GetCheckpointResponse\x12J\n" +
-	"\tGetRecord\x12\x1d.valetkey.v1.GetRecordRequest\x1a\x1e.valetkey.v1.GetRecordResponse\x12h\n" +
-	"\x13GetConsistencyProof\x12'.valetkey.v1.GetConsistencyProofRequest\x1a(.valetkey.v1.GetConsistencyProofResponseB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
+	"\rReloadCatalog\x12!.valetkey.v1.ReloadCatalogRequest\x1a\".valetkey.v1.ReloadCatalogResponseB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
 
 var (
 	file_valetkey_v1_operator_proto_rawDescOnce sync.Once
@@ -1265,63 +970,49 @@ func file_valetkey_v1_operator_proto_rawDescGZIP() []byte {
 	return file_valetkey_v1_operator_proto_rawDescData
 }
 
-var file_valetkey_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_valetkey_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_valetkey_v1_operator_proto_goTypes = []any{
-	(*ListGrantsRequest)(nil),           // 0: valetkey.v1.ListGrantsRequest
-	(*ListGrantsResponse)(nil),          // 1: valetkey.v1.ListGrantsResponse
-	(*GetGrantRequest)(nil),             // 2: valetkey.v1.GetGrantRequest
-	(*GetGrantResponse)(nil),            // 3: valetkey.v1.GetGrantResponse
-	(*RevokeGrantRequest)(nil),          // 4: valetkey.v1.RevokeGrantRequest
-	(*RevokeGrantResponse)(nil),         // 5: valetkey.v1.RevokeGrantResponse
-	(*RevokeTaskRequest)(nil),           // 6: valetkey.v1.RevokeTaskRequest
-	(*RevokeTaskResponse)(nil),          // 7: valetkey.v1.RevokeTaskResponse
-	(*RevokeGrantsRequest)(nil),         // 8: valetkey.v1.RevokeGrantsRequest
-	(*RevokeGrantsResponse)(nil),        // 9: valetkey.v1.RevokeGrantsResponse
-	(*SetFreezeRequest)(nil),            // 10: valetkey.v1.SetFreezeRequest
-	(*SetFreezeResponse)(nil),           // 11: valetkey.v1.SetFreezeResponse
-	(*ReloadCatalogRequest)(nil),        // 12: valetkey.v1.ReloadCatalogRequest
-	(*ReloadCatalogResponse)(nil),       // 13: valetkey.v1.ReloadCatalogResponse
-	(*GetCheckpointRequest)(nil),        // 14: valetkey.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil),       // 15: valetkey.v1.GetCheckpointResponse
-	(*GetRecordRequest)(nil),            // 16: valetkey.v1.GetRecordRequest
-	(*GetRecordResponse)(nil),           // 17: valetkey.v1.GetRecordResponse
-	(*GetConsistencyProofRequest)(nil),  // 18: valetkey.v1.GetConsistencyProofRequest
-	(*GetConsistencyProofResponse)(nil), // 19: valetkey.v1.GetConsistencyProofResponse
-	(*Grant)(nil),                       // 20: valetkey.v1.Grant
-	(*Task)(nil),                        // 21: valetkey.v1.Task
-	(*Receipt)(nil),                     // 22: valetkey.v1.Receipt
+	(*OperatorServiceListGrantsRequest)(nil),  // 0: valetkey.v1.OperatorServiceListGrantsRequest
+	(*OperatorServiceListGrantsResponse)(nil), // 1: valetkey.v1.OperatorServiceListGrantsResponse
+	(*OperatorServiceGetGrantRequest)(nil),    // 2: valetkey.v1.OperatorServiceGetGrantRequest
+	(*OperatorServiceGetGrantResponse)(nil),   // 3: valetkey.v1.OperatorServiceGetGrantResponse
+	(*RevokeGrantRequest)(nil),                // 4: valetkey.v1.RevokeGrantRequest
+	(*RevokeGrantResponse)(nil),               // 5: valetkey.v1.RevokeGrantResponse
+	(*RevokeTaskRequest)(nil),                 // 6: valetkey.v1.RevokeTaskRequest
+	(*RevokeTaskResponse)(nil),                // 7: valetkey.v1.RevokeTaskResponse
+	(*RevokeGrantsRequest)(nil),               // 8: valetkey.v1.RevokeGrantsRequest
+	(*RevokeGrantsResponse)(nil),              // 9: valetkey.v1.RevokeGrantsResponse
+	(*SetFreezeRequest)(nil),                  // 10: valetkey.v1.SetFreezeRequest
+	(*SetFreezeResponse)(nil),                 // 11: valetkey.v1.SetFreezeResponse
+	(*ReloadCatalogRequest)(nil),              // 12: valetkey.v1.ReloadCatalogRequest
+	(*ReloadCatalogResponse)(nil),             // 13: valetkey.v1.ReloadCatalogResponse
+	(*Grant)(nil),                             // 14: valetkey.v1.Grant
+	(*Task)(nil),                              // 15: valetkey.v1.Task
 }
 var file_valetkey_v1_operator_proto_depIdxs = []int32{
-	20, // 0: valetkey.v1.ListGrantsResponse.grants:type_name -> valetkey.v1.Grant
-	20, // 1: valetkey.v1.GetGrantResponse.grant:type_name -> valetkey.v1.Grant
-	20, // 2: valetkey.v1.RevokeGrantResponse.grant:type_name -> valetkey.v1.Grant
-	21, // 3: valetkey.v1.RevokeTaskResponse.task:type_name -> valetkey.v1.Task
-	22, // 4: valetkey.v1.GetRecordResponse.receipt:type_name -> valetkey.v1.Receipt
-	0,  // 5: valetkey.v1.OperatorService.ListGrants:input_type -> valetkey.v1.ListGrantsRequest
-	2,  // 6: valetkey.v1.OperatorService.GetGrant:input_type -> valetkey.v1.GetGrantRequest
-	4,  // 7: valetkey.v1.OperatorService.RevokeGrant:input_type -> valetkey.v1.RevokeGrantRequest
-	6,  // 8: valetkey.v1.OperatorService.RevokeTask:input_type -> valetkey.v1.RevokeTaskRequest
-	8,  // 9: valetkey.v1.OperatorService.RevokeGrants:input_type -> valetkey.v1.RevokeGrantsRequest
-	10, // 10: valetkey.v1.OperatorService.SetFreeze:input_type -> valetkey.v1.SetFreezeRequest
-	12, // 11: valetkey.v1.OperatorService.ReloadCatalog:input_type -> valetkey.v1.ReloadCatalogRequest
-	14, // 12: valetkey.v1.OperatorService.GetCheckpoint:input_type -> valetkey.v1.GetCheckpointRequest
-	16, // 13: valetkey.v1.OperatorService.GetRecord:input_type -> valetkey.v1.GetRecordRequest
-	18, // 14: valetkey.v1.OperatorService.GetConsistencyProof:input_type -> valetkey.v1.GetConsistencyProofRequest
-	1,  // 15: valetkey.v1.OperatorService.ListGrants:output_type -> valetkey.v1.ListGrantsResponse
-	3,  // 16: valetkey.v1.OperatorService.GetGrant:output_type -> valetkey.v1.GetGrantResponse
-	5,  // 17: valetkey.v1.OperatorService.RevokeGrant:output_type -> valetkey.v1.RevokeGrantResponse
-	7,  // 18: valetkey.v1.OperatorService.RevokeTask:output_type -> valetkey.v1.RevokeTaskResponse
-	9,  // 19: valetkey.v1.OperatorService.RevokeGrants:output_type -> valetkey.v1.RevokeGrantsResponse
-	11, // 20: valetkey.v1.OperatorService.SetFreeze:output_type -> valetkey.v1.SetFreezeResponse
-	13, // 21: valetkey.v1.OperatorService.ReloadCatalog:output_type -> valetkey.v1.ReloadCatalogResponse
-	15, // 22: valetkey.v1.OperatorService.GetCheckpoint:output_type -> valetkey.v1.GetCheckpointResponse
-	17, // 23: valetkey.v1.OperatorService.GetRecord:output_type -> valetkey.v1.GetRecordResponse
-	19, // 24: valetkey.v1.OperatorService.GetConsistencyProof:output_type -> valetkey.v1.GetConsistencyProofResponse
-	15, // [15:25] is the sub-list for method output_type
-	5,  // [5:15] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	14, // 0: valetkey.v1.OperatorServiceListGrantsResponse.grants:type_name -> valetkey.v1.Grant
+	14, // 1: valetkey.v1.OperatorServiceGetGrantResponse.grant:type_name -> valetkey.v1.Grant
+	14, // 2: valetkey.v1.RevokeGrantResponse.grant:type_name -> valetkey.v1.Grant
+	15, // 3: valetkey.v1.RevokeTaskResponse.task:type_name -> valetkey.v1.Task
+	0,  // 4: valetkey.v1.OperatorService.ListGrants:input_type -> valetkey.v1.OperatorServiceListGrantsRequest
+	2,  // 5: valetkey.v1.OperatorService.GetGrant:input_type -> valetkey.v1.OperatorServiceGetGrantRequest
+	4,  // 6: valetkey.v1.OperatorService.RevokeGrant:input_type -> valetkey.v1.RevokeGrantRequest
+	6,  // 7: valetkey.v1.OperatorService.RevokeTask:input_type -> valetkey.v1.RevokeTaskRequest
+	8,  // 8: valetkey.v1.OperatorService.RevokeGrants:input_type -> valetkey.v1.RevokeGrantsRequest
+	10, // 9: valetkey.v1.OperatorService.SetFreeze:input_type -> valetkey.v1.SetFreezeRequest
+	12, // 10: valetkey.v1.OperatorService.ReloadCatalog:input_type -> valetkey.v1.ReloadCatalogRequest
+	1,  // 11: valetkey.v1.OperatorService.ListGrants:output_type -> valetkey.v1.OperatorServiceListGrantsResponse
+	3,  // 12: valetkey.v1.OperatorService.GetGrant:output_type -> valetkey.v1.OperatorServiceGetGrantResponse
+	5,  // 13: valetkey.v1.OperatorService.RevokeGrant:output_type -> valetkey.v1.RevokeGrantResponse
+	7,  // 14: valetkey.v1.OperatorService.RevokeTask:output_type -> valetkey.v1.RevokeTaskResponse
+	9,  // 15: valetkey.v1.OperatorService.RevokeGrants:output_type -> valetkey.v1.RevokeGrantsResponse
+	11, // 16: valetkey.v1.OperatorService.SetFreeze:output_type -> valetkey.v1.SetFreezeResponse
+	13, // 17: valetkey.v1.OperatorService.ReloadCatalog:output_type -> valetkey.v1.ReloadCatalogResponse
+	11, // [11:18] is the sub-list for method output_type
+	4,  // [4:11] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_valetkey_v1_operator_proto_init() }
@@ -1341,7 +1032,7 @@ func file_valetkey_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_valetkey_v1_operator_proto_rawDesc), len(file_valetkey_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

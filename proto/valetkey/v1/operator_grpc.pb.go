@@ -19,16 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	OperatorService_ListGrants_FullMethodName          = "/valetkey.v1.OperatorService/ListGrants"
-	OperatorService_GetGrant_FullMethodName            = "/valetkey.v1.OperatorService/GetGrant"
-	OperatorService_RevokeGrant_FullMethodName         = "/valetkey.v1.OperatorService/RevokeGrant"
-	OperatorService_RevokeTask_FullMethodName          = "/valetkey.v1.OperatorService/RevokeTask"
-	OperatorService_RevokeGrants_FullMethodName        = "/valetkey.v1.OperatorService/RevokeGrants"
-	OperatorService_SetFreeze_FullMethodName           = "/valetkey.v1.OperatorService/SetFreeze"
-	OperatorService_ReloadCatalog_FullMethodName       = "/valetkey.v1.OperatorService/ReloadCatalog"
-	OperatorService_GetCheckpoint_FullMethodName       = "/valetkey.v1.OperatorService/GetCheckpoint"
-	OperatorService_GetRecord_FullMethodName           = "/valetkey.v1.OperatorService/GetRecord"
-	OperatorService_GetConsistencyProof_FullMethodName = "/valetkey.v1.OperatorService/GetConsistencyProof"
+	OperatorService_ListGrants_FullMethodName    = "/valetkey.v1.OperatorService/ListGrants"
+	OperatorService_GetGrant_FullMethodName      = "/valetkey.v1.OperatorService/GetGrant"
+	OperatorService_RevokeGrant_FullMethodName   = "/valetkey.v1.OperatorService/RevokeGrant"
+	OperatorService_RevokeTask_FullMethodName    = "/valetkey.v1.OperatorService/RevokeTask"
+	OperatorService_RevokeGrants_FullMethodName  = "/valetkey.v1.OperatorService/RevokeGrants"
+	OperatorService_SetFreeze_FullMethodName     = "/valetkey.v1.OperatorService/SetFreeze"
+	OperatorService_ReloadCatalog_FullMethodName = "/valetkey.v1.OperatorService/ReloadCatalog"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -39,9 +36,9 @@ const (
 // Every method refuses others with CALLER_NOT_ALLOWED, on the record.
 type OperatorServiceClient interface {
 	// Lists grants, newest first. Operators. Records nothing.
-	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
+	ListGrants(ctx context.Context, in *OperatorServiceListGrantsRequest, opts ...grpc.CallOption) (*OperatorServiceListGrantsResponse, error)
 	// Shows one grant. Operators. Records nothing. GRANT_NOT_FOUND.
-	GetGrant(ctx context.Context, in *GetGrantRequest, opts ...grpc.CallOption) (*GetGrantResponse, error)
+	GetGrant(ctx context.Context, in *OperatorServiceGetGrantRequest, opts ...grpc.CallOption) (*OperatorServiceGetGrantResponse, error)
 	// Ends a grant. Operators. Records grant.revoked; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT.
 	RevokeGrant(ctx context.Context, in *RevokeGrantRequest, opts ...grpc.CallOption) (*RevokeGrantResponse, error)
 	// Ends a task and its grants. Operators. Records task.revoked and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT.
@@ -52,12 +49,6 @@ type OperatorServiceClient interface {
 	SetFreeze(ctx context.Context, in *SetFreezeRequest, opts ...grpc.CallOption) (*SetFreezeResponse, error)
 	// Loads the catalog and the policies again, all or nothing. Operators. Records catalog.reloaded. INVALID_CATALOG, IDEMPOTENCY_CONFLICT.
 	ReloadCatalog(ctx context.Context, in *ReloadCatalogRequest, opts ...grpc.CallOption) (*ReloadCatalogResponse, error)
-	// Returns the newest signed checkpoint. Operators. Records nothing.
-	GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error)
-	// Returns one record with its inclusion proof. Operators. Records nothing. RECORD_NOT_FOUND.
-	GetRecord(ctx context.Context, in *GetRecordRequest, opts ...grpc.CallOption) (*GetRecordResponse, error)
-	// Proves that the log of an older size is a prefix of the newest. Operators. Records nothing. RECORD_NOT_FOUND.
-	GetConsistencyProof(ctx context.Context, in *GetConsistencyProofRequest, opts ...grpc.CallOption) (*GetConsistencyProofResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -68,9 +59,9 @@ func NewOperatorServiceClient(cc grpc.ClientConnInterface) OperatorServiceClient
 	return &operatorServiceClient{cc}
 }
 
-func (c *operatorServiceClient) ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error) {
+func (c *operatorServiceClient) ListGrants(ctx context.Context, in *OperatorServiceListGrantsRequest, opts ...grpc.CallOption) (*OperatorServiceListGrantsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListGrantsResponse)
+	out := new(OperatorServiceListGrantsResponse)
 	err := c.cc.Invoke(ctx, OperatorService_ListGrants_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
@@ -78,9 +69,9 @@ func (c *operatorServiceClient) ListGrants(ctx context.Context, in *ListGrantsRe
 	return out, nil
 }
 
-func (c *operatorServiceClient) GetGrant(ctx context.Context, in *GetGrantRequest, opts ...grpc.CallOption) (*GetGrantResponse, error) {
+func (c *operatorServiceClient) GetGrant(ctx context.Context, in *OperatorServiceGetGrantRequest, opts ...grpc.CallOption) (*OperatorServiceGetGrantResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetGrantResponse)
+	out := new(OperatorServiceGetGrantResponse)
 	err := c.cc.Invoke(ctx, OperatorService_GetGrant_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
@@ -138,36 +129,6 @@ func (c *operatorServiceClient) ReloadCatalog(ctx context.Context, in *ReloadCat
 	return out, nil
 }
 
-func (c *operatorServiceClient) GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetCheckpointResponse)
-	err := c.cc.Invoke(ctx, OperatorService_GetCheckpoint_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *operatorServiceClient) GetRecord(ctx context.Context, in *GetRecordRequest, opts ...grpc.CallOption) (*GetRecordResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetRecordResponse)
-	err := c.cc.Invoke(ctx, OperatorService_GetRecord_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *operatorServiceClient) GetConsistencyProof(ctx context.Context, in *GetConsistencyProofRequest, opts ...grpc.CallOption) (*GetConsistencyProofResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetConsistencyProofResponse)
-	err := c.cc.Invoke(ctx, OperatorService_GetConsistencyProof_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -176,9 +137,9 @@ func (c *operatorServiceClient) GetConsistencyProof(ctx context.Context, in *Get
 // Every method refuses others with CALLER_NOT_ALLOWED, on the record.
 type OperatorServiceServer interface {
 	// Lists grants, newest first. Operators. Records nothing.
-	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
+	ListGrants(context.Context, *OperatorServiceListGrantsRequest) (*OperatorServiceListGrantsResponse, error)
 	// Shows one grant. Operators. Records nothing. GRANT_NOT_FOUND.
-	GetGrant(context.Context, *GetGrantRequest) (*GetGrantResponse, error)
+	GetGrant(context.Context, *OperatorServiceGetGrantRequest) (*OperatorServiceGetGrantResponse, error)
 	// Ends a grant. Operators. Records grant.revoked; the upstream follows. GRANT_NOT_FOUND, IDEMPOTENCY_CONFLICT.
 	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
 	// Ends a task and its grants. Operators. Records task.revoked and each grant's end. TASK_NOT_FOUND, IDEMPOTENCY_CONFLICT.
@@ -189,12 +150,6 @@ type OperatorServiceServer interface {
 	SetFreeze(context.Context, *SetFreezeRequest) (*SetFreezeResponse, error)
 	// Loads the catalog and the policies again, all or nothing. Operators. Records catalog.reloaded. INVALID_CATALOG, IDEMPOTENCY_CONFLICT.
 	ReloadCatalog(context.Context, *ReloadCatalogRequest) (*ReloadCatalogResponse, error)
-	// Returns the newest signed checkpoint. Operators. Records nothing.
-	GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error)
-	// Returns one record with its inclusion proof. Operators. Records nothing. RECORD_NOT_FOUND.
-	GetRecord(context.Context, *GetRecordRequest) (*GetRecordResponse, error)
-	// Proves that the log of an older size is a prefix of the newest. Operators. Records nothing. RECORD_NOT_FOUND.
-	GetConsistencyProof(context.Context, *GetConsistencyProofRequest) (*GetConsistencyProofResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -205,10 +160,10 @@ type OperatorServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedOperatorServiceServer struct{}
 
-func (UnimplementedOperatorServiceServer) ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error) {
+func (UnimplementedOperatorServiceServer) ListGrants(context.Context, *OperatorServiceListGrantsRequest) (*OperatorServiceListGrantsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListGrants not implemented")
 }
-func (UnimplementedOperatorServiceServer) GetGrant(context.Context, *GetGrantRequest) (*GetGrantResponse, error) {
+func (UnimplementedOperatorServiceServer) GetGrant(context.Context, *OperatorServiceGetGrantRequest) (*OperatorServiceGetGrantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetGrant not implemented")
 }
 func (UnimplementedOperatorServiceServer) RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error) {
@@ -225,15 +180,6 @@ func (UnimplementedOperatorServiceServer) SetFreeze(context.Context, *SetFreezeR
 }
 func (UnimplementedOperatorServiceServer) ReloadCatalog(context.Context, *ReloadCatalogRequest) (*ReloadCatalogResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReloadCatalog not implemented")
-}
-func (UnimplementedOperatorServiceServer) GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method GetCheckpoint not implemented")
-}
-func (UnimplementedOperatorServiceServer) GetRecord(context.Context, *GetRecordRequest) (*GetRecordResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method GetRecord not implemented")
-}
-func (UnimplementedOperatorServiceServer) GetConsistencyProof(context.Context, *GetConsistencyProofRequest) (*GetConsistencyProofResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method GetConsistencyProof not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -257,7 +203,7 @@ func RegisterOperatorServiceServer(s grpc.ServiceRegistrar, srv OperatorServiceS
 }
 
 func _OperatorService_ListGrants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListGrantsRequest)
+	in := new(OperatorServiceListGrantsRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
@@ -269,13 +215,13 @@ func _OperatorService_ListGrants_Handler(srv interface{}, ctx context.Context, d
 		FullMethod: OperatorService_ListGrants_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(OperatorServiceServer).ListGrants(ctx, req.(*ListGrantsRequest))
+		return srv.(OperatorServiceServer).ListGrants(ctx, req.(*OperatorServiceListGrantsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
 
 func _OperatorService_GetGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetGrantRequest)
+	in := new(OperatorServiceGetGrantRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
@@ -287,7 +233,7 @@ func _OperatorService_GetGrant_Handler(srv interface{}, ctx context.Context, dec
 		FullMethod: OperatorService_GetGrant_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(OperatorServiceServer).GetGrant(ctx, req.(*GetGrantRequest))
+		return srv.(OperatorServiceServer).GetGrant(ctx, req.(*OperatorServiceGetGrantRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -382,60 +328,6 @@ func _OperatorService_ReloadCatalog_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
-func _OperatorService_GetCheckpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetCheckpointRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(OperatorServiceServer).GetCheckpoint(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: OperatorService_GetCheckpoint_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(OperatorServiceServer).GetCheckpoint(ctx, req.(*GetCheckpointRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _OperatorService_GetRecord_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetRecordRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(OperatorServiceServer).GetRecord(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: OperatorService_GetRecord_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(OperatorServiceServer).GetRecord(ctx, req.(*GetRecordRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _OperatorService_GetConsistencyProof_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetConsistencyProofRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(OperatorServiceServer).GetConsistencyProof(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: OperatorService_GetConsistencyProof_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(OperatorServiceServer).GetConsistencyProof(ctx, req.(*GetConsistencyProofRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -470,18 +362,6 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReloadCatalog",
 			Handler:    _OperatorService_ReloadCatalog_Handler,
-		},
-		{
-			MethodName: "GetCheckpoint",
-			Handler:    _OperatorService_GetCheckpoint_Handler,
-		},
-		{
-			MethodName: "GetRecord",
-			Handler:    _OperatorService_GetRecord_Handler,
-		},
-		{
-			MethodName: "GetConsistencyProof",
-			Handler:    _OperatorService_GetConsistencyProof_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -166,6 +166,144 @@ func (GrantState) EnumDescriptor() ([]byte, []int) {
 	return file_valetkey_v1_types_proto_rawDescGZIP(), []int{1}
 }
 
+// Provider is the kind of system that a scope opens.
+type Provider int32
+
+const (
+	// Not known.
+	Provider_PROVIDER_UNSPECIFIED Provider = 0
+	// AWS, or a server that speaks its STS and S3.
+	Provider_PROVIDER_AWS Provider = 1
+	// HashiCorp Vault.
+	Provider_PROVIDER_VAULT Provider = 2
+)
+
+// Enum value maps for Provider.
+var (
+	Provider_name = map[int32]string{
+		0: "PROVIDER_UNSPECIFIED",
+		1: "PROVIDER_AWS",
+		2: "PROVIDER_VAULT",
+	}
+	Provider_value = map[string]int32{
+		"PROVIDER_UNSPECIFIED": 0,
+		"PROVIDER_AWS":         1,
+		"PROVIDER_VAULT":       2,
+	}
+)
+
+func (x Provider) Enum() *Provider {
+	p := new(Provider)
+	*p = x
+	return p
+}
+
+func (x Provider) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Provider) Descriptor() protoreflect.EnumDescriptor {
+	return file_valetkey_v1_types_proto_enumTypes[2].Descriptor()
+}
+
+func (Provider) Type() protoreflect.EnumType {
+	return &file_valetkey_v1_types_proto_enumTypes[2]
+}
+
+func (x Provider) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Provider.Descriptor instead.
+func (Provider) EnumDescriptor() ([]byte, []int) {
+	return file_valetkey_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+// ParameterType is what a parameter's values have to be; docs/scopes.md has the rules.
+type ParameterType int32
+
+const (
+	// Not known.
+	ParameterType_PARAMETER_TYPE_UNSPECIFIED ParameterType = 0
+	// The name of an S3 bucket.
+	ParameterType_PARAMETER_TYPE_S3_BUCKET ParameterType = 1
+	// A folder in a bucket.
+	ParameterType_PARAMETER_TYPE_S3_PREFIX ParameterType = 2
+	// An ARN, whole.
+	ParameterType_PARAMETER_TYPE_ARN ParameterType = 3
+	// An AWS Region.
+	ParameterType_PARAMETER_TYPE_REGION ParameterType = 4
+	// An AWS account's twelve digits.
+	ParameterType_PARAMETER_TYPE_ACCOUNT_ID ParameterType = 5
+	// The name of a DynamoDB table.
+	ParameterType_PARAMETER_TYPE_DYNAMODB_TABLE ParameterType = 6
+	// A name.
+	ParameterType_PARAMETER_TYPE_IDENTIFIER ParameterType = 7
+	// One of those that the scope lists.
+	ParameterType_PARAMETER_TYPE_ENUM ParameterType = 8
+	// What matches the scope's pattern.
+	ParameterType_PARAMETER_TYPE_PATTERN ParameterType = 9
+	// A whole number.
+	ParameterType_PARAMETER_TYPE_INTEGER ParameterType = 10
+)
+
+// Enum value maps for ParameterType.
+var (
+	ParameterType_name = map[int32]string{
+		0:  "PARAMETER_TYPE_UNSPECIFIED",
+		1:  "PARAMETER_TYPE_S3_BUCKET",
+		2:  "PARAMETER_TYPE_S3_PREFIX",
+		3:  "PARAMETER_TYPE_ARN",
+		4:  "PARAMETER_TYPE_REGION",
+		5:  "PARAMETER_TYPE_ACCOUNT_ID",
+		6:  "PARAMETER_TYPE_DYNAMODB_TABLE",
+		7:  "PARAMETER_TYPE_IDENTIFIER",
+		8:  "PARAMETER_TYPE_ENUM",
+		9:  "PARAMETER_TYPE_PATTERN",
+		10: "PARAMETER_TYPE_INTEGER",
+	}
+	ParameterType_value = map[string]int32{
+		"PARAMETER_TYPE_UNSPECIFIED":    0,
+		"PARAMETER_TYPE_S3_BUCKET":      1,
+		"PARAMETER_TYPE_S3_PREFIX":      2,
+		"PARAMETER_TYPE_ARN":            3,
+		"PARAMETER_TYPE_REGION":         4,
+		"PARAMETER_TYPE_ACCOUNT_ID":     5,
+		"PARAMETER_TYPE_DYNAMODB_TABLE": 6,
+		"PARAMETER_TYPE_IDENTIFIER":     7,
+		"PARAMETER_TYPE_ENUM":           8,
+		"PARAMETER_TYPE_PATTERN":        9,
+		"PARAMETER_TYPE_INTEGER":        10,
+	}
+)
+
+func (x ParameterType) Enum() *ParameterType {
+	p := new(ParameterType)
+	*p = x
+	return p
+}
+
+func (x ParameterType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ParameterType) Descriptor() protoreflect.EnumDescriptor {
+	return file_valetkey_v1_types_proto_enumTypes[3].Descriptor()
+}
+
+func (ParameterType) Type() protoreflect.EnumType {
+	return &file_valetkey_v1_types_proto_enumTypes[3]
+}
+
+func (x ParameterType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ParameterType.Descriptor instead.
+func (ParameterType) EnumDescriptor() ([]byte, []int) {
+	return file_valetkey_v1_types_proto_rawDescGZIP(), []int{3}
+}
+
 // Value is one parameter's value or values.
 type Value struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -317,8 +455,8 @@ type Parameter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Its type, as the catalog spells it.
-	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// Its type.
+	Type ParameterType `protobuf:"varint,2,opt,name=type,proto3,enum=valetkey.v1.ParameterType" json:"type,omitempty"`
 	// What it means.
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
 	// The values that are allowed, where the scope lists them.
@@ -366,11 +504,11 @@ func (x *Parameter) GetName() string {
 	return ""
 }
 
-func (x *Parameter) GetType() string {
+func (x *Parameter) GetType() ParameterType {
 	if x != nil {
 		return x.Type
 	}
-	return ""
+	return ParameterType_PARAMETER_TYPE_UNSPECIFIED
 }
 
 func (x *Parameter) GetDescription() string {
@@ -403,8 +541,8 @@ type Scope struct {
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// What it is for.
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
-	// "aws" or "vault".
-	Provider string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
+	// What it opens.
+	Provider Provider `protobuf:"varint,4,opt,name=provider,proto3,enum=valetkey.v1.Provider" json:"provider,omitempty"`
 	// Its parameters, sorted by name.
 	Parameters []*Parameter `protobuf:"bytes,5,rep,name=parameters,proto3" json:"parameters,omitempty"`
 	// Life without a wish.
@@ -468,11 +606,11 @@ func (x *Scope) GetDescription() string {
 	return ""
 }
 
-func (x *Scope) GetProvider() string {
+func (x *Scope) GetProvider() Provider {
 	if x != nil {
 		return x.Provider
 	}
-	return ""
+	return Provider_PROVIDER_UNSPECIFIED
 }
 
 func (x *Scope) GetParameters() []*Parameter {
@@ -1105,18 +1243,18 @@ const file_valetkey_v1_types_proto_rawDesc = "" +
 	"onBehalfOf\x12&\n" +
 	"\x0fagent_spiffe_id\x18\x05 \x01(\tR\ragentSpiffeId\x127\n" +
 	"\topened_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bopenedAt\x127\n" +
-	"\tclosed_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"\x83\x01\n" +
+	"\tclosed_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bclosedAt\"\x9f\x01\n" +
 	"\tParameter\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04type\x18\x02 \x01(\tR\x04type\x12 \n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x1a.valetkey.v1.ParameterTypeR\x04type\x12 \n" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x18\n" +
 	"\aallowed\x18\x04 \x03(\tR\aallowed\x12\x12\n" +
-	"\x04list\x18\x05 \x01(\bR\x04list\"\xc2\x02\n" +
+	"\x04list\x18\x05 \x01(\bR\x04list\"\xd9\x02\n" +
 	"\x05Scope\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x1a\n" +
-	"\bprovider\x18\x04 \x01(\tR\bprovider\x126\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x121\n" +
+	"\bprovider\x18\x04 \x01(\x0e2\x15.valetkey.v1.ProviderR\bprovider\x126\n" +
 	"\n" +
 	"parameters\x18\x05 \x03(\v2\x16.valetkey.v1.ParameterR\n" +
 	"parameters\x12:\n" +
@@ -1198,7 +1336,24 @@ const file_valetkey_v1_types_proto_rawDesc = "" +
 	"\x13GRANT_STATE_REVOKED\x10\x06\x12\x16\n" +
 	"\x12GRANT_STATE_DENIED\x10\a\x12\x18\n" +
 	"\x14GRANT_STATE_REJECTED\x10\b\x12\x16\n" +
-	"\x12GRANT_STATE_LAPSED\x10\tB;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
+	"\x12GRANT_STATE_LAPSED\x10\t*J\n" +
+	"\bProvider\x12\x18\n" +
+	"\x14PROVIDER_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fPROVIDER_AWS\x10\x01\x12\x12\n" +
+	"\x0ePROVIDER_VAULT\x10\x02*\xd0\x02\n" +
+	"\rParameterType\x12\x1e\n" +
+	"\x1aPARAMETER_TYPE_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18PARAMETER_TYPE_S3_BUCKET\x10\x01\x12\x1c\n" +
+	"\x18PARAMETER_TYPE_S3_PREFIX\x10\x02\x12\x16\n" +
+	"\x12PARAMETER_TYPE_ARN\x10\x03\x12\x19\n" +
+	"\x15PARAMETER_TYPE_REGION\x10\x04\x12\x1d\n" +
+	"\x19PARAMETER_TYPE_ACCOUNT_ID\x10\x05\x12!\n" +
+	"\x1dPARAMETER_TYPE_DYNAMODB_TABLE\x10\x06\x12\x1d\n" +
+	"\x19PARAMETER_TYPE_IDENTIFIER\x10\a\x12\x17\n" +
+	"\x13PARAMETER_TYPE_ENUM\x10\b\x12\x1a\n" +
+	"\x16PARAMETER_TYPE_PATTERN\x10\t\x12\x1a\n" +
+	"\x16PARAMETER_TYPE_INTEGER\x10\n" +
+	"B;Z9github.com/valetkey/valetkey/proto/valetkey/v1;valetkeyv1b\x06proto3"
 
 var (
 	file_valetkey_v1_types_proto_rawDescOnce sync.Once
@@ -1212,48 +1367,52 @@ func file_valetkey_v1_types_proto_rawDescGZIP() []byte {
 	return file_valetkey_v1_types_proto_rawDescData
 }
 
-var file_valetkey_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_valetkey_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_valetkey_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_valetkey_v1_types_proto_goTypes = []any{
 	(Tier)(0),                     // 0: valetkey.v1.Tier
 	(GrantState)(0),               // 1: valetkey.v1.GrantState
-	(*Value)(nil),                 // 2: valetkey.v1.Value
-	(*Task)(nil),                  // 3: valetkey.v1.Task
-	(*Parameter)(nil),             // 4: valetkey.v1.Parameter
-	(*Scope)(nil),                 // 5: valetkey.v1.Scope
-	(*Need)(nil),                  // 6: valetkey.v1.Need
-	(*Grant)(nil),                 // 7: valetkey.v1.Grant
-	(*AwsCredential)(nil),         // 8: valetkey.v1.AwsCredential
-	(*VaultCredential)(nil),       // 9: valetkey.v1.VaultCredential
-	(*Credential)(nil),            // 10: valetkey.v1.Credential
-	(*Receipt)(nil),               // 11: valetkey.v1.Receipt
-	nil,                           // 12: valetkey.v1.Grant.ParametersEntry
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(Provider)(0),                 // 2: valetkey.v1.Provider
+	(ParameterType)(0),            // 3: valetkey.v1.ParameterType
+	(*Value)(nil),                 // 4: valetkey.v1.Value
+	(*Task)(nil),                  // 5: valetkey.v1.Task
+	(*Parameter)(nil),             // 6: valetkey.v1.Parameter
+	(*Scope)(nil),                 // 7: valetkey.v1.Scope
+	(*Need)(nil),                  // 8: valetkey.v1.Need
+	(*Grant)(nil),                 // 9: valetkey.v1.Grant
+	(*AwsCredential)(nil),         // 10: valetkey.v1.AwsCredential
+	(*VaultCredential)(nil),       // 11: valetkey.v1.VaultCredential
+	(*Credential)(nil),            // 12: valetkey.v1.Credential
+	(*Receipt)(nil),               // 13: valetkey.v1.Receipt
+	nil,                           // 14: valetkey.v1.Grant.ParametersEntry
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
 }
 var file_valetkey_v1_types_proto_depIdxs = []int32{
-	13, // 0: valetkey.v1.Task.opened_at:type_name -> google.protobuf.Timestamp
-	13, // 1: valetkey.v1.Task.closed_at:type_name -> google.protobuf.Timestamp
-	4,  // 2: valetkey.v1.Scope.parameters:type_name -> valetkey.v1.Parameter
-	14, // 3: valetkey.v1.Scope.default_ttl:type_name -> google.protobuf.Duration
-	14, // 4: valetkey.v1.Scope.max_ttl:type_name -> google.protobuf.Duration
-	0,  // 5: valetkey.v1.Scope.tier:type_name -> valetkey.v1.Tier
-	12, // 6: valetkey.v1.Grant.parameters:type_name -> valetkey.v1.Grant.ParametersEntry
-	0,  // 7: valetkey.v1.Grant.tier:type_name -> valetkey.v1.Tier
-	1,  // 8: valetkey.v1.Grant.state:type_name -> valetkey.v1.GrantState
-	13, // 9: valetkey.v1.Grant.requested_at:type_name -> google.protobuf.Timestamp
-	13, // 10: valetkey.v1.Grant.expires_at:type_name -> google.protobuf.Timestamp
-	6,  // 11: valetkey.v1.Grant.needs:type_name -> valetkey.v1.Need
-	13, // 12: valetkey.v1.Grant.decide_by:type_name -> google.protobuf.Timestamp
-	8,  // 13: valetkey.v1.Credential.aws:type_name -> valetkey.v1.AwsCredential
-	9,  // 14: valetkey.v1.Credential.vault:type_name -> valetkey.v1.VaultCredential
-	13, // 15: valetkey.v1.Credential.expires_at:type_name -> google.protobuf.Timestamp
-	2,  // 16: valetkey.v1.Grant.ParametersEntry.value:type_name -> valetkey.v1.Value
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	15, // 0: valetkey.v1.Task.opened_at:type_name -> google.protobuf.Timestamp
+	15, // 1: valetkey.v1.Task.closed_at:type_name -> google.protobuf.Timestamp
+	3,  // 2: valetkey.v1.Parameter.type:type_name -> valetkey.v1.ParameterType
+	2,  // 3: valetkey.v1.Scope.provider:type_name -> valetkey.v1.Provider
+	6,  // 4: valetkey.v1.Scope.parameters:type_name -> valetkey.v1.Parameter
+	16, // 5: valetkey.v1.Scope.default_ttl:type_name -> google.protobuf.Duration
+	16, // 6: valetkey.v1.Scope.max_ttl:type_name -> google.protobuf.Duration
+	0,  // 7: valetkey.v1.Scope.tier:type_name -> valetkey.v1.Tier
+	14, // 8: valetkey.v1.Grant.parameters:type_name -> valetkey.v1.Grant.ParametersEntry
+	0,  // 9: valetkey.v1.Grant.tier:type_name -> valetkey.v1.Tier
+	1,  // 10: valetkey.v1.Grant.state:type_name -> valetkey.v1.GrantState
+	15, // 11: valetkey.v1.Grant.requested_at:type_name -> google.protobuf.Timestamp
+	15, // 12: valetkey.v1.Grant.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 13: valetkey.v1.Grant.needs:type_name -> valetkey.v1.Need
+	15, // 14: valetkey.v1.Grant.decide_by:type_name -> google.protobuf.Timestamp
+	10, // 15: valetkey.v1.Credential.aws:type_name -> valetkey.v1.AwsCredential
+	11, // 16: valetkey.v1.Credential.vault:type_name -> valetkey.v1.VaultCredential
+	15, // 17: valetkey.v1.Credential.expires_at:type_name -> google.protobuf.Timestamp
+	4,  // 18: valetkey.v1.Grant.ParametersEntry.value:type_name -> valetkey.v1.Value
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_valetkey_v1_types_proto_init() }
@@ -1270,7 +1429,7 @@ func file_valetkey_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_valetkey_v1_types_proto_rawDesc), len(file_valetkey_v1_types_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      4,
 			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
