@@ -400,8 +400,12 @@ func acceptLoss(t *testing.T, text string) {
 	}
 }
 
+// storeCheck looks at what a broker has left.
 func storeCheck(t *testing.T, text string) {
 	l := newLocal(t)
+	if code := l.start(t).term(t); code != 0 {
+		t.Fatalf("valetkeyd exits %d", code)
+	}
 	words := strings.Fields(replaced(t, text, map[string]string{"FILE": l.path("valetkeyd.yaml")}))
 	if out, code := run(t, nil, program(t, words[0]), words[1:]...); code != 0 || !strings.Contains(out.stdout, "ok") {
 		t.Errorf("exits %d: %s%s", code, out.stdout, out.stderr)
