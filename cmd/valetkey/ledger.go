@@ -25,8 +25,8 @@ type ledgerVerifyCmd struct {
 	Checkpoint string `help:"Resume from the checkpoint in this file, and leave the new one there." placeholder:"FILE"`
 	Full       bool   `help:"Read again what the checkpoint file covers, too."`
 	Approvers  string `help:"Check the approvals on the record too, against the people in this allowed_signers file (ssh-keygen(1)): their public keys, and as further names of a line their groups (@sre), SPIFFE IDs and aliases." type:"existingfile" placeholder:"FILE"`
-	Floor      int    `help:"How many people a destructive or admin credential has to rest on, with --approvers." default:"2"`
-	Hardware   string `help:"The lowest tier that is approved with a security key that asks for a PIN or a fingerprint, with --approvers: read, write, destructive, admin or none." default:"admin" placeholder:"TIER"`
+	Floor      int    `help:"How many people a destructive or admin credential has to rest on, with --approvers." default:"${floor}"`
+	Hardware   string `help:"The lowest tier that is approved with a security key that asks for a PIN or a fingerprint, with --approvers: read, write, destructive, admin or none." default:"${hardware}" placeholder:"TIER"`
 	Quiet      bool   `short:"q" help:"No progress."`
 }
 
@@ -40,7 +40,16 @@ type verified struct {
 	Approvals *approvals.Summary `json:"approvals,omitempty"`
 }
 
+// What --floor and --hardware are where nobody says.
+const (
+	defaultFloor    = 2
+	defaultHardware = "admin"
+)
+
 func (c *ledgerVerifyCmd) Run(ctx context.Context, out *output) (err error) {
+	if c.Approvers == "" && (c.Floor != defaultFloor || c.Hardware != defaultHardware) {
+		return &usageError{"--floor and --hardware say what approvals have to be: name the people with --approvers"}
+	}
 	var saved []byte
 	if c.Checkpoint != "" {
 		saved, err = os.ReadFile(c.Checkpoint)

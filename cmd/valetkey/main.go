@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -99,7 +100,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, connect c
 		kong.Exit(func(code int) { panic(exitPanic(code)) }), //nolint:forbidigo // recovered above
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.UsageOnError(),
-		kong.Vars{"agent_dir": agentDir()},
+		kong.Vars{"agent_dir": agentDir(), "floor": strconv.Itoa(defaultFloor), "hardware": defaultHardware},
 	)
 	if err != nil {
 		printError(stderr, fmt.Errorf("building the command line: %w", err))

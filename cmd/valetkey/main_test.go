@@ -385,6 +385,11 @@ func TestLedgerVerify(t *testing.T) {
 	if code, _, _ := call("ledger", "verify", dir, "--key", vkey, "--checkpoint", saved, "--full"); code != exitVerification {
 		t.Errorf("tampered, full: exit %d", code)
 	}
+	for _, args := range [][]string{{"--floor", "3"}, {"--hardware", "none"}} {
+		if code, _, _ := call(append([]string{"ledger", "verify", dir, "--key", vkey}, args...)...); code != exitUsage {
+			t.Errorf("%q without the people: exit %d", args, code)
+		}
+	}
 	put("empty", nil)
 	if code, _, _ := call("ledger", "verify", dir, "--key", vkey, "--checkpoint", filepath.Join(dir, "empty")); code != exitError {
 		t.Errorf("empty checkpoint file: exit %d", code)
