@@ -151,7 +151,7 @@ func (b *Broker) wire() error {
 	if err != nil {
 		return err
 	}
-	hub := notify.New(b.health, g.Key, c.Watches)
+	hub := notify.New(b.health, g.Subject, c.Watches)
 	ends := revocation.New(revocation.Config{
 		Ledger: b.ledger, Store: b.health, Guard: g, Minter: minter, Notify: hub, Now: c.Now, Log: c.Log, Directory: c.Directory, Owner: owner, Retention: c.Retention,
 	})

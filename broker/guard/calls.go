@@ -88,7 +88,7 @@ func (g *Guard) Call(a identity.Agent, kind Kind, n int, now time.Time) error {
 	if kind == Free {
 		return nil
 	}
-	if wait := g.calls.take(callsOf{"agent:" + g.Key(a), kind}, now, g.callInterval, g.callBurst, n); wait > 0 {
+	if wait := g.calls.take(callsOf{"agent:" + g.Subject(a), kind}, now, g.callInterval, g.callBurst, n); wait > 0 {
 		return &RateError{Wait: wait}
 	}
 	if d := a.Delegate(); !d.IsZero() {

@@ -131,7 +131,7 @@ func (g *Guard) Throttle(tx Tx, a identity.Agent) error {
 			return &RateError{Wait: wait}
 		}
 	}
-	wait, err := takeToken(tx, "agent:"+g.Key(a), g.interval, g.burst)
+	wait, err := takeToken(tx, "agent:"+g.Subject(a), g.interval, g.burst)
 	if err != nil {
 		return err
 	}

@@ -298,7 +298,7 @@ func logCall(c entered, method string, began time.Time) []slog.Attr {
 func (e *edge) say(ctx context.Context, level slog.Level, c entered, message, reason string, attrs ...slog.Attr) {
 	caller := ""
 	if c.who.Valid() {
-		caller = e.cfg.Guard.Key(c.who)
+		caller = e.cfg.Guard.Subject(c.who)
 	}
 	e.calls.say(ctx, level, caller, message, reason, attrs...)
 }

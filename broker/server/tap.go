@@ -130,7 +130,7 @@ func (e *edge) ownerOf(c entered) string {
 	if d := c.who.Delegate(); !d.IsZero() {
 		return "delegate:" + d.String()
 	}
-	return e.cfg.Guard.Key(c.who)
+	return e.cfg.Guard.Subject(c.who)
 }
 
 // tapHealth lets anybody ask, a few at once.

@@ -230,8 +230,8 @@ type Case struct {
 	Claim    string
 	// Lapses is when it ends unless people approve it, in whole seconds: they sign that.
 	Lapses time.Time
-	// Key is the guard's name for the agent.
-	Key string
+	// Subject is the guard's name for the agent. Rows have it as Key.
+	Subject string `json:"Key"`
 }
 
 // Freeze stops or resumes all minting of an agent, or of all agents below a path.
@@ -295,8 +295,8 @@ type GrantFilter struct {
 	TaskID, Agent string
 	// Open selects those that have not ended, Pending those of them that wait for people.
 	Open, Pending bool
-	// Key selects pending ones by their Case's.
-	Key string
+	// Subject selects pending ones by their Case's.
+	Subject string
 	// Before is the id to continue after, exclusive.
 	Before string
 	// OldestFirst turns the order around; After is then the id to continue after.

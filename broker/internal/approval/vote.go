@@ -138,7 +138,7 @@ func (s *Service) reject(t *ledger.Tx, who grant.Approver, g *store.Grant, v quo
 	}
 	// The same may have been asked for in other tasks before: to have several of a
 	// kind waiting must not be a way around a no.
-	waiting, err := t.Grants(store.GrantFilter{Key: g.Case.Key, Pending: true, Limit: -1})
+	waiting, err := t.Grants(store.GrantFilter{Subject: g.Case.Subject, Pending: true, Limit: -1})
 	if err != nil {
 		return err
 	}

@@ -34,4 +34,4 @@ func Content(parts ...any) string {
 
 // CoolingKey is what the same request is told by, whatever its task: who asks, for
 // what, with which parameters. g has a Case.
-func CoolingKey(g store.Grant) string { return Content("cooling", g.Case.Key, g.Scope, g.Params) }
+func CoolingKey(g store.Grant) string { return Content("cooling", g.Case.Subject, g.Scope, g.Params) }

@@ -57,13 +57,13 @@ func (d Draft) Grant(now time.Time) store.Grant {
 	}
 }
 
-// Asked is g as people are to be asked for it, within wait. key is the guard's of its agent.
-func (d Draft) Asked(g store.Grant, needs []policy.Need, wait time.Duration, key string) store.Grant {
+// Asked is g as people are to be asked for it, within wait. subject is the guard's name for its agent.
+func (d Draft) Asked(g store.Grant, needs []policy.Need, wait time.Duration, subject string) store.Grant {
 	g.Needs = needs
 	g.Case = &store.Case{
 		Envelope: d.envelope.Text(), Nonce: evidence.NewNonce(), Justification: d.record.Purpose,
 		Identity: quorum.IdentityOf(d.decision), Claim: d.decision.Task().OnBehalfOf, Lapses: g.RequestedAt.Add(wait).UTC().Truncate(time.Second),
-		Key: key,
+		Subject: subject,
 	}
 	return g
 }

@@ -151,7 +151,7 @@ func (s *Service) pass(p *txn, taskID string) (_ quorum.Clearance, refusal, err 
 func (s *Service) intend(p *txn, c quorum.Clearance) error {
 	now, req := p.tx.Now(), c.Decision().Request()
 	o := p.draft.Open(p.grant, now)
-	iss, session := o.Issuance(), s.cfg.Names.New(s.cfg.Guard.Key(p.who.Agent()))
+	iss, session := o.Issuance(), s.cfg.Names.New(s.cfg.Guard.Subject(p.who.Agent()))
 	// The handle of what will exist, so that a crash leaves a name to revoke by.
 	order := mint.Order{
 		GrantID: iss.GrantID, IssuanceID: iss.ID, SessionName: session, Role: req.Scope().Role(), NotAfter: iss.NotAfter, IssuedAt: now, Permissions: req.Sealed(),

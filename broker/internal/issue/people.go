@@ -26,7 +26,7 @@ func (s *Service) mayWait(t *ledger.Tx, g store.Grant) (known store.Grant, refus
 		s.cfg.Log.Warn("nobody is asked: fewer people are listed than could approve it", slog.String("grant", g.ID), slog.String("scope", g.Scope))
 		return known, err, nil
 	}
-	mine, err := t.Grants(store.GrantFilter{Key: g.Case.Key, Pending: true, Limit: -1})
+	mine, err := t.Grants(store.GrantFilter{Subject: g.Case.Subject, Pending: true, Limit: -1})
 	if err != nil {
 		return known, nil, err
 	}
@@ -43,7 +43,7 @@ func (s *Service) mayWait(t *ledger.Tx, g store.Grant) (known store.Grant, refus
 	if left := until.Sub(t.Now()); left > 0 && left <= s.cfg.Directory.CoolDown() {
 		return known, grant.ErrRejected, nil
 	}
-	n, err := t.Waiting(g.Case.Key, g.Delegate)
+	n, err := t.Waiting(g.Case.Subject, g.Delegate)
 	if err != nil {
 		return known, nil, err
 	}

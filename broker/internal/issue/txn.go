@@ -69,7 +69,7 @@ func (s *Service) answer(p *txn, g store.Grant, clearance quorum.Clearance, refu
 	}
 	var needed *quorum.NeededError
 	if errors.As(refusal, &needed) && s.cfg.Directory != nil {
-		asked := p.draft.Asked(g, needed.Needs, s.cfg.Directory.Wait(), s.cfg.Guard.Key(p.who.Agent()))
+		asked := p.draft.Asked(g, needed.Needs, s.cfg.Directory.Wait(), s.cfg.Guard.Subject(p.who.Agent()))
 		if known, refusal, err = s.mayWait(p.tx, asked); err != nil || known.ID != "" {
 			return c, known, err
 		}

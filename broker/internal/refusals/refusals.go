@@ -177,7 +177,7 @@ func (l *Log) Refuse(ctx context.Context, r Refused) {
 	known, key, agent, delegate := r.Who.Valid(), claimed.Agent.TrustDomain().Name(), "", ""
 	switch {
 	case known:
-		key, agent = l.guard.Key(r.Who), r.Who.ID().String()
+		key, agent = l.guard.Subject(r.Who), r.Who.ID().String()
 		if d := r.Who.Delegate(); !d.IsZero() {
 			delegate = d.String()
 		}

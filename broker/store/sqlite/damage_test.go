@@ -37,7 +37,7 @@ func populated(t *testing.T) string {
 				work.Held = true
 			case 1:
 				g.State, g.Delegate = store.GrantPending, "spiffe://td/delegate"
-				g.Case = &store.Case{Envelope: strings.Repeat("e", 500), Key: agent}
+				g.Case = &store.Case{Envelope: strings.Repeat("e", 500), Subject: agent}
 				work.Held = true
 			case 2:
 				g.State = store.GrantRevoked

@@ -53,7 +53,7 @@ func version5(t *testing.T, path string, now time.Time) {
 		work := store.Work{ID: fmt.Sprint("i", i), GrantID: g.ID, Agent: "a", Handle: []byte(`{}`), Held: state.Open(), NextAt: now}
 		var waiter, due any
 		if state == store.GrantPending {
-			g.Case, waiter = &store.Case{Key: "k"}, "k"
+			g.Case, waiter = &store.Case{Subject: "k"}, "k"
 		}
 		if state == store.GrantRevoked {
 			g.EndedAt, due = now, now.UnixNano()
@@ -93,7 +93,7 @@ func TestUpgradeFromVersion5(t *testing.T) {
 			}
 		}
 		for want, f := range map[string]store.GrantFilter{
-			"[g2 g1 g0]": {Agent: "a"}, "[g1 g0]": {Agent: "a", Open: true}, "[g1]": {Key: "k", Pending: true}, "[g0]": {TaskID: "t0", Agent: "a", Open: true},
+			"[g2 g1 g0]": {Agent: "a"}, "[g1 g0]": {Agent: "a", Open: true}, "[g1]": {Subject: "k", Pending: true}, "[g0]": {TaskID: "t0", Agent: "a", Open: true},
 		} {
 			gs, err := r.Grants(f)
 			var ids []string

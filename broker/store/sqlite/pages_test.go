@@ -47,7 +47,7 @@ func TestRewrittenRowsLeaveIndexesAlone(t *testing.T) {
 	}
 	// And a change of columns is in every index.
 	g.State, g.Agent, g.TaskID, g.Delegate = store.GrantPending, "spiffe://td/b", "t2", ""
-	g.Case = &store.Case{Key: "k"}
+	g.Case = &store.Case{Subject: "k"}
 	wrote(func(tx store.Tx) error {
 		g2 := g
 		g2.ID = "g2"
@@ -57,7 +57,7 @@ func TestRewrittenRowsLeaveIndexesAlone(t *testing.T) {
 		t.Error(err)
 	}
 	if err := db.View(t.Context(), func(r store.Reader) error {
-		pending, err := r.Grants(store.GrantFilter{Key: "k", Pending: true})
+		pending, err := r.Grants(store.GrantFilter{Subject: "k", Pending: true})
 		moved, merr := r.Grants(store.GrantFilter{TaskID: "t2", Agent: "spiffe://td/b", Open: true})
 		left, lerr := r.Grants(store.GrantFilter{TaskID: "t", Open: true})
 		if len(pending) != 2 || len(moved) != 2 || len(left) != 0 {

@@ -189,8 +189,8 @@ func (r *reader) Grants(f store.GrantFilter) ([]store.Grant, error) {
 	if f.Pending {
 		where += " AND waiter IS NOT NULL"
 	}
-	if f.Key != "" {
-		add("waiter = ?", f.Key)
+	if f.Subject != "" {
+		add("waiter = ?", f.Subject)
 	}
 	if f.Before != "" {
 		add("id < ?", f.Before)

@@ -151,7 +151,7 @@ var (
 		row: func(v store.Grant) []any {
 			var waiter, delegate any // NULL where nobody is waited for, or speaks for the agent
 			if v.State == store.GrantPending && v.Case != nil {
-				waiter = v.Case.Key
+				waiter = v.Case.Subject
 			}
 			if v.Delegate != "" {
 				delegate = v.Delegate

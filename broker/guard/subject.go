@@ -14,12 +14,12 @@ import (
 // it: whoever starts sessions would else start a new budget with each.
 const sessionAttribute = "session"
 
-// Key is the stable name that an agent's limits are kept under: its trust domain
+// Subject is the stable name that an agent's limits are kept under: its trust domain
 // and the attributes that Config.RateBy names. An agent whose path no template
 // names parts of is keyed by its whole ID. One that has attributes, but none of
 // those named, shares a budget with all such agents of its domain: CheckRateBy
 // finds the template that would make them.
-func (g *Guard) Key(a identity.Agent) string {
+func (g *Guard) Subject(a identity.Agent) string {
 	attributes := a.Attributes()
 	if len(attributes) == 0 {
 		return a.ID().String()

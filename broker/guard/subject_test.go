@@ -68,7 +68,7 @@ func TestKeyIsStable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := g.Key(agent(td + tc.id)); got != td+tc.want {
+		if got := g.Subject(agent(td + tc.id)); got != td+tc.want {
 			t.Errorf("rate_by %v: %s is %s, want %s", tc.rateBy, tc.id, got, td+tc.want)
 		}
 	}
