@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,6 +86,98 @@ func TestAskedAtOnce(t *testing.T) {
 			}
 			p.withdraw(t, waits[0])
 			p.empty(t)
+		})
+	}
+}
+
+// wantPeople has policy want people for what it gave without.
+func (p *patientMount) wantPeople(t *testing.T) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(p.Catalog, "policies", "storage.cedar"), os.O_APPEND|os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteString(wantsOne)
+	must(t, err)
+	must(t, f.Close())
+	_, err = p.OperatorClient().ReloadCatalog(t.Context(), &valetkeyv1.ReloadCatalogRequest{})
+	must(t, err)
+}
+
+// TestDirectTakesNoTurns has one ask while another's request for the same is being written down, of
+// what was given without people before.
+func TestDirectTakesNoTurns(t *testing.T) {
+	t.Parallel()
+	for in, inTask := range map[string]bool{"a task of its own": false, "a task of the caller's": true} {
+		t.Run(in, func(t *testing.T) {
+			t.Parallel()
+			p := newPatientMount(t, inTask)
+			more := map[string]any{}
+			if inTask {
+				more["task"] = p.task
+			}
+			_, err := p.creds(t.Context(), more)
+			must(t, err)
+			held, release := make(chan struct{}), make(chan struct{})
+			var writes atomic.Int32
+			p.store.hook(func(s *storage) {
+				s.put = func(key string) error {
+					if strings.HasPrefix(key, "wal/") && writes.Add(1) == 1 {
+						close(held)
+						<-release
+					}
+					return nil
+				}
+			})
+			var group sync.WaitGroup
+			group.Go(func() {
+				if _, err := p.creds(t.Context(), more); err != nil {
+					t.Error(err)
+				}
+			})
+			<-held
+			soon, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if _, err := p.creds(soon, more); err != nil {
+				t.Errorf("the other: %v", err)
+			}
+			close(release)
+			group.Wait()
+		})
+	}
+}
+
+// TestPeopleComeToBeNeeded has several ask at once for what was given without people, and is not
+// any more.
+func TestPeopleComeToBeNeeded(t *testing.T) {
+	t.Parallel()
+	for in, inTask := range map[string]bool{"a task of its own": false, "a task of the caller's": true} {
+		t.Run(in, func(t *testing.T) {
+			t.Parallel()
+			p := newPatientMount(t, inTask)
+			more := map[string]any{}
+			if inTask {
+				more["task"] = p.task
+			}
+			_, err := p.creds(t.Context(), more)
+			must(t, err)
+			p.wantPeople(t)
+			ids, group := make([]string, 4), sync.WaitGroup{}
+			for i := range ids {
+				group.Go(func() {
+					resp, err := p.creds(t.Context(), more)
+					answered(t, err, http.StatusForbidden, "NEEDS_APPROVAL")
+					ids[i] = idOf(resp)
+				})
+			}
+			group.Wait()
+			waits := p.pendings(t)
+			if len(waits) != 1 || len(p.entries(t)) != 1 {
+				t.Fatalf("people are asked for %v, and storage has %d", waits, len(p.entries(t)))
+			}
+			for _, id := range ids {
+				if id != waits[0] {
+					t.Errorf("one was answered with %q, which is not %q", id, waits[0])
+				}
+			}
 		})
 	}
 }
@@ -203,13 +296,7 @@ func TestRenewedMeanwhile(t *testing.T) {
 	p := newPatientMount(t, true)
 	lease, err := p.creds(t.Context(), map[string]any{"task": p.task})
 	must(t, err)
-	f, err := os.OpenFile(filepath.Join(p.Catalog, "policies", "storage.cedar"), os.O_APPEND|os.O_WRONLY, 0)
-	must(t, err)
-	_, err = f.WriteString(wantsOne)
-	must(t, err)
-	must(t, f.Close())
-	_, err = p.OperatorClient().ReloadCatalog(t.Context(), &valetkeyv1.ReloadCatalogRequest{})
-	must(t, err)
+	p.wantPeople(t)
 	held, release := make(chan struct{}), make(chan struct{})
 	p.store.hook(func(s *storage) {
 		s.put = func(key string) error {

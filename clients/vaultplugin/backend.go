@@ -42,9 +42,10 @@ type backend struct {
 
 	// handing are held, by grant, while a request that waited is handed over or ended.
 	handing []*locksutil.LockEntry
-	// asking are held while people may come to be asked; see askingAlone and askingIn.
+	// asking are held while people may come to be asked, but for what is direct; see asking.go.
 	// Who holds one may take one of handing, and never the other way round.
 	asking []*locksutil.LockEntry
+	direct direct
 }
 
 // Factory makes mounts of the plugin. version is what Vault shows, such as "v1.2.3".

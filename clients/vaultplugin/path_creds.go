@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/valetkey/valetkey/clients/valetkey"
@@ -71,30 +72,51 @@ func (b *backend) giveAlone(ctx context.Context, req *logical.Request, who calle
 	if err != nil {
 		return nil, err
 	}
-	lock := b.askingAlone(who.agent, digest)
+	same := agentFolder(who.agent) + digest
+	if b.direct.has(same) {
+		resp, m, w, err := b.tryAlone(ctx, req, who, a)
+		if !m.pending() {
+			return resp, err
+		}
+		b.direct.forget(same)
+		_ = b.undo(ctx, req.Storage, who.client, w, errPeople) // what cannot be taken back now is rolled back
+	}
+	lock := locksutil.LockForKey(b.asking, same)
 	if err := hold(ctx, lock); err != nil {
 		return nil, err
 	}
 	defer lock.Unlock()
-	if resp, err := b.again(ctx, req, who, a); resp != nil || err != nil {
+	resp, m, w, err := b.tryAlone(ctx, req, who, a)
+	if !m.pending() {
+		if err == nil && w != nil {
+			b.direct.add(same)
+		}
 		return resp, err
 	}
+	if err := b.conclude(ctx, req.Storage, who, w, b.wait(ctx, req.Storage, a, m)); err != nil {
+		return nil, err
+	}
+	return pending(req.MountPoint, m.grant)
+}
+
+// tryAlone asks once. Of what waits for people nothing is concluded: that is the log entry
+// that it comes with. Without a log entry the answer is of what had been asked for before.
+func (b *backend) tryAlone(ctx context.Context, req *logical.Request, who caller, a ask) (*logical.Response, minted, *wal, error) {
+	if resp, err := b.again(ctx, req, who, a); resp != nil || err != nil {
+		return resp, minted{}, nil, err
+	}
 	m, w, err := b.mintAlone(ctx, req.Storage, who, a)
+	if err == nil && m.pending() {
+		return nil, m, w, nil
+	}
 	var resp *logical.Response
-	switch {
-	case err != nil:
-	case m.pending():
-		err = b.wait(ctx, req.Storage, a, m)
-	default:
+	if err == nil {
 		resp, err = b.lease(a, m)
 	}
 	if err = b.conclude(ctx, req.Storage, who, w, err); err != nil {
-		return nil, err
+		return nil, minted{}, w, err
 	}
-	if m.pending() {
-		return pending(req.MountPoint, m.grant)
-	}
-	return resp, nil
+	return resp, m, w, nil
 }
 
 // giveInTask is giveAlone in a task of the caller's, which must outlive the credential.
@@ -118,11 +140,39 @@ func (b *backend) giveInTask(ctx context.Context, req *logical.Request, who call
 // is answered here. What waits for people has none: nothing is minted from it before
 // it is claimed, and an entry's rollback would end it under who has it by then.
 func (b *backend) requestInTask(ctx context.Context, req *logical.Request, who caller, a ask) (m minted, _ *wal, _ *logical.Response, _ error) {
+	digest, err := a.digest()
+	if err != nil {
+		return m, nil, nil, err
+	}
+	same := agentFolder(who.agent) + digest
+	if b.direct.has(same) {
+		m, w, resp, err := b.tryInTask(ctx, req, who, a)
+		if !m.pending() {
+			return m, w, resp, err
+		}
+		b.direct.forget(same) // the broker has the same grant for who asks again
+	}
 	lock := b.askingIn(who.agent, a.task, a.scope)
 	if err := hold(ctx, lock); err != nil {
 		return m, nil, nil, err
 	}
 	defer lock.Unlock()
+	m, w, resp, err := b.tryInTask(ctx, req, who, a)
+	if !m.pending() {
+		if err == nil && w != nil {
+			b.direct.add(same)
+		}
+		return m, w, resp, err
+	}
+	if err := b.wait(ctx, req.Storage, a, m); err != nil {
+		return m, nil, nil, err
+	}
+	resp, err = pending(req.MountPoint, m.grant)
+	return m, nil, resp, err
+}
+
+// tryInTask asks once. What is minted from has a log entry; what waits for people has none.
+func (b *backend) tryInTask(ctx context.Context, req *logical.Request, who caller, a ask) (m minted, _ *wal, _ *logical.Response, _ error) {
 	if resp, err := b.again(ctx, req, who, a); resp != nil || err != nil {
 		return m, nil, resp, err
 	}
@@ -132,11 +182,7 @@ func (b *backend) requestInTask(ctx context.Context, req *logical.Request, who c
 	}
 	m = minted{grant: g, agent: who.agent, task: a.task}
 	if m.pending() {
-		if err := b.wait(ctx, req.Storage, a, m); err != nil {
-			return m, nil, nil, err
-		}
-		resp, err := pending(req.MountPoint, g)
-		return m, nil, resp, err
+		return m, nil, nil, nil
 	}
 	w := &wal{Kind: walGrant, Agent: who.agent, Grant: g.ID()}
 	if err := b.intend(ctx, req.Storage, w); err != nil {
