@@ -146,6 +146,27 @@ func TestADamagedIssuanceKeepsNoCredentialAlive(t *testing.T) {
 	}
 }
 
+// A credential that is being minted while its grant is revoked, and cannot be ended, is not delivered: nobody would
+// revoke it before its deadline.
+func TestADamagedGrantDeliversNothingOnceItIsRevoked(t *testing.T) {
+	h := brokertest.New(t, brokertest.Config{})
+	g := granted(t, h, brokertest.Agent)
+	h.Minter.Set(func(m *brokertest.Minter) {
+		m.AfterMint = func(mint.Order) error {
+			sqlOn(t, h, "UPDATE issuances SET body = replace(body, 'issued', 'Issued') WHERE grant_id = ? AND state = 'issued'", g)
+			if _, err := h.OperatorClient().RevokeGrant(t.Context(), &valetkeyv1.RevokeGrantRequest{IdempotencyKey: "revoke-key-1", GrantId: g, Cause: "incident"}); err == nil {
+				t.Error("it says that the grant has ended")
+			}
+			return nil
+		}
+	})
+	resp, err := h.AgentClient(brokertest.Agent).MintCredential(t.Context(), &valetkeyv1.MintCredentialRequest{IdempotencyKey: "mint-key-2", GrantId: g})
+	if err == nil || resp.GetCredential() != nil {
+		t.Errorf("delivered after the grant was revoked: %v", err)
+	}
+	brokertest.Eventually(t, "both credentials are revoked", func() bool { return h.Minter.Live() == 0 })
+}
+
 // Damage where idempotency keys are keeps no operator's end from being carried out.
 func TestLostKeysStopNoEnd(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *brokertest.Harness, string){

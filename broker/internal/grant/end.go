@@ -79,7 +79,7 @@ func (e End) Grant(g store.Grant, issued []store.Issuance, now time.Time) (Chang
 }
 
 // Credential has one credential of a grant revoked that cannot be ended itself: another row that
-// its end takes is damaged. iss is as it is stored, and issued.
+// its end takes is damaged. iss is as it is stored, and issued or intended.
 func (e End) Credential(iss store.Issuance, now time.Time) (Change, error) {
 	c, err := Orphan(iss, e.cause, now)
 	return e.apart(c), err

@@ -42,7 +42,8 @@ func (s *Service) apart(ctx context.Context, n int, do func(t *ledger.Tx, i int)
 
 // credentials has the credentials of a grant revoked that cannot be ended: something that its end
 // takes is damaged. One by one: what cannot be read of one keeps no other. Those of a grant that
-// has ended are none of its.
+// has ended are none of its. One that is being minted is among them: its grant, which stays live,
+// would not keep it from being delivered.
 func (s *Service) credentials(ctx context.Context, id string, e grant.End) error {
 	var issued []string
 	err := s.cfg.Store.View(ctx, func(r store.Reader) (err error) {
@@ -62,7 +63,7 @@ func (s *Service) credentials(ctx context.Context, id string, e grant.End) error
 				return err
 			}
 			return t.Change(e.Held(w, t.Now()))
-		case err != nil || iss.State != store.IssuanceIssued:
+		case err != nil || iss.State != store.IssuanceIssued && iss.State != store.IssuanceIntended:
 			return err
 		}
 		w, err := t.Work(id, issued[i])
