@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -44,7 +45,7 @@ func withSchema(path string, d *damage, fn func(c conn, version int64) error) (e
 	}
 	// One that may write would, as it is closed, put a log that a crash left into the file, and
 	// remove it: also one that does not belong to the file.
-	c, err := dialAs(sqlite.OpenReadOnly, path, d)
+	c, err := look(path, d)
 	if err != nil {
 		return err
 	}
@@ -59,6 +60,17 @@ func withSchema(path string, d *damage, fn func(c conn, version int64) error) (e
 		return err
 	}
 	return fn(c, version)
+}
+
+// look opens the file to be read. What a first start that was killed before the file had a log left half done is undone
+// first, as whoever may only read cannot: no such file would ever be started from again.
+func look(path string, d *damage) (conn, error) {
+	_, half := os.Stat(path + "-journal")
+	_, log := os.Stat(path + "-wal")
+	if half == nil && errors.Is(log, fs.ErrNotExist) {
+		return dial(path, d, "query_only = 1")
+	}
+	return dialAs(sqlite.OpenReadOnly, path, d)
 }
 
 // checkStart looks for damage within startCheck: at the indexes, at what is live and all

@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -46,6 +47,35 @@ func TestALookLeavesALogBe(t *testing.T) {
 			t.Errorf("x.db%s has changed: %v", end, err)
 		}
 	}
+}
+
+// TestAFirstStartThatWasKilledIsNone has the rollback journal of a file's first transaction, from before it had a log,
+// beside it: that was never committed, and the next start begins again.
+func TestAFirstStartThatWasKilledIsNone(t *testing.T) {
+	from, to := filepath.Join(t.TempDir(), "x.db"), filepath.Join(t.TempDir(), "x.db")
+	half, err := sql.Open("sqlite", from+"?_pragma=journal_mode(DELETE)&_pragma=cache_size(2)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	half.SetMaxOpenConns(1)
+	for _, q := range []string{"BEGIN", "CREATE TABLE x (y)", "INSERT INTO x SELECT zeroblob(1000) FROM json_each(printf('[0%s]', replace(hex(zeroblob(250)), '00', ',0')))"} {
+		if _, err := half.ExecContext(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, end := range []string{"", "-journal"} { // as a crash leaves it
+		raw, err := os.ReadFile(from + end)
+		if err == nil && len(raw) == 0 {
+			err = errors.New("nothing was written yet")
+		}
+		if err := errors.Join(err, os.WriteFile(to+end, raw, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := half.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, to, storetest.Seal)
 }
 
 // TestAHugeRecordIsDamage has a record so far behind the others that no tree can have it.
