@@ -124,7 +124,8 @@ type Error struct {
 	Message string
 	// GrantID is the grant that the refusal left on the record; empty for none.
 	GrantID string
-	// Needs are set with NEEDS_APPROVAL, by group.
+	// Needs are set with NEEDS_APPROVAL, by group. With any other reason they are nil, whatever came: nobody's approval
+	// would change that answer.
 	Needs []Need
 	// RetryAfter is set with RATE_LIMITED, where the broker says how long. With any other reason it is 0, whatever came:
 	// a time to ask again makes no final answer less final.
@@ -204,6 +205,9 @@ func RefusalOf(err error) (Error, bool) {
 		case *errdetails.RetryInfo:
 			out.RetryAfter = info.GetRetryDelay().AsDuration()
 		}
+	}
+	if out.Reason != valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL {
+		out.Needs = nil
 	}
 	switch {
 	case out.Reason.Kind() != valetkeyv1.ReasonLimited || out.RetryAfter <= 0:

@@ -96,6 +96,19 @@ func TestATimeMakesNoAnswerLessFinal(t *testing.T) {
 	}
 }
 
+// TestNeedsAreOfWhatPeopleCanApprove has a broker name people with every answer, also where no approval would change it.
+func TestNeedsAreOfWhatPeopleCanApprove(t *testing.T) {
+	for name, reason := range valetkeyv1.ErrorReason_value {
+		s, err := status.New(codes.PermissionDenied, "no").WithDetails(
+			&errdetails.ErrorInfo{Domain: valetkeyv1.ErrorDomain, Reason: name}, &valetkeyv1.ApprovalNeeded{Needs: []*valetkeyv1.Need{{Group: "sre", Approvals: 2}}})
+		must(t, err)
+		r, ok := valetkey.RefusalOf(s.Err())
+		if want := reason == int32(valetkeyv1.ErrorReason_ERROR_REASON_NEEDS_APPROVAL); !ok || (r.Needs != nil) != want {
+			t.Errorf("%s needs %v", name, r.Needs)
+		}
+	}
+}
+
 // TestNoKeyIsNotTheBrokers has a program pin a key that is not there. No broker is asked for its own in its place.
 func TestNoKeyIsNotTheBrokers(t *testing.T) {
 	h := start(t)

@@ -86,7 +86,7 @@ func writeError(w io.Writer, err error) {
 		_, _ = fmt.Fprintf(w, "  %s: %s\n", clean(k), clean(r.Details[k]))
 	}
 	for _, n := range r.Needs {
-		_, _ = fmt.Fprintf(w, "  needs: %s\n", n)
+		_, _ = fmt.Fprintf(w, "  needs: %s\n", clean(n.String()))
 	}
 	next := r.Reason.Advice()
 	if nw := (*noWaitError)(nil); errors.As(err, &nw) {

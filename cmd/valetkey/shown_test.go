@@ -133,7 +133,12 @@ func TestBrokersErrorIsOneLine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range []*status.Status{bare, reason} {
+		needs, err := bare.WithDetails(&errdetails.ErrorInfo{Domain: valetkeyv1.ErrorDomain, Reason: "NEEDS_APPROVAL"},
+			&valetkeyv1.ApprovalNeeded{Needs: []*valetkeyv1.Need{{Group: text, Approvals: 1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*status.Status{bare, reason, needs} {
 			call := start(t, &edge{request: func(*valetkeyv1.RequestGrantRequest) (*valetkeyv1.RequestGrantResponse, error) { return nil, s.Err() }})
 			exit, stdout, stderr := call("request", "s3-read", "--task", taskID)
 			if exit == exitOK || stdout != "" || strings.Contains("\n"+stderr, "\nNext: curl") {
