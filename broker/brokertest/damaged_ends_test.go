@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/valetkey/valetkey/broker/brokertest"
+	"github.com/valetkey/valetkey/broker/evidence"
 	"github.com/valetkey/valetkey/broker/internal/grant"
 	"github.com/valetkey/valetkey/broker/mint"
 	"github.com/valetkey/valetkey/broker/store"
@@ -144,6 +145,24 @@ func TestADamagedIssuanceKeepsNoCredentialAlive(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A person's no to what was minted already revokes it, though the grant cannot be ended.
+func TestANoRevokesWhatADamagedGrantHas(t *testing.T) {
+	w := waiting(t, brokertest.Config{})
+	w.decide(t, w.bob, evidence.Approve)
+	w.decide(t, w.carol, evidence.Approve)
+	for _, key := range []string{"mint-key-1", "mint-key-2"} {
+		if _, err := w.mint(t, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := w.grant.GetId()
+	sqlOn(t, w.Harness, "UPDATE issuances SET body = replace(body, 'issued', 'Issued') WHERE id = (SELECT min(id) FROM issuances WHERE grant_id = ?)", g)
+	if _, err := w.Decide(w.bob, g, evidence.Reject); err == nil {
+		t.Error("it says that the grant has ended")
+	}
+	brokertest.Eventually(t, "both credentials are revoked", func() bool { return w.Minter.Live() == 0 })
 }
 
 // A credential that is being minted while its grant is revoked, and cannot be ended, is not delivered: nobody would

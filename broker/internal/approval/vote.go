@@ -24,7 +24,9 @@ func (s *Service) Vote(ctx context.Context, who grant.Approver, id string, state
 	if err != nil {
 		return p, err
 	}
+	rejects := false
 	_, err = s.cfg.Ledger.Commit(ctx, func(t *ledger.Tx) error {
+		rejects = false
 		if err := s.cfg.Guard.Throttle(t, who.Agent()); err != nil {
 			return err
 		}
@@ -47,6 +49,7 @@ func (s *Service) Vote(ctx context.Context, who grant.Approver, id string, state
 		case !wanted(g, v, t.Now()):
 			return grant.ErrSettled
 		default:
+			rejects = v.Rejects()
 			err = s.take(t, who, &g, v)
 		}
 		if err != nil {
@@ -58,6 +61,9 @@ func (s *Service) Vote(ctx context.Context, who grant.Approver, id string, state
 	if err == nil {
 		s.cfg.Notify.Announce(id)
 		s.cfg.Revocation.Wake()
+	}
+	if rejects {
+		err = s.cfg.Revocation.Salvaged(ctx, err, id, grant.ByApprover(who, v.Person, nil))
 	}
 	return p, err
 }

@@ -81,8 +81,8 @@ func (s *Service) credentials(ctx context.Context, id string, e grant.End) error
 	}, nil)
 }
 
-// salvaged is err, once the credentials of a grant that it kept from being ended are revoked.
-func (s *Service) salvaged(ctx context.Context, err error, id string, e grant.End) error {
+// Salvaged is err, once the credentials of a grant that it kept from being ended are revoked.
+func (s *Service) Salvaged(ctx context.Context, err error, id string, e grant.End) error {
 	if !errors.Is(err, store.ErrDamaged) {
 		return err
 	}
@@ -115,7 +115,7 @@ func (s *Service) endTaskApart(ctx context.Context, id string, e grant.End) erro
 		case err != nil && !errors.Is(err, store.ErrDamaged) && !errors.Is(err, store.ErrNotFound):
 			return errors.Join(append(errs, err)...)
 		case err != nil && named:
-			errs = append(errs, s.salvaged(ctx, err, at, e))
+			errs = append(errs, s.Salvaged(ctx, err, at, e))
 		case err == nil && ended:
 			s.cfg.Notify.Announce(at)
 			s.Wake()

@@ -64,7 +64,7 @@ func (s *Service) endGrant(ctx context.Context, key repeats.Key, id string, e gr
 		s.cfg.Notify.Announce(id)
 		s.Wake()
 	}
-	return g, s.salvaged(ctx, err, id, e)
+	return g, s.Salvaged(ctx, err, id, e)
 }
 
 // CloseTask closes the caller's task and ends its grants.

@@ -34,7 +34,7 @@ func (s *Orders) sweepApart(ctx context.Context, w store.Sweep) (store.Sweep, er
 			return err
 		})
 		if named {
-			err = s.ends.salvaged(ctx, err, id, grant.BySweep(w))
+			err = s.ends.Salvaged(ctx, err, id, grant.BySweep(w))
 		}
 		switch {
 		case errors.Is(err, store.ErrDamaged):
