@@ -226,7 +226,17 @@ func askVault(p scopes.Permissions, q Question) (Answer, error) {
 			data[k] = vs[len(vs)-1]
 		}
 	}
-	d := vaultacl.Allows([]vaultacl.Policy{vaultacl.FromRules("scope", rules)}, vaultacl.Request{Operation: op, Path: path, Data: data, Sudo: p.VaultRead == "" && needsSudo(path)})
+	policies := []vaultacl.Policy{vaultacl.FromRules("scope", rules)}
+	asked := vaultacl.Request{Operation: op, Path: path, Data: data, Sudo: p.VaultRead == "" && needsSudo(path)}
+	d := vaultacl.Allows(policies, asked)
+	if d.Verdict == vaultacl.Allowed && !asked.Sudo && p.VaultRead == "" && mayNeedSudo(op, path, data) {
+		asked.Sudo = true
+		if vaultacl.Allows(policies, asked).Verdict != vaultacl.Allowed {
+			return Answer{Answer: iam.Unknown, Verdict: d.Verdict.String(), Why: []string{
+				"the policy allows it, and Vault wants sudo on top for the root of a PKI, and for a token's own id, period, policies or lack of a parent",
+			}}, nil
+		}
+	}
 	out := Answer{Answer: iam.No, Verdict: d.Verdict.String(), Why: []string{d.Why}}
 	if d.Verdict == vaultacl.Allowed {
 		out.Answer = iam.Yes

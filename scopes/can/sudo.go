@@ -1,10 +1,14 @@
 package can
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"github.com/valetkey/valetkey/scopes/vaultacl"
+)
 
 // protected are the paths for which Vault 1.21 wants sudo on top, whatever is mounted: PathsSpecial.Root of its system
-// backend (vault/logical_system.go) and its token store (vault/token_store.go). One that ends in * is a prefix. Secrets
-// engines have their own, such as the root of a PKI; where they are mounted nobody can tell here.
+// backend (vault/logical_system.go) and its token store (vault/token_store.go). One that ends in * is a prefix.
 var protected = []string{ // read-only
 	"sys/auth/*", "sys/remount", "sys/audit", "sys/audit/*", "sys/raw", "sys/raw/*", "sys/rotate", "sys/seal", "sys/step-down",
 	"sys/replication/primary/secondary-token", "sys/replication/performance/primary/secondary-token",
@@ -24,4 +28,16 @@ func needsSudo(path string) bool {
 		}
 	}
 	return false
+}
+
+// mayNeedSudo says whether Vault wants sudo where it is what it may be: the two root paths of a PKI (builtin/logical/pki/backend.go),
+// wherever one is mounted, of which one is only deleted and the other only written, and what a token may be created with by the privileged alone (vault/token_store.go).
+func mayNeedSudo(op vaultacl.Operation, path string, data map[string]any) bool {
+	if strings.HasPrefix(path, "auth/token/create") {
+		return slices.ContainsFunc([]string{"id", "no_parent", "period", "policies"}, func(k string) bool { return data[k] != nil })
+	}
+	if op == vaultacl.OpDelete {
+		return strings.HasSuffix(path, "/root")
+	}
+	return strings.HasSuffix(path, "/root/sign-self-issued")
 }
