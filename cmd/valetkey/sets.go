@@ -91,13 +91,13 @@ type textFile struct {
 func (f textFile) fault(err error) error { return fmt.Errorf("%s: %w", clean(f.name), err) }
 
 // unread is an error of the file system, which has the file's name in it.
-func unread(err error) error { return fmt.Errorf("reading policies: %w", oneLine{err}) }
+func unread(err error) error { return fmt.Errorf("reading policies: %w", lineError{err}) }
 
-// oneLine is an error whose text is one line.
-type oneLine struct{ error }
+// lineError is an error whose text is one line.
+type lineError struct{ error }
 
-func (e oneLine) Error() string { return clean(e.error.Error()) }
-func (e oneLine) Unwrap() error { return e.error }
+func (e lineError) Error() string { return clean(e.error.Error()) }
+func (e lineError) Unwrap() error { return e.error }
 
 // readSet reads the files that make one set: a file, standard input for "-",
 // or all files of a folder whose names end in ext. An empty set is an error.
@@ -202,7 +202,7 @@ func (o *output) formatFiles(paths []string, ext string, write, check bool, form
 				err = o.printf("%s", text)
 			}
 			if err != nil {
-				return fmt.Errorf("writing %s: %w", clean(f.name), oneLine{err})
+				return fmt.Errorf("writing %s: %w", clean(f.name), lineError{err})
 			}
 		}
 	}
