@@ -58,6 +58,22 @@ func (b *backend) askingIn(agent, task, scope string) *locksutil.LockEntry {
 	return locksutil.LockForKey(b.asking, agentFolder(agent)+task+"/"+scope)
 }
 
+// turn waits for the caller's turn, unless what it asks for is direct, before or by then: who waits
+// behind the first goes with the others once that was given. The turn ends with done.
+func (b *backend) turn(ctx context.Context, l sync.Locker, same string) (direct bool, done func(), err error) {
+	if b.direct.has(same) {
+		return true, func() {}, nil
+	}
+	if err := hold(ctx, l); err != nil {
+		return false, nil, err
+	}
+	if b.direct.has(same) {
+		l.Unlock()
+		return true, func() {}, nil
+	}
+	return false, l.Unlock, nil
+}
+
 // hold locks l, unless ctx is done first. ctx must end.
 func hold(ctx context.Context, l sync.Locker) error {
 	held := make(chan struct{})

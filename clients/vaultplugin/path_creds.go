@@ -73,20 +73,22 @@ func (b *backend) giveAlone(ctx context.Context, req *logical.Request, who calle
 		return nil, err
 	}
 	same := agentFolder(who.agent) + digest
-	if b.direct.has(same) {
-		resp, m, w, err := b.tryAlone(ctx, req, who, a)
-		if !m.pending() {
-			return resp, err
-		}
-		b.direct.forget(same)
-		_ = b.undo(ctx, req.Storage, who.client, w, errPeople) // what cannot be taken back now is rolled back
-	}
 	lock := locksutil.LockForKey(b.asking, same)
-	if err := hold(ctx, lock); err != nil {
+	direct, done, err := b.turn(ctx, lock, same)
+	if err != nil {
 		return nil, err
 	}
-	defer lock.Unlock()
+	defer func() { done() }()
 	resp, m, w, err := b.tryAlone(ctx, req, who, a)
+	if direct && m.pending() {
+		b.direct.forget(same)
+		_ = b.undo(ctx, req.Storage, who.client, w, errPeople) // what cannot be taken back now is rolled back
+		if err := hold(ctx, lock); err != nil {
+			return nil, err
+		}
+		done = lock.Unlock
+		resp, m, w, err = b.tryAlone(ctx, req, who, a)
+	}
 	if !m.pending() {
 		if err == nil && w != nil {
 			b.direct.add(same)
@@ -145,19 +147,21 @@ func (b *backend) requestInTask(ctx context.Context, req *logical.Request, who c
 		return m, nil, nil, err
 	}
 	same := agentFolder(who.agent) + digest
-	if b.direct.has(same) {
-		m, w, resp, err := b.tryInTask(ctx, req, who, a)
-		if !m.pending() {
-			return m, w, resp, err
-		}
-		b.direct.forget(same) // the broker has the same grant for who asks again
-	}
 	lock := b.askingIn(who.agent, a.task, a.scope)
-	if err := hold(ctx, lock); err != nil {
+	direct, done, err := b.turn(ctx, lock, same)
+	if err != nil {
 		return m, nil, nil, err
 	}
-	defer lock.Unlock()
+	defer func() { done() }()
 	m, w, resp, err := b.tryInTask(ctx, req, who, a)
+	if direct && m.pending() {
+		b.direct.forget(same)
+		if err := hold(ctx, lock); err != nil {
+			return m, nil, nil, err
+		}
+		done = lock.Unlock
+		m, w, resp, err = b.tryInTask(ctx, req, who, a) // the broker has the same grant for who asks again
+	}
 	if !m.pending() {
 		if err == nil && w != nil {
 			b.direct.add(same)
