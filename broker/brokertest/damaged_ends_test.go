@@ -1,6 +1,7 @@
 package brokertest_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -149,20 +150,81 @@ func TestADamagedIssuanceKeepsNoCredentialAlive(t *testing.T) {
 
 // A person's no to what was minted already revokes it, though the grant cannot be ended.
 func TestANoRevokesWhatADamagedGrantHas(t *testing.T) {
-	w := waiting(t, brokertest.Config{})
-	w.decide(t, w.bob, evidence.Approve)
-	w.decide(t, w.carol, evidence.Approve)
-	for _, key := range []string{"mint-key-1", "mint-key-2"} {
-		if _, err := w.mint(t, key); err != nil {
-			t.Fatal(err)
+	for name, query := range map[string]string{
+		"an issuance": "UPDATE issuances SET body = replace(body, 'issued', 'Issued') WHERE id = (SELECT min(id) FROM issuances WHERE grant_id = ?)",
+		"tokens":      "UPDATE buckets SET sum = 1 WHERE ? <> ''",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := waiting(t, brokertest.Config{})
+			w.decide(t, w.bob, evidence.Approve)
+			w.decide(t, w.carol, evidence.Approve)
+			for _, key := range []string{"mint-key-1", "mint-key-2"} {
+				if _, err := w.mint(t, key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g := w.grant.GetId()
+			sqlOn(t, w.Harness, query, g)
+			if _, err := w.Decide(w.bob, g, evidence.Reject); err == nil {
+				t.Error("it says that the grant has ended")
+			}
+			brokertest.Eventually(t, "both credentials are revoked", func() bool { return w.Minter.Live() == 0 })
+		})
+	}
+}
+
+// ordered gives operators' two orders that end many grants, each on a broker of its own with one credential, whose
+// database was harmed in between. check has what each was answered with.
+func ordered(t *testing.T, harm func(h *brokertest.Harness, g string), check func(*testing.T, *brokertest.Harness, error)) {
+	t.Helper()
+	for name, order := range map[string]func(context.Context, valetkeyv1.OperatorServiceClient) error{
+		"freeze": func(ctx context.Context, c valetkeyv1.OperatorServiceClient) error {
+			_, err := c.SetFreeze(ctx, &valetkeyv1.SetFreezeRequest{IdempotencyKey: "freeze-key-1", AgentSpiffeId: domain, Frozen: true, Cause: "incident"})
+			return err
+		},
+		"agent": func(ctx context.Context, c valetkeyv1.OperatorServiceClient) error {
+			whose := &valetkeyv1.RevokeGrantsRequest_AgentSpiffeId{AgentSpiffeId: brokertest.Agent}
+			_, err := c.RevokeGrants(ctx, &valetkeyv1.RevokeGrantsRequest{IdempotencyKey: "revoke-key-1", Whose: whose, Cause: "incident"})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := brokertest.New(t, brokertest.Config{})
+			g := granted(t, h, brokertest.Agent)
+			h.Stop()
+			harm(h, g)
+			h.Start()
+			soon, cancel := context.WithTimeout(t.Context(), 2*time.Second) // it waits for what is damaged
+			defer cancel()
+			check(t, h, order(soon, h.OperatorClient()))
+		})
+	}
+}
+
+// A grant that cannot be read keeps no credential from an order that names its agent.
+func TestAnOrderRevokesWhatAnUnreadableGrantHas(t *testing.T) {
+	for name, harm := range map[string]func(h *brokertest.Harness, g string){
+		"row":  func(h *brokertest.Harness, g string) { sqlOn(t, h, "UPDATE grants SET sum = 1 WHERE id = ?", g) },
+		"page": func(h *brokertest.Harness, _ string) { zeroed(t, h, "grants") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ordered(t, harm, func(t *testing.T, h *brokertest.Harness, _ error) {
+				t.Helper()
+				brokertest.Eventually(t, "the credential is revoked", func() bool { return h.Minter.Live() == 0 })
+			})
+		})
+	}
+}
+
+// An order that cannot be kept ends what it names, and says that it was not given.
+func TestAnOrderEndsThoughItCannotBeKept(t *testing.T) {
+	ordered(t, func(h *brokertest.Harness, _ string) { zeroed(t, h, "sweeps"); zeroed(t, h, "frozen") }, func(t *testing.T, h *brokertest.Harness, err error) {
+		t.Helper()
+		if err == nil {
+			t.Error("it says that the order was given")
 		}
-	}
-	g := w.grant.GetId()
-	sqlOn(t, w.Harness, "UPDATE issuances SET body = replace(body, 'issued', 'Issued') WHERE id = (SELECT min(id) FROM issuances WHERE grant_id = ?)", g)
-	if _, err := w.Decide(w.bob, g, evidence.Reject); err == nil {
-		t.Error("it says that the grant has ended")
-	}
-	brokertest.Eventually(t, "both credentials are revoked", func() bool { return w.Minter.Live() == 0 })
+		brokertest.Eventually(t, "the credential is revoked", func() bool { return h.Minter.Live() == 0 })
+	})
 }
 
 // A credential that is being minted while its grant is revoked, and cannot be ended, is not delivered: nobody would

@@ -97,6 +97,9 @@ type Reader interface {
 	// and was put right. Damaged ones are passed over, as by Expired.
 	DueWork(now time.Time, urgent bool, limit int) ([]Work, error)
 	Work(grantID, id string) (Work, error)
+	// HeldWork is what is held of all grants: a row for each credential that may be used. In any order. It reads the
+	// whole table. Damaged rows are passed over, as by Expired.
+	HeldWork() ([]Work, error)
 	// Idempotency returns ErrNotFound for a key that has not been used.
 	Idempotency(agent, key string) (Idempotency, error)
 	// OpenUnder returns up to limit grants that have not ended, of agents at a path, or,

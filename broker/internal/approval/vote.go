@@ -27,11 +27,12 @@ func (s *Service) Vote(ctx context.Context, who grant.Approver, id string, state
 	rejects := false
 	_, err = s.cfg.Ledger.Commit(ctx, func(t *ledger.Tx) error {
 		rejects = false
-		if err := s.cfg.Guard.Throttle(t, who.Agent()); err != nil {
-			return err
-		}
 		if frozen, err := s.cfg.Directory.Frozen(t, v.Person); err != nil || frozen {
 			return cmp.Or(err, grant.ErrFrozenApprover)
+		}
+		rejects = v.Rejects() // whatever damage is met from here on
+		if err := s.cfg.Guard.Throttle(t, who.Agent()); err != nil {
+			return err
 		}
 		g, err := s.decidable(t.Reader, who, id)
 		if err != nil {
@@ -49,7 +50,6 @@ func (s *Service) Vote(ctx context.Context, who grant.Approver, id string, state
 		case !wanted(g, v, t.Now()):
 			return grant.ErrSettled
 		default:
-			rejects = v.Rejects()
 			err = s.take(t, who, &g, v)
 		}
 		if err != nil {

@@ -75,10 +75,10 @@ func (s *Orders) order(ctx context.Context, operator grant.Operator, key, conten
 	}
 	var w store.Sweep
 	var touched []string
-	used, atOnce := repeats.Key{Who: operator, Key: key, Content: content}, true
-	commit := func(t *ledger.Tx, used repeats.Key) error {
+	used, atOnce, known := repeats.Key{Who: operator, Key: key, Content: content}, true, false
+	commit := func(t *ledger.Tx, used repeats.Key) (err error) {
 		w, touched = store.Sweep{}, nil
-		known, err := used.Recall(t, &w.ID)
+		known, err = used.Recall(t, &w.ID)
 		switch {
 		case err != nil || known && w.ID == "":
 			return err
@@ -108,6 +108,9 @@ func (s *Orders) order(ctx context.Context, operator grant.Operator, key, conten
 	if errors.Is(err, store.ErrDamaged) {
 		atOnce = false // a grant that cannot be ended must not keep the order, or its freeze, from being given
 		err = give()
+	}
+	if errors.Is(err, store.ErrDamaged) && !known {
+		return Ended{}, errors.Join(err, s.endUnkept(ctx, operator, o))
 	}
 	if err != nil || w.ID == "" {
 		return Ended{}, err

@@ -338,6 +338,16 @@ func dueAt(at time.Time, urgent bool) int64 {
 
 func (r *reader) Work(grantID, id string) (store.Work, error) { return one(r, works, grantID, id) }
 
+func (r *reader) HeldWork() (held []store.Work, err error) {
+	err = sound(r, works, lookup{where: `due IS NULL AND instr(work, '"Held":true') > 0`, order: "rowid"}, func(store.Work) bool { return true }, func(w store.Work) bool {
+		if w.Held {
+			held = append(held, w)
+		}
+		return true
+	})
+	return held, err
+}
+
 func (t *tx) PutWork(v store.Work) error { return put(t, works, v) }
 
 func (r *reader) Idempotency(agent, key string) (store.Idempotency, error) {

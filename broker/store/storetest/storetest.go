@@ -160,6 +160,9 @@ func rows(t *testing.T, s store.Store, _ func() store.Store) {
 		if slices.Sort(ids); err != nil || !slices.Equal(ids, []string{"g1", "g2", "g4"}) {
 			t.Errorf("open %v, %v", ids, err)
 		}
+		if held, err := r.HeldWork(); err != nil || len(held) != 0 {
+			t.Errorf("held %+v, %v", held, err)
+		}
 		for id, want := range map[string]bool{"g1": true, "g2": false} {
 			if minted, err := r.Minted(id); err != nil || minted != want {
 				t.Errorf("minted %s: %v, %v", id, minted, err)
