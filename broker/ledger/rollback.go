@@ -37,10 +37,12 @@ type RollbackGuard struct {
 	key   *Key
 	st    store.Store
 	lock  *flock.Flock
-	moved bool // what was read stood beside the key, and not in path
+	moved bool // one stands beside the key, too, or there alone
+	there bool // one stood in path at the start
 
 	mu   sync.Mutex
 	size int64 // of what the file holds; guarded by mu
+	left error // what keeps the one beside the key from being taken away; guarded by mu
 }
 
 // OpenRollbackGuard holds the log in st against the checkpoint in path, and takes path
@@ -89,7 +91,8 @@ func (a *RollbackGuard) read() (tlog.Tree, error) {
 	if err != nil {
 		return tlog.Tree{}, err
 	}
-	if a.path != a.key.checkpoint {
+	a.there = there
+	if !sameName(a.path, a.key.checkpoint) {
 		switch beside, more, err := a.readFile(a.key.checkpoint); {
 		case err != nil && !there:
 			return tlog.Tree{}, err
@@ -104,6 +107,14 @@ func (a *RollbackGuard) read() (tlog.Tree, error) {
 		return tlog.Tree{}, a.lost("it is missing, so nobody can tell this log from one that took the place of another")
 	}
 	return known, nil
+}
+
+// sameName says whether two paths are one name in one folder, however they are spelled. Links to one file are two names:
+// what is renamed to one of them leaves the other.
+func sameName(a, b string) bool {
+	in, ierr := os.Stat(filepath.Dir(a))
+	of, oerr := os.Stat(filepath.Dir(b))
+	return filepath.Base(a) == filepath.Base(b) && ierr == nil && oerr == nil && os.SameFile(in, of)
 }
 
 func (a *RollbackGuard) readFile(path string) (t tlog.Tree, there bool, err error) {
@@ -157,6 +168,12 @@ func (a *RollbackGuard) lost(text string, args ...any) error {
 // Follow writes newer checkpoints down until ctx is done. Errors go to failed,
 // and are tried again.
 func (a *RollbackGuard) Follow(ctx context.Context, failed func(error)) {
+	a.mu.Lock()
+	left := a.left
+	a.mu.Unlock()
+	if left != nil {
+		failed(left)
+	}
 	every := time.NewTicker(anchorEvery)
 	defer every.Stop()
 	for {
@@ -199,7 +216,11 @@ func (a *RollbackGuard) keep(head store.Head) error {
 	}
 	a.moved = false // from here on the newer one counts, also when it is lost
 	if err := os.Remove(a.key.checkpoint); err != nil {
-		return fmt.Errorf("taking the ledger's checkpoint from beside the key: %w", err)
+		err = fmt.Errorf("taking the ledger's checkpoint from beside the key: %w; take it away by hand: were %s lost, it would count", err, a.path)
+		if !a.there {
+			return err
+		}
+		a.left = err // a broker that ran like this before goes on
 	}
 	return nil
 }

@@ -338,3 +338,34 @@ func TestRollbackGuardThatCannotBeWrittenIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// One file has one name, however it is spelled: it is not taken away for one beside the key.
+func TestRollbackGuardKeepsItsOwnFile(t *testing.T) {
+	dir := t.TempDir()
+	k := key(t, dir)
+	link := filepath.Join(t.TempDir(), "link")
+	err := errors.Join(os.Symlink(dir, link), with(t, dir, k, func(st store.Store) error {
+		write(t, ledger.New(st, time.Now), 1)
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir + "//ledger.key.checkpoint", dir + "/./ledger.key.checkpoint", filepath.Join(link, "ledger.key.checkpoint")} {
+		for range 2 { // open and close, and again
+			err := with(t, dir, k, func(st store.Store) error {
+				a, err := ledger.OpenRollbackGuard(t.Context(), path, k, st)
+				if err != nil {
+					return err
+				}
+				return a.Close(t.Context())
+			})
+			if err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+		if _, err := os.Stat(rollbackFile(dir)); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
