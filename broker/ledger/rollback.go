@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,8 +38,9 @@ type RollbackGuard struct {
 	key   *Key
 	st    store.Store
 	lock  *flock.Flock
-	moved bool // one stands beside the key, too, or there alone
-	there bool // one stood in path at the start
+	moved bool   // one stands beside the key, too, or there alone
+	from  string // the file that counted, of the two
+	there bool   // one stood in path at the start
 
 	mu   sync.Mutex
 	size int64 // of what the file holds; guarded by mu
@@ -91,7 +93,7 @@ func (a *RollbackGuard) read() (tlog.Tree, error) {
 	if err != nil {
 		return tlog.Tree{}, err
 	}
-	a.there = there
+	a.there, a.from = there, a.path
 	if !sameName(a.path, a.key.checkpoint) {
 		switch beside, more, err := a.readFile(a.key.checkpoint); {
 		case err != nil && !there:
@@ -99,7 +101,7 @@ func (a *RollbackGuard) read() (tlog.Tree, error) {
 		case err == nil && more:
 			a.moved = true
 			if !there || beside.N > known.N {
-				known, there = beside, true
+				known, there, a.from = beside, true, a.key.checkpoint
 			}
 		}
 	}
@@ -162,7 +164,7 @@ func (a *RollbackGuard) check(ctx context.Context, known tlog.Tree) (head store.
 func (a *RollbackGuard) lost(text string, args ...any) error {
 	return fmt.Errorf("%w: %s: %s. Restore the newest database (and its -wal file), or make a new log with a new key. "+
 		"To go on with this database and this key, in front of everybody who kept an older checkpoint, run \"valetkeyd ledger accept-loss\"",
-		ErrHistory, a.path, fmt.Sprintf(text, args...))
+		ErrHistory, cmp.Or(a.from, a.path), fmt.Sprintf(text, args...))
 }
 
 // Follow writes newer checkpoints down until ctx is done. Errors go to failed,
@@ -275,7 +277,10 @@ func AcceptLoss(ctx context.Context, path string, key *Key, st store.Store, now 
 		return "", fmt.Errorf("recording the loss: %w", err)
 	}
 	a.size = 0
-	return text, a.keep(head)
+	if err := a.keep(head); err != nil {
+		return text, err
+	}
+	return text, a.left // it may be the one that counted, and would again
 }
 
 // open verifies a checkpoint of the key's own log.

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/valetkey/valetkey/clients/valetkey/internal/plain"
 	valetkeyv1 "github.com/valetkey/valetkey/proto/valetkey/v1"
 )
 
@@ -73,7 +74,7 @@ func (t *Task) request(ctx context.Context, r request, mint bool) (*Grant, Crede
 			Ttl: r.lifetime(), Justification: r.why, Mint: mint,
 		})
 	})
-	if refused, ok := RefusalOf(err); ok && how.again && mint && errors.Is(&refused, ErrAlreadyIssued) && refused.GrantID != "" {
+	if refused, ok := RefusalOf(err); ok && how.again && mint && errors.Is(&refused, ErrAlreadyIssued) && refused.GrantID != "" && plain.Text("grant id", refused.GrantID) == nil {
 		// The answer with the first credential was lost. The grant was not.
 		g := c.grant(&valetkeyv1.Grant{Id: refused.GrantID})
 		g.asked = &asked{r, t.id}
@@ -81,6 +82,9 @@ func (t *Task) request(ctx context.Context, r request, mint bool) (*Grant, Crede
 	}
 	if err != nil {
 		return nil, Credential{}, err
+	}
+	if err := plain.Text("grant id", resp.GetGrant().GetId()); err != nil {
+		return nil, Credential{}, fmt.Errorf("requesting scope %s: %w", r.scope, err)
 	}
 	g := c.grant(resp.GetGrant())
 	g.asked = &asked{r, t.id}

@@ -233,7 +233,7 @@ func askVault(p scopes.Permissions, q Question) (Answer, error) {
 		asked.Sudo = true
 		if vaultacl.Allows(policies, asked).Verdict != vaultacl.Allowed {
 			return Answer{Answer: iam.Unknown, Verdict: d.Verdict.String(), Why: []string{
-				"the policy allows it, and Vault wants sudo on top for the root of a PKI, and for a token's own id, period, policies or lack of a parent",
+				"the policy allows it, and Vault wants sudo on top for the root of a PKI, for a token's own id, period, policies or lack of a parent, and for what it protects below a namespace",
 			}}, nil
 		}
 	}

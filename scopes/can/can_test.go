@@ -106,6 +106,7 @@ func TestVault(t *testing.T) {
 	// Of these nobody can tell here: what is mounted there, and what the token has.
 	for _, tc := range []struct{ op, path, field string }{
 		{"delete", "pki/root", ""}, {"update", "pki/int/root/sign-self-issued", ""}, {"update", "auth/token/create", "no_parent"}, {"update", "auth/token/create/ci", "period"},
+		{"update", "team/sys/auth/oidc", ""}, {"update", "team/auth/token/create", ""},
 	} {
 		q := can.Question{Action: tc.op, Resource: tc.path, Now: time.Now(), TTL: time.Minute, Context: map[string][]string{}}
 		if tc.field != "" {

@@ -31,8 +31,14 @@ func needsSudo(path string) bool {
 }
 
 // mayNeedSudo says whether Vault wants sudo where it is what it may be: the two root paths of a PKI (builtin/logical/pki/backend.go),
-// wherever one is mounted, of which one is only deleted and the other only written, and what a token may be created with by the privileged alone (vault/token_store.go).
+// wherever one is mounted, of which one is only deleted and the other only written, what a token may be created with by the privileged alone
+// (vault/token_store.go), and all of that below a namespace.
 func mayNeedSudo(op vaultacl.Operation, path string, data map[string]any) bool {
+	for i := range path { // Enterprise: below a namespace
+		if path[i] == '/' && (needsSudo(path[i+1:]) || strings.HasPrefix(path[i+1:], "auth/token/create")) {
+			return true
+		}
+	}
 	if strings.HasPrefix(path, "auth/token/create") {
 		return slices.ContainsFunc([]string{"id", "no_parent", "period", "policies"}, func(k string) bool { return data[k] != nil })
 	}
