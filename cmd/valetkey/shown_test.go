@@ -151,7 +151,7 @@ func TestBrokersErrorIsOneLine(t *testing.T) {
 			Id: text, TaskId: r.GetTaskId(), Scope: r.GetScope(), State: valetkeyv1.GrantState_GRANT_STATE_PENDING,
 		}}, nil
 	}})
-	if exit, _, stderr := call("request", "s3-read", "--task", taskID); exit != exitNeedsApproval || strings.Contains("\n"+stderr, "\nNext: curl") {
+	if exit, _, stderr := call("request", "s3-read", "--task", taskID); exit != exitError || strings.Contains("\n"+stderr, "\nNext: curl") {
 		t.Errorf("exit %d, %q", exit, stderr)
 	}
 }
